@@ -1,0 +1,16 @@
+//! Matinee, a video-on-demand origin that encodes lazily and behaves like an origin.
+//!
+//! Rooms in reading order; an arrow may only point to a lower rank:
+//!
+//! | rank | rooms |
+//! | --- | --- |
+//! | 1 | [`media`], [`telemetry`] |
+//! | 2 | [`manifest`], [`packager`], [`pipeline`], [`library`], [`catalog`] |
+//! | 3 | [`worker`] |
+//! | 4 | [`encoder`], [`cache`] |
+//! | 5 | [`origin`], [`ingest`] |
+//! | 6 | [`config`] |
+//! | 7 | [`app`] |
+
+pub mod media;
+pub mod worker;

@@ -1,0 +1,63 @@
+//! The little of H.264 the server needs: levels and codec strings. No bitstream is decoded here.
+
+use super::Rate;
+
+/// `MaxMBPS`, `MaxFS` and `MaxBR` (High profile, bits per second) of each level, Rec. ITU-T H.264 table.
+const LEVELS: [(u8, u64, u64, u64); 16] = [
+    (10, 1_485, 99, 80_000),
+    (11, 3_000, 396, 240_000),
+    (12, 6_000, 396, 480_000),
+    (13, 11_880, 396, 960_000),
+    (20, 11_880, 396, 2_500_000),
+    (21, 19_800, 792, 5_000_000),
+    (22, 20_250, 1_620, 5_000_000),
+    (30, 40_500, 1_620, 12_500_000),
+    (31, 108_000, 3_600, 17_500_000),
+    (32, 216_000, 5_120, 25_000_000),
+    (40, 245_760, 8_192, 25_000_000),
+    (42, 522_240, 8_704, 62_500_000),
+    (50, 589_824, 22_080, 168_750_000),
+    (51, 983_040, 36_864, 300_000_000),
+    (52, 2_073_600, 36_864, 300_000_000),
+    (62, 16_711_680, 139_264, 800_000_000),
+];
+
+/// The lowest `level_idc` that allows this picture size, frame rate and bit rate.
+#[must_use]
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "macroblocks per second fit by far")]
+pub fn level_idc(width: u32, height: u32, rate: Rate, bits_per_second: u64) -> u8 {
+    let blocks = u64::from(width.div_ceil(16)) * u64::from(height.div_ceil(16));
+    let per_second = (blocks as f64 * rate.fps()).ceil() as u64;
+    let fits = |l: &&(u8, u64, u64, u64)| l.1 >= per_second && l.2 >= blocks && l.3 >= bits_per_second;
+    LEVELS.iter().find(fits).map_or(62, |l| l.0)
+}
+
+/// RFC 6381 parameter for High profile at a level.
+#[must_use]
+pub fn high_profile_codecs(level_idc: u8) -> String {
+    format!("avc1.6400{level_idc:02X}")
+}
+
+/// RFC 6381 parameter of an `avcC` record: profile, constraints and level as they stand there. `None` if it is too short.
+#[must_use]
+pub fn codecs_of(avcc: &[u8]) -> Option<String> {
+    match avcc {
+        [1, profile, constraints, level, ..] => Some(format!("avc1.{profile:02X}{constraints:02X}{level:02X}")),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_follow_size_rate_and_bits() {
+        let fps = |n| Rate::new(n, 1).unwrap();
+        assert_eq!(level_idc(1920, 1080, fps(30), 5_000_000), 40);
+        assert_eq!(level_idc(1920, 1080, fps(60), 5_000_000), 42);
+        assert_eq!(level_idc(1280, 720, fps(30), 2_800_000), 31);
+        assert_eq!(level_idc(256, 144, fps(24), 150_000), 12, "144 macroblocks need MaxFS 396, 3,456 a second");
+        assert_eq!(high_profile_codecs(40), "avc1.640028");
+    }
+}

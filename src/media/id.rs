@@ -1,0 +1,112 @@
+//! Identifiers that appear in URLs and on disk. Each accepts a closed alphabet, so none can name another path.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not an identifier.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{text:?} is not a valid {what}")]
+pub struct IdError {
+    what: &'static str,
+    text: String,
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $accept:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The text, as in a URL.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let accept: fn(&str) -> bool = $accept;
+                if accept(text) { Ok(Self(text.into())) } else { Err(IdError { what: $what, text: text.to_owned() }) }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0.into()
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+fn lower_alphanumeric(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+text_id!(
+    /// A title's public name: 12 characters of lower-case base 32, 60 bits of chance.
+    TitleId, "title id", |t| t.len() == 12 && lower_alphanumeric(t)
+);
+text_id!(
+    /// The hash of everything that decides a title's bytes; names the recipe in URLs. 16 hexadecimal digits.
+    Generation, "generation", |t| t.len() == 16 && lower_alphanumeric(t)
+);
+text_id!(
+    /// A rendition within a title: `1080p`, `source`, `audio-128k`.
+    RenditionName, "rendition name",
+    |t| !t.is_empty() && t.len() <= 32 && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+);
+text_id!(
+    /// SHA-256 of a source file, 64 hexadecimal digits.
+    Digest, "digest", |t| t.len() == 64 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+);
+
+impl TitleId {
+    /// A fresh id from 64 random bits.
+    #[must_use]
+    pub fn from_random(bits: u64) -> Self {
+        const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+        Self((0..12).map(|i| char::from(ALPHABET[(bits >> (5 * i)) as usize & 31])).collect::<String>().into())
+    }
+}
+
+impl Generation {
+    /// From the first eight bytes of a hash.
+    #[must_use]
+    pub fn from_hash(hash: [u8; 8]) -> Self {
+        Self(format!("{:016x}", u64::from_be_bytes(hash)).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_cannot_leave_their_folder() {
+        for bad in ["", "..", "a/b", "UPPER", "720p\0", "a.b", "x%2e"] {
+            assert!(bad.parse::<RenditionName>().is_err(), "{bad:?}");
+            assert!(bad.parse::<TitleId>().is_err(), "{bad:?}");
+        }
+        let id = TitleId::from_random(u64::MAX);
+        assert_eq!(id.as_str().parse::<TitleId>().unwrap(), id);
+    }
+}

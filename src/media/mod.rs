@@ -1,0 +1,30 @@
+//! The nouns and their arithmetic: time, the grid of segment boundaries, packets, samples, renditions, titles.
+//!
+//! Nothing here runs, waits, reads a file or knows GStreamer. Every number is an integer in a stated unit;
+//! floating point appears only where a person reads the result.
+//!
+//! The rule not to break: a duration is computed here, once. Playlist, encoder, packager and verification
+//! all read the same [`Grid`].
+//!
+//! Arrow: everything may use `media`; `media` uses nothing.
+
+mod grid;
+pub mod h264;
+mod id;
+mod index;
+mod ladder;
+mod plan;
+mod rendition;
+mod sample;
+mod time;
+
+pub use grid::{Cut, Grid, GridError};
+pub use id::{Digest, Generation, IdError, RenditionName, TitleId};
+pub use index::{AudioTrack, Index, Packet, Track, VideoTrack};
+pub use ladder::{AudioRung, Ladder, LadderError, VideoRung};
+pub use plan::{PlanError, plan};
+pub use rendition::{
+    AudioRendition, AudioSource, Colour, Plan, Rendition, RenditionKind, Rotation, VideoRendition, VideoSource,
+};
+pub use sample::Sample;
+pub use time::{Rate, Timescale};

@@ -1,0 +1,2 @@
+//! Workers.
+pub mod protocol;
