@@ -13,4 +13,5 @@
 //! | 7 | [`app`] |
 
 pub mod media;
+pub mod pipeline;
 pub mod worker;

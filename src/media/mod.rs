@@ -14,8 +14,10 @@ mod id;
 mod index;
 mod ladder;
 mod plan;
+mod refusal;
 mod rendition;
 mod sample;
+mod template;
 mod time;
 
 pub use grid::{Cut, Grid, GridError};
@@ -23,8 +25,10 @@ pub use id::{Digest, Generation, IdError, RenditionName, TitleId};
 pub use index::{AudioTrack, Index, Packet, Track, VideoTrack};
 pub use ladder::{AudioRung, Ladder, LadderError, VideoRung};
 pub use plan::{PlanError, plan};
+pub use refusal::{Refusal, RefusalCode};
 pub use rendition::{
     AudioRendition, AudioSource, Colour, Plan, Rendition, RenditionKind, Rotation, VideoRendition, VideoSource,
 };
 pub use sample::Sample;
+pub use template::{Templates, Trial};
 pub use time::{Rate, Timescale};

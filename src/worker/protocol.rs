@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::media::{Rendition, Sample};
+use crate::media::{Refusal, Rendition, Sample, Templates, Trial};
 
 /// Largest frame either side accepts, bytes: the index of a ten-hour film at 60 frames per second stays below it,
 /// a lying length prefix does not make anyone allocate more.
@@ -65,15 +65,6 @@ pub struct Binding {
     pub devices: Vec<PathBuf>,
 }
 
-/// The templates chosen for each job, by file name without extension.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Templates {
-    /// H.264 encoder.
-    pub video: String,
-    /// AAC encoder.
-    pub audio: String,
-}
-
 /// From a worker to the server.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Event {
@@ -126,21 +117,6 @@ pub enum Event {
     },
 }
 
-/// What became of a template at its trial encode.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Trial {
-    /// The template's name.
-    pub name: String,
-    /// What it encodes to: `h264` or `aac`.
-    pub codec: String,
-    /// Preference; the highest that works is used.
-    pub rank: i32,
-    /// Device files it needs in the sandbox.
-    pub devices: Vec<PathBuf>,
-    /// SHA-256 over the template's text and the bytes it produced, or why it cannot be used.
-    pub outcome: Result<[u8; 32], String>,
-}
-
 /// One act that the sandbox must forbid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
@@ -148,50 +124,4 @@ pub struct Attempt {
     pub act: String,
     /// The error it met, or `None` if it succeeded, which is a fault.
     pub refused: Option<String>,
-}
-
-/// Why a file cannot become a title.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("{message}")]
-pub struct Refusal {
-    /// Stable word for programs.
-    pub code: RefusalCode,
-    /// A sentence for people: what is wrong and what to do.
-    pub message: String,
-}
-
-/// Stable words for refusals.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RefusalCode {
-    /// Nothing in it.
-    Empty,
-    /// Not a container GStreamer knows.
-    NotMedia,
-    /// A container whose structure is broken.
-    Damaged,
-    /// No track that can be played.
-    NoPlayableTrack,
-    /// No decoder is installed.
-    UnsupportedCodec,
-    /// Protected, and the key is not ours.
-    Encrypted,
-    /// Larger than a limit: picture size, number of packets, duration.
-    TooLarge,
-}
-
-impl RefusalCode {
-    /// The word.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Empty => "empty",
-            Self::NotMedia => "not_media",
-            Self::Damaged => "damaged",
-            Self::NoPlayableTrack => "no_playable_track",
-            Self::UnsupportedCodec => "unsupported_codec",
-            Self::Encrypted => "encrypted",
-            Self::TooLarge => "too_large",
-        }
-    }
 }
