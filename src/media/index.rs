@@ -8,9 +8,9 @@ use super::{Colour, Rate, Rotation, Timescale};
 /// ever holds the much smaller [`super::Plan`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Index {
-    /// What the container is called: `mp4`, `matroska`, `mpegts` ...
+    /// Media type of the container: `video/quicktime`, `video/x-matroska` ...
     pub container: String,
-    /// The tracks that can be played, in file order; at most one of them is video.
+    /// The video track that is played, if any.
     pub video: Option<VideoTrack>,
     /// Audio tracks in file order.
     pub audio: Vec<AudioTrack>,
@@ -19,31 +19,46 @@ pub struct Index {
 /// What video and audio tracks have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Track {
-    /// Number of the track within the container, as the demuxer counts it.
-    pub number: u32,
+    /// GStreamer stream id within the file; finds the track again.
+    pub stream_id: String,
     /// GStreamer caps of the coded stream, serialized; what the decoder is given.
     pub caps: String,
     /// A name people know: `H.264`, `AAC`.
     pub codec: String,
     /// Unit of every time below.
     pub timescale: Timescale,
+    /// How packets are read.
+    pub access: Access,
     /// Packets in decode order.
     pub packets: Vec<Packet>,
+    /// End of the last presented packet, ticks from the title's zero.
+    pub end: i64,
+}
+
+/// How the packets of a track are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// Straight from the file, at `offset` and `size`.
+    Direct,
+    /// Through GStreamer's demuxer, which calls the title's zero this many nanoseconds.
+    Demuxer {
+        /// Stream time of the title's zero, nanoseconds.
+        zero_ns: i64,
+    },
 }
 
 /// One coded packet of a track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Packet {
-    /// Presentation time in the track's timescale, edit lists applied, relative to the title's zero.
-    /// Negative for packets that are decoded but not presented.
+    /// Presentation time, ticks from the title's zero, edit lists applied.
     pub pts: i64,
-    /// Ticks until the next packet in presentation order; zero if the container does not know.
-    pub duration: u32,
+    /// Presented, as opposed to only decoded: an edit list may cut away what others are predicted from.
+    pub shown: bool,
     /// Decoding can start here.
     pub key: bool,
-    /// First byte in the file. Meaningless if `size` is zero.
+    /// First byte in the file, for [`Access::Direct`].
     pub offset: u64,
-    /// Length in the file, bytes; zero when only the demuxer can find the packet.
+    /// Coded length, bytes.
     pub size: u32,
 }
 
@@ -52,7 +67,7 @@ pub struct Packet {
 pub struct VideoTrack {
     /// Common part.
     pub track: Track,
-    /// Coded size in pixels, as decoded (cropping applied), before rotation and pixel aspect.
+    /// Decoded size in pixels, cropping applied, before rotation and pixel aspect.
     pub width: u32,
     /// See `width`.
     pub height: u32,
@@ -68,16 +83,16 @@ pub struct VideoTrack {
     pub is_8bit_420: bool,
     /// True if pictures are not all progressive frames.
     pub interlaced: bool,
-    /// `avcC` record (ISO/IEC 14496-15 §5.3.3.1) if the stream is H.264 in that form.
+    /// `avcC` record (ISO/IEC 14496-15 §5.3.3.1) with 4-byte lengths, if the packets are H.264 in that form.
     pub avcc: Option<Vec<u8>>,
-    /// True if every packet marked `key` starts a closed group of pictures (H.264: IDR).
+    /// True if every packet marked `key` is an IDR picture.
     pub keys_are_idr: bool,
 }
 
 /// An audio track.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AudioTrack {
-    /// Common part.
+    /// Common part; its timescale is the sample rate.
     pub track: Track,
     /// Samples per second as decoded.
     pub rate: u32,
@@ -89,17 +104,33 @@ pub struct AudioTrack {
     pub aac_lc_config: Option<Vec<u8>>,
 }
 
+/// A presented frame of a track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Presentation time, ticks from the title's zero.
+    pub at: i64,
+    /// Number of its packet in decode order.
+    pub packet: usize,
+}
+
 impl Track {
-    /// Earliest presented time and the end of the last presented packet, ticks.
+    /// Presented frames in presentation order, one per distinct time.
     #[must_use]
-    pub fn span(&self) -> Option<(i64, i64)> {
-        let shown = || self.packets.iter().filter(|p| p.pts + i64::from(p.duration.max(1)) > 0);
-        let start = shown().map(|p| p.pts).min()?;
-        let end = shown().map(|p| p.pts + i64::from(p.duration)).max()?;
-        Some((start, end))
+    pub fn shown(&self) -> Vec<Shown> {
+        let packets = self.packets.iter().enumerate().filter(|(_, p)| p.shown);
+        let mut shown: Vec<_> = packets.map(|(packet, p)| Shown { at: p.pts, packet }).collect();
+        shown.sort_by_key(|s| (s.at, s.packet));
+        shown.dedup_by_key(|s| s.at);
+        shown
     }
 
-    /// Coded bytes of the packets, where known.
+    /// Time of the first presented packet, ticks.
+    #[must_use]
+    pub fn start(&self) -> Option<i64> {
+        self.packets.iter().filter(|p| p.shown).map(|p| p.pts).min()
+    }
+
+    /// Coded bytes of all packets.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.packets.iter().map(|p| u64::from(p.size)).sum()

@@ -22,9 +22,9 @@ mod time;
 
 pub use grid::{Cut, Grid, GridError};
 pub use id::{Digest, Generation, IdError, RenditionName, TitleId};
-pub use index::{AudioTrack, Index, Packet, Track, VideoTrack};
+pub use index::{Access, AudioTrack, Index, Packet, Shown, Track, VideoTrack};
 pub use ladder::{AudioRung, Ladder, LadderError, VideoRung};
-pub use plan::{PlanError, plan};
+pub use plan::{PlanError, decimate, plan};
 pub use refusal::{Refusal, RefusalCode};
 pub use rendition::{
     AudioRendition, AudioSource, Colour, Plan, Rendition, RenditionKind, Rotation, VideoRendition, VideoSource,

@@ -1,9 +1,38 @@
-//! The only room that says `gst`. Runs inside a worker, never in the server process; reached from `worker/child.rs` alone.
+//! Everything that touches source bytes, and the only room that says `gst`.
+//!
+//! It runs inside a worker process, never in the server: `worker/child.rs` alone reaches it. Nothing runs unasked. What
+//! things cost: [`warm_up`] loads plugins (about 100 ms, once per process), [`inspect`] reads a container's tables or, where
+//! there are none, the whole file, [`Session::segment`] decodes from the last key frame before the segment unless it
+//! follows the segment made before, and encodes exactly the frames that the grid names.
+//!
+//! The rule not to break: what a segment holds depends on source, rendition and number alone (promise 2). A decoder may be
+//! kept between segments, because decoding is exact; an encoder never is.
+//!
+//! Reading order: `inspect` (`scan`, `mp4`, `rate`), `packets`, `decode`, `template`, `encode`, then `video` and `audio`.
+//!
+//! Arrow: `pipeline -> media`.
+
+mod audio;
+mod decode;
+mod encode;
+mod inspect;
+mod mp4;
+mod packets;
+mod rate;
+mod scan;
+mod template;
+mod trial;
+mod video;
+mod warm_up;
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use crate::media::{Index, Refusal, Rendition, Sample, Templates, Trial};
+pub use inspect::inspect;
+pub use trial::trial;
+pub use warm_up::warm_up;
+
+use crate::media::{AudioSource, Index, Rendition, RenditionKind, Sample, Templates, VideoSource};
 
 /// What a running job tells.
 #[derive(Debug)]
@@ -34,46 +63,46 @@ pub enum Error {
     Failed(String),
 }
 
-/// Initialises GStreamer and loads every plugin that may be needed, so that nothing but the source is opened later.
-///
-/// # Errors
-/// A sentence naming what is missing.
-pub fn warm_up() -> Result<(), String> {
-    Ok(())
-}
-
-/// Runs every template once on a test signal.
-#[must_use]
-pub fn trial() -> Vec<Trial> {
-    Vec::new()
-}
-
-/// Finds tracks and packets.
-///
-/// # Errors
-/// Why the file is not taken.
-pub fn inspect(_source: &Path, _emit: &mut dyn FnMut(Output)) -> Result<Index, Refusal> {
-    unimplemented!()
-}
-
 /// A source open for encoding.
-pub struct Session {}
+pub struct Session {
+    video: Option<video::Video>,
+    audio: Vec<audio::Audio>,
+    video_template: template::Template,
+    audio_template: template::Template,
+}
 
 impl Session {
-    /// Opens the source for encoding with these templates.
+    /// Prepares the source for encoding with these templates. Nothing is decoded yet.
     ///
     /// # Errors
-    /// What could not be opened.
-    pub fn open(_source: &Path, _index: Index, _templates: &Templates) -> Result<Self, Error> {
-        Ok(Self {})
+    /// [`Error::Failed`] if a template does not exist.
+    pub fn open(source: &Path, index: &Index, templates: &Templates) -> Result<Self, Error> {
+        Ok(Self {
+            video: index.video.as_ref().map(|v| video::Video::new(source, v)),
+            audio: index.audio.iter().map(|a| audio::Audio::new(source, a)).collect(),
+            video_template: template::named(&templates.video)?,
+            audio_template: template::named(&templates.audio)?,
+        })
     }
 
-    /// A rendition's parameter sets.
+    /// A rendition's parameter sets: an `avcC` record or an `AudioSpecificConfig`.
     ///
     /// # Errors
     /// [`Error::Failed`].
-    pub fn parameters(&mut self, _rendition: &Rendition) -> Result<Vec<u8>, Error> {
-        unimplemented!()
+    pub fn parameters(&mut self, rendition: &Rendition) -> Result<Vec<u8>, Error> {
+        match &rendition.kind {
+            RenditionKind::Video(v) => match &v.source {
+                VideoSource::Passthrough { avcc } => Ok(avcc.clone()),
+                VideoSource::Encode { .. } => {
+                    let template = self.video_template.clone();
+                    self.video()?.parameters(&template, rendition, v)
+                }
+            },
+            RenditionKind::Audio(a) => match &a.source {
+                AudioSource::Passthrough { config, .. } => Ok(config.clone()),
+                AudioSource::Encode { bitrate } => audio::Audio::parameters(&self.audio_template, a, *bitrate),
+            },
+        }
     }
 
     /// Makes one segment. Continues without a new decoder if it follows the one made last.
@@ -82,11 +111,35 @@ impl Session {
     /// [`Error::Cancelled`] soon after `cancel` becomes true.
     pub fn segment(
         &mut self,
-        _rendition: &Rendition,
-        _number: u32,
-        _cancel: &AtomicBool,
-        _emit: &mut dyn FnMut(Output),
+        rendition: &Rendition,
+        number: u32,
+        cancel: &AtomicBool,
+        emit: &mut dyn FnMut(Output),
     ) -> Result<Finished, Error> {
-        unimplemented!()
+        match &rendition.kind {
+            RenditionKind::Video(v) => match &v.source {
+                VideoSource::Passthrough { avcc } => self.video()?.pass(rendition, avcc, number, cancel, emit),
+                VideoSource::Encode { .. } => {
+                    let template = self.video_template.clone();
+                    self.video()?.encode(&template, rendition, v, number, cancel, emit)
+                }
+            },
+            RenditionKind::Audio(a) => {
+                let track = self.audio.get(a.track as usize);
+                let track = track.ok_or_else(|| Error::Failed(format!("there is no audio track {}", a.track)))?;
+                match &a.source {
+                    AudioSource::Passthrough { config, first_packet } => {
+                        track.pass(rendition, config, *first_packet, number, emit)
+                    }
+                    AudioSource::Encode { bitrate } => {
+                        track.encode(&self.audio_template, rendition, a, *bitrate, number, cancel, emit)
+                    }
+                }
+            }
+        }
+    }
+
+    fn video(&mut self) -> Result<&mut video::Video, Error> {
+        self.video.as_mut().ok_or_else(|| Error::Failed("the source has no video".into()))
     }
 }

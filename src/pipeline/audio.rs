@@ -1,0 +1,256 @@
+//! Segments of sound: decoded, mixed to the rendition's channels and encoded anew, or AAC frames passed through.
+//!
+//! AAC frame `j` of a rendition covers its samples `[1024 j, 1024 (j + 1))`. A segment's encode starts eight frames early,
+//! and the packets of those frames are dropped together with the encoder's own priming packet: by then its filter bank
+//! and its psychoacoustic model agree with those of the encode that made the segment before.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use gst::prelude::*;
+
+use super::decode::Decoder;
+use super::encode::Encoder;
+use super::packets::Reader;
+use super::template::{AudioValues, Template};
+use super::{Error, Finished, Output};
+use crate::media::{AudioRendition, AudioTrack, Rendition, Sample, Timescale, Track};
+
+/// Samples in an AAC-LC frame.
+const FRAME: i64 = 1024;
+/// Frames encoded and dropped before a segment.
+const WARM_UP: i64 = 8;
+/// Packets the encoder emits before the one that stands for its first frame of input.
+const PRIMING: usize = 1;
+/// Packets decoded before the first one that is needed: decoders, too, start from nothing.
+const PREROLL_PACKETS: usize = 8;
+/// A block whose time is off by more than this part of a second does not follow on the one before.
+const GAP_PART: i64 = 50;
+/// Samples around what is resampled, so that the filter has settled.
+const RESAMPLE_MARGIN: i64 = 2048;
+
+/// An audio track of an open source.
+pub struct Audio {
+    source: PathBuf,
+    track: Arc<Track>,
+    rate: u32,
+}
+
+/// Sound between two sample positions, interleaved.
+struct Pcm {
+    samples: Vec<f32>,
+    /// Samples, per channel, that no packet covered.
+    missing: i64,
+}
+
+impl Audio {
+    /// Prepares; nothing runs yet.
+    pub fn new(source: &Path, audio: &AudioTrack) -> Self {
+        Self { source: source.to_owned(), track: Arc::new(audio.track.clone()), rate: audio.rate }
+    }
+
+    /// Makes a segment by decoding and encoding.
+    pub fn encode(
+        &self,
+        template: &Template,
+        rendition: &Rendition,
+        audio: &AudioRendition,
+        bitrate: u32,
+        number: u32,
+        cancel: &AtomicBool,
+        emit: &mut dyn FnMut(Output),
+    ) -> Result<Finished, Error> {
+        let (from, to) = frames(rendition, number)?;
+        let start = (from - WARM_UP) * FRAME;
+        let pcm = self.sound(start, (to + 1) * FRAME, audio, cancel)?;
+        emit(Output::Progress(0));
+        let encoder = start_encoder(template, audio, bitrate)?;
+        feed(&encoder, &pcm.samples, audio.rate, audio.channels)?;
+        encoder.end()?;
+        let skip = PRIMING + usize::try_from(WARM_UP).unwrap_or(0);
+        let wanted = usize::try_from(to - from).unwrap_or(0);
+        let mut samples = Vec::with_capacity(wanted);
+        let mut packet = 0;
+        while let Some(coded) = encoder.take()? {
+            check(cancel)?;
+            if packet >= skip && samples.len() < wanted {
+                samples.push(sample(Bytes::from(coded.data)));
+            }
+            packet += 1;
+        }
+        if samples.len() != wanted {
+            return Err(Error::Failed(format!("the encoder made {} frames of {wanted}", samples.len())));
+        }
+        let config = encoder.config().ok_or_else(|| Error::Failed("the encoder gave no configuration".into()))?;
+        emit(Output::Samples(samples));
+        Ok(Finished { config, bridged: u32::try_from(pcm.missing / FRAME).unwrap_or(u32::MAX) })
+    }
+
+    /// Makes a segment of the source's own frames.
+    pub fn pass(
+        &self,
+        rendition: &Rendition,
+        config: &[u8],
+        first_packet: u64,
+        number: u32,
+        emit: &mut dyn FnMut(Output),
+    ) -> Result<Finished, Error> {
+        let (from, to) = frames(rendition, number)?;
+        let first = usize::try_from(first_packet).unwrap_or(0);
+        let packets = first + usize::try_from(from).unwrap_or(0)..first + usize::try_from(to).unwrap_or(0);
+        let mut reader = Reader::open(&self.source, &self.track, packets.start)?;
+        let mut samples = Vec::with_capacity(packets.len());
+        for _ in packets {
+            let (_, buffer) = reader.next()?.ok_or_else(|| Error::Failed("the source ended early".into()))?;
+            let map = buffer.map_readable().map_err(|e| Error::Failed(e.to_string()))?;
+            samples.push(sample(Bytes::copy_from_slice(map.as_slice())));
+        }
+        emit(Output::Samples(samples));
+        Ok(Finished { config: config.to_vec(), bridged: 0 })
+    }
+
+    /// The encoder's `AudioSpecificConfig`.
+    pub fn parameters(template: &Template, audio: &AudioRendition, bitrate: u32) -> Result<Vec<u8>, Error> {
+        let encoder = start_encoder(template, audio, bitrate)?;
+        let silence = vec![0.0; (2 * FRAME).unsigned_abs() as usize * audio.channels as usize];
+        feed(&encoder, &silence, audio.rate, audio.channels)?;
+        encoder.end()?;
+        while encoder.take()?.is_some() {}
+        encoder.config().ok_or_else(|| Error::Failed("the encoder gave no configuration".into()))
+    }
+
+    /// Decoded sound between two sample positions of the rendition. Before the title's zero and where the source has
+    /// none, it is silent.
+    fn sound(&self, from: i64, to: i64, audio: &AudioRendition, cancel: &AtomicBool) -> Result<Pcm, Error> {
+        if audio.rate == self.rate {
+            return self.decoded(from, to, audio.channels, cancel);
+        }
+        let divisor = gcd(self.rate, audio.rate);
+        let (per_in, per_out) = (i64::from(self.rate / divisor), i64::from(audio.rate / divisor));
+        // Start where an input and an output sample coincide, or the phase of the resampler would differ by segment.
+        let start = (from - RESAMPLE_MARGIN).div_euclid(per_out) * per_in;
+        let end = ((to + RESAMPLE_MARGIN).div_euclid(per_out) + 1) * per_in;
+        let input = self.decoded(start, end, audio.channels, cancel)?;
+        let output = resample(&input.samples, self.rate, audio.rate, audio.channels)?;
+        let channels = audio.channels as usize;
+        let skip = usize::try_from(from - start / per_in * per_out).unwrap_or(0) * channels;
+        let mut samples = output.get(skip..).unwrap_or_default().to_vec();
+        samples.resize(usize::try_from(to - from).unwrap_or(0) * channels, 0.0);
+        Ok(Pcm { samples, missing: input.missing * per_out / per_in })
+    }
+
+    /// The same at the source's own rate.
+    fn decoded(&self, from: i64, to: i64, channels: u32, cancel: &AtomicBool) -> Result<Pcm, Error> {
+        let scale = Timescale::new(self.rate).ok_or_else(|| Error::Failed("a sample rate of zero".into()))?;
+        let position = |ticks: i64| self.track.timescale.convert(ticks, scale);
+        let packets = &self.track.packets;
+        let width = channels as usize;
+        let length = usize::try_from(to - from).unwrap_or(0);
+        let mut samples = vec![0.0; length * width];
+        let first = packets.partition_point(|p| position(p.pts) <= from).saturating_sub(1 + PREROLL_PACKETS);
+        let end = (packets.partition_point(|p| position(p.pts) < to) + PREROLL_PACKETS).min(packets.len());
+        let (begins, ends) = (from.max(0), to.min(position(self.track.end)));
+        let mut covered = 0;
+        if begins < ends && first < end {
+            let chain = format!("audioconvert ! audio/x-raw,format=F32LE,layout=interleaved,channels={channels}");
+            let mut decoder = Decoder::open(&self.source, &self.track, first..end, &chain)?;
+            let mut expected: Option<i64> = None;
+            while let Some(raw) = decoder.next() {
+                check(cancel)?;
+                let said = position(raw.at);
+                let at = expected.filter(|e| (e - said).abs() <= i64::from(self.rate) / GAP_PART).unwrap_or(said);
+                let Some(buffer) = raw.sample.buffer() else { continue };
+                let map = buffer.map_readable().map_err(|e| Error::Failed(e.to_string()))?;
+                let block = map.as_slice().chunks_exact(4 * width);
+                let count = i64::try_from(block.len()).unwrap_or(0);
+                for (i, frame) in block.enumerate() {
+                    let here = at + i64::try_from(i).unwrap_or(0);
+                    if (begins..ends).contains(&here) {
+                        let target = usize::try_from(here - from).unwrap_or(0) * width;
+                        for (channel, value) in frame.chunks_exact(4).enumerate() {
+                            samples[target + channel] = f32::from_le_bytes([value[0], value[1], value[2], value[3]]);
+                        }
+                        covered += 1;
+                    }
+                }
+                expected = Some(at + count);
+                if at + count >= ends {
+                    break;
+                }
+            }
+        }
+        Ok(Pcm { samples, missing: ((ends - begins).max(0) - covered).max(0) })
+    }
+}
+
+fn frames(rendition: &Rendition, number: u32) -> Result<(i64, i64), Error> {
+    let (from, to) =
+        rendition.grid.segment(number).ok_or_else(|| Error::Failed(format!("there is no segment {number}")))?;
+    Ok((from.frame.cast_signed(), to.frame.cast_signed()))
+}
+
+fn sample(data: Bytes) -> Sample {
+    Sample { duration: FRAME.unsigned_abs() as u32, composition: 0, sync: true, data }
+}
+
+/// Caps of interleaved floating-point sound.
+pub fn raw_caps(rate: u32, channels: u32) -> gst::Caps {
+    let int = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    let mut builder = gst::Caps::builder("audio/x-raw")
+        .field("format", "F32LE")
+        .field("layout", "interleaved")
+        .field("rate", int(rate))
+        .field("channels", int(channels));
+    if channels == 2 {
+        builder = builder.field("channel-mask", gst::Bitmask::new(3));
+    }
+    builder.build()
+}
+
+fn start_encoder(template: &Template, audio: &AudioRendition, bitrate: u32) -> Result<Encoder, Error> {
+    let values = AudioValues { rate: audio.rate, channels: audio.channels, bitrate };
+    Encoder::start(template.audio(&values)?, &raw_caps(audio.rate, audio.channels))
+}
+
+/// Feeds sound from time zero on, a frame at a time.
+pub fn feed(encoder: &Encoder, samples: &[f32], rate: u32, channels: u32) -> Result<(), Error> {
+    let per_buffer = FRAME.unsigned_abs() as usize * channels as usize;
+    let scale = Timescale::new(rate).ok_or_else(|| Error::Failed("a sample rate of zero".into()))?;
+    for (i, block) in samples.chunks(per_buffer).enumerate() {
+        let mut buffer = gst::Buffer::from_mut_slice(block.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>());
+        let ns = scale.convert(FRAME * i64::try_from(i).unwrap_or(0), Timescale::NANOSECONDS);
+        buffer.make_mut().set_pts(gst::ClockTime::from_nseconds(ns.cast_unsigned()));
+        encoder.push(buffer)?;
+    }
+    Ok(())
+}
+
+/// Resamples a whole stretch at once.
+fn resample(samples: &[f32], from: u32, to: u32, channels: u32) -> Result<Vec<f32>, Error> {
+    let launch = format!(
+        "appsrc name=src format=time max-bytes=0 ! audioresample quality=8 ! audio/x-raw,format=F32LE,rate={to} \
+         ! appsink name=sink sync=false"
+    );
+    let pipeline = gst::parse::launch(&launch).map_err(|e| Error::Failed(format!("resampler: {e}")))?;
+    let pipeline = pipeline.downcast().map_err(|_| Error::Failed("resampler: not a pipeline".into()))?;
+    let encoder = Encoder::start(pipeline, &raw_caps(from, channels))?;
+    let mut buffer = gst::Buffer::from_mut_slice(samples.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>());
+    buffer.make_mut().set_pts(gst::ClockTime::ZERO);
+    encoder.push(buffer)?;
+    encoder.end()?;
+    let mut output = Vec::new();
+    while let Some(block) = encoder.take()? {
+        output.extend(block.data.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])));
+    }
+    Ok(output)
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
+}
+
+fn check(cancel: &AtomicBool) -> Result<(), Error> {
+    if cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+}

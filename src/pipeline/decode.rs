@@ -1,0 +1,113 @@
+//! Decodes a track from a key frame on: packets in, raw pictures or sound out, each with the index's own time.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use gst::prelude::*;
+
+use super::Error;
+use super::packets::{Reader, from_clock};
+use crate::media::{Timescale, Track};
+
+/// Coded bytes that may wait before the decoder.
+const QUEUED_BYTES: u64 = 2 << 20;
+/// Raw pictures that may wait behind it: each holds megabytes.
+const QUEUED_PICTURES: u32 = 3;
+/// A decoder that says nothing for this long has lost its way; the watchdog outside is the last resort.
+const PULL_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(4);
+
+/// A running decoder. Dropping it stops it and its feeding thread.
+pub struct Decoder {
+    pipeline: gst::Pipeline,
+    sink: gst_app::AppSink,
+    timescale: Timescale,
+    feeder: Option<JoinHandle<()>>,
+}
+
+/// A decoded picture or block of sound.
+pub struct Raw {
+    /// Presentation time, ticks of the track's timescale.
+    pub at: i64,
+    /// Buffer and caps.
+    pub sample: gst::Sample,
+}
+
+/// The best decoder for these caps that works on the processor.
+pub fn decoder_for(caps: &gst::CapsRef) -> Option<gst::ElementFactory> {
+    let decoders = gst::ElementFactory::factories_with_type(gst::ElementFactoryType::DECODER, gst::Rank::MARGINAL);
+    let mut fitting: Vec<gst::ElementFactory> = decoders
+        .into_iter()
+        .filter(|f| f.can_sink_any_caps(caps) && !f.metadata("klass").is_some_and(|k| k.contains("Hardware")))
+        .collect();
+    fitting.sort_by_key(|f| std::cmp::Reverse(f.rank()));
+    fitting.into_iter().next()
+}
+
+impl Decoder {
+    /// Decodes from packet `first` up to but not including packet `end`. `chain` is what follows the decoder, in
+    /// `gst-launch` form, and `caps` what must come out.
+    pub fn open(
+        source: &Path,
+        track: &Arc<Track>,
+        packets: std::ops::Range<usize>,
+        chain: &str,
+    ) -> Result<Self, Error> {
+        let failed = |what: &str| Error::Failed(format!("decoder of {}: {what}", track.codec));
+        let caps: gst::Caps = track.caps.parse().map_err(|_| failed("unreadable caps"))?;
+        let factory = decoder_for(&caps);
+        let decoder = match (&factory, caps.structure(0).is_some_and(|s| s.name().ends_with("/x-raw"))) {
+            (_, true) => "identity".to_owned(),
+            (Some(factory), false) => factory.name().to_string(),
+            (None, false) => return Err(failed("no decoder is installed")),
+        };
+        let launch = format!(
+            "appsrc name=src format=time block=true max-bytes={QUEUED_BYTES} max-buffers=0 ! {decoder} name=dec ! {chain} \
+             ! appsink name=sink sync=false max-buffers={QUEUED_PICTURES} enable-last-sample=false"
+        );
+        let pipeline = gst::parse::launch(&launch).map_err(|e| failed(&e.to_string()))?;
+        let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| failed("not a pipeline"))?;
+        let src = pipeline.by_name("src").and_downcast::<gst_app::AppSrc>().ok_or_else(|| failed("no source"))?;
+        let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().ok_or_else(|| failed("no sink"))?;
+        src.set_caps(Some(&caps));
+        let mut reader = Reader::open(source, track, packets.start)?;
+        let feeder = std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
+            loop {
+                match reader.next() {
+                    Ok(Some((number, buffer))) if number < packets.end => {
+                        if src.push_buffer(buffer).is_err() {
+                            return;
+                        }
+                    }
+                    // A read error ends the stream: what is missing is bridged, and counted, by the one who pulls.
+                    Ok(_) | Err(_) => break,
+                }
+            }
+            let _ = src.end_of_stream();
+        });
+        let feeder = feeder.map_err(|e| failed(&e.to_string()))?;
+        let decoder = Self { pipeline, sink, timescale: track.timescale, feeder: Some(feeder) };
+        decoder.pipeline.set_state(gst::State::Playing).map_err(|e| failed(&e.to_string()))?;
+        Ok(decoder)
+    }
+
+    /// The next picture or block in presentation order; `None` at the end, or if the decoder gave up.
+    pub fn next(&mut self) -> Option<Raw> {
+        loop {
+            let sample = self.sink.try_pull_sample(PULL_TIMEOUT)?;
+            if let Some(pts) = sample.buffer().and_then(|b| b.pts()) {
+                return Some(Raw { at: from_clock(pts, self.timescale), sample });
+            }
+        }
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // Stopping the pipeline makes the feeder's push fail, which ends it.
+        let _ = self.pipeline.set_state(gst::State::Null);
+        if let Some(feeder) = self.feeder.take() {
+            let _ = feeder.join();
+        }
+    }
+}

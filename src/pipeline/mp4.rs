@@ -1,0 +1,254 @@
+//! Sample tables of an MP4 or QuickTime file (ISO/IEC 14496-12 §8.6 and §8.7): exact times and places of every packet
+//! without reading the media. Files this does not understand are indexed through the demuxer instead.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+
+use mp4_atom::{Decode, Moov, StszSamples, Trak};
+
+use super::scan::MOST_PACKETS;
+
+/// Largest movie header that is read, bytes.
+const MOST_MOOV_BYTES: u64 = 512 << 20;
+/// Most boxes at the top level that are skipped in search of `moov`.
+const MOST_TOP_BOXES: usize = 10_000;
+
+/// One track's tables.
+#[derive(Debug)]
+pub struct Table {
+    /// `track_ID`.
+    pub id: u32,
+    /// `timescale` of the media.
+    pub timescale: u32,
+    /// Samples in decode order; times in `timescale`, on the movie's presentation time line.
+    pub samples: Vec<TableSample>,
+    /// End of the presentation, in `timescale`.
+    pub end: i64,
+    /// `avcC` record with 4-byte NAL unit lengths.
+    pub avcc: Option<Vec<u8>>,
+}
+
+/// One sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableSample {
+    /// Presentation time.
+    pub pts: i64,
+    /// Presented according to the edit list.
+    pub shown: bool,
+    /// Sync sample.
+    pub key: bool,
+    /// First byte in the file.
+    pub offset: u64,
+    /// Bytes.
+    pub size: u32,
+}
+
+/// Reads the tables of every track, or `None` if the file is not a plain (unfragmented) MP4 file whose tables agree with
+/// each other and with the file's length.
+pub fn tables(source: &Path) -> Option<Vec<Table>> {
+    let mut file = File::open(source).ok()?;
+    let length = file.metadata().ok()?.len();
+    let bytes = read_moov(&mut file, length)?;
+    let moov = Moov::decode(&mut bytes.as_slice()).ok()?;
+    if moov.mvex.is_some() {
+        return None;
+    }
+    let movie_scale = moov.mvhd.timescale;
+    moov.trak.iter().map(|trak| table(trak, movie_scale, length)).collect::<Option<Vec<_>>>().map(|tables| {
+        let raw = raw_avccs(&bytes);
+        tables.into_iter().map(|t| Table { avcc: t.avcc.and_then(|a| own_bytes(&raw, &a)), ..t }).collect()
+    })
+}
+
+/// Finds `moov` among the top-level boxes.
+fn read_moov(file: &mut File, length: u64) -> Option<Vec<u8>> {
+    let mut at = 0;
+    for _ in 0..MOST_TOP_BOXES {
+        file.seek(SeekFrom::Start(at)).ok()?;
+        let mut head = [0; 16];
+        file.read_exact(&mut head[..8]).ok()?;
+        let mut size = u64::from(u32::from_be_bytes(head[..4].try_into().ok()?));
+        let mut header = 8;
+        if size == 1 {
+            file.read_exact(&mut head[8..]).ok()?;
+            size = u64::from_be_bytes(head[8..].try_into().ok()?);
+            header = 16;
+        } else if size == 0 {
+            size = length.checked_sub(at)?;
+        }
+        let end = at.checked_add(size).filter(|&end| size >= header && end <= length)?;
+        if &head[4..8] == b"moov" {
+            let mut bytes = vec![0; usize::try_from(size).ok().filter(|_| size <= MOST_MOOV_BYTES)?];
+            file.seek(SeekFrom::Start(at)).ok()?;
+            file.read_exact(&mut bytes).ok()?;
+            return Some(bytes);
+        }
+        at = end;
+    }
+    None
+}
+
+fn table(trak: &Trak, movie_scale: u32, length: u64) -> Option<Table> {
+    let media = &trak.mdia;
+    let timescale = media.mdhd.timescale;
+    let stbl = &media.minf.stbl;
+    let sizes: Vec<u32> = match &stbl.stsz.samples {
+        StszSamples::Identical { count, size } => {
+            let count = usize::try_from(*count).ok().filter(|&c| c <= MOST_PACKETS)?;
+            vec![*size; count]
+        }
+        StszSamples::Different { sizes } => sizes.clone(),
+    };
+    let offsets = offsets(stbl, &sizes, length)?;
+    let decode = decode_times(stbl, sizes.len())?;
+    let composition = compositions(stbl, sizes.len())?;
+    let edit = edit(trak, timescale, movie_scale)?;
+    let mut key = vec![stbl.stss.is_none(); sizes.len()];
+    for &number in stbl.stss.iter().flat_map(|s| &s.entries) {
+        *key.get_mut(usize::try_from(number).ok()?.checked_sub(1)?)? = true;
+    }
+    let times: Vec<i64> = decode.iter().zip(&composition).map(|(d, c)| d.0 + c).collect();
+    let media_end = times.iter().zip(&decode).map(|(t, d)| t + i64::from(d.1)).max().unwrap_or(0);
+    let samples = (0..sizes.len())
+        .map(|i| TableSample {
+            pts: times[i] - edit.media_time + edit.delay,
+            shown: edit.shows(times[i], decode[i].1),
+            key: key[i],
+            offset: offsets[i],
+            size: sizes[i],
+        })
+        .collect();
+    let end = edit.end.map_or(media_end, |end| end.min(media_end)) - edit.media_time + edit.delay;
+    let avcc = stbl.stsd.codecs.iter().find_map(|codec| match codec {
+        mp4_atom::Codec::Avc1(avc1) if stbl.stsd.codecs.len() == 1 && avc1.avcc.length_size == 4 => {
+            Some(sps_of(&avc1.avcc))
+        }
+        _ => None,
+    });
+    Some(Table { id: trak.tkhd.track_id, timescale, samples, end, avcc: avcc.flatten() })
+}
+
+fn sps_of(avcc: &mp4_atom::Avcc) -> Option<Vec<u8>> {
+    avcc.sequence_parameter_sets.first().map(|sps| sps.to_vec())
+}
+
+/// The bodies of all `avcC` boxes, byte for byte: what is passed through is passed through unparsed.
+fn raw_avccs(moov: &[u8]) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for at in moov.windows(4).enumerate().filter(|(_, w)| *w == b"avcC").map(|(i, _)| i) {
+        let size =
+            at.checked_sub(4).and_then(|s| moov.get(s..at)).and_then(|s| s.try_into().ok()).map(u32::from_be_bytes);
+        if let Some(body) = size.and_then(|s| moov.get(at + 4..(at - 4).checked_add(s as usize)?)) {
+            found.push(body.to_vec());
+        }
+    }
+    found
+}
+
+/// The record that holds this sequence parameter set.
+fn own_bytes(records: &[Vec<u8>], sps: &[u8]) -> Option<Vec<u8>> {
+    let holds = |r: &&Vec<u8>| r.first() == Some(&1) && r.get(8..8 + sps.len()) == Some(sps);
+    records.iter().find(holds).cloned()
+}
+
+fn offsets(stbl: &mp4_atom::Stbl, sizes: &[u32], length: u64) -> Option<Vec<u64>> {
+    let chunks: Vec<u64> = match (&stbl.stco, &stbl.co64) {
+        (Some(stco), _) => stco.entries.iter().map(|&o| u64::from(o)).collect(),
+        (None, Some(co64)) => co64.entries.clone(),
+        (None, None) => Vec::new(),
+    };
+    let runs = &stbl.stsc.entries;
+    let mut offsets = Vec::with_capacity(sizes.len());
+    for (i, run) in runs.iter().enumerate() {
+        let first = usize::try_from(run.first_chunk).ok()?.checked_sub(1)?;
+        let next =
+            runs.get(i + 1).map_or(Some(chunks.len()), |n| usize::try_from(n.first_chunk).ok()?.checked_sub(1))?;
+        for &chunk in chunks.get(first..next)? {
+            let mut at = chunk;
+            for _ in 0..run.samples_per_chunk {
+                let Some(&size) = sizes.get(offsets.len()) else { break };
+                offsets.push(at);
+                at = at.checked_add(u64::from(size)).filter(|&end| end <= length)?;
+            }
+        }
+    }
+    (offsets.len() == sizes.len()).then_some(offsets)
+}
+
+/// Decode time and duration of each sample.
+fn decode_times(stbl: &mp4_atom::Stbl, count: usize) -> Option<Vec<(i64, u32)>> {
+    let mut times = Vec::with_capacity(count);
+    let mut at = 0_i64;
+    for entry in &stbl.stts.entries {
+        for _ in 0..entry.sample_count {
+            if times.len() == count {
+                return None;
+            }
+            times.push((at, entry.sample_delta));
+            at = at.checked_add(i64::from(entry.sample_delta))?;
+        }
+    }
+    (times.len() == count).then_some(times)
+}
+
+fn compositions(stbl: &mp4_atom::Stbl, count: usize) -> Option<Vec<i64>> {
+    let Some(ctts) = &stbl.ctts else { return Some(vec![0; count]) };
+    let mut offsets = Vec::with_capacity(count);
+    for entry in &ctts.entries {
+        // QuickTime writes negative offsets into version 0 boxes too.
+        let offset = if entry.sample_offset > i64::from(i32::MAX) {
+            entry.sample_offset - (1 << 32)
+        } else {
+            entry.sample_offset
+        };
+        let left = count.checked_sub(offsets.len())?;
+        offsets.extend(std::iter::repeat_n(offset, left.min(usize::try_from(entry.sample_count).ok()?)));
+    }
+    offsets.resize(count, 0);
+    Some(offsets)
+}
+
+/// A track's edit list, as far as it is one stretch of media at normal speed after an optional delay.
+struct Edit {
+    /// Media time at which the presentation begins.
+    media_time: i64,
+    /// Presentation time of that, in the media's timescale.
+    delay: i64,
+    /// Media time at which it ends.
+    end: Option<i64>,
+    /// Length of one tick of the movie's timescale, the precision of `end`, in the media's.
+    tick: i64,
+}
+
+impl Edit {
+    fn shows(&self, at: i64, duration: u32) -> bool {
+        let begins = at >= self.media_time || at + i64::from(duration) > self.media_time;
+        begins && self.end.is_none_or(|end| at + self.tick < end)
+    }
+}
+
+fn edit(trak: &Trak, timescale: u32, movie_scale: u32) -> Option<Edit> {
+    let scaled = |ticks: u64| {
+        let wide = u128::from(ticks) * u128::from(timescale) / u128::from(movie_scale.max(1));
+        i64::try_from(wide).ok()
+    };
+    let tick = scaled(1)?;
+    let mut edit = Edit { media_time: 0, delay: 0, end: None, tick };
+    let entries = trak.edts.as_ref().and_then(|e| e.elst.as_ref()).map(|e| e.entries.as_slice()).unwrap_or_default();
+    let mut media = None;
+    for entry in entries {
+        let duration = scaled(entry.segment_duration)?;
+        match entry.media_time {
+            None if media.is_none() => edit.delay += duration,
+            Some(time) if media.is_none() => media = Some((i64::try_from(time).ok()?, duration)),
+            // Several stretches of media: the demuxer knows how to play them.
+            _ => return None,
+        }
+    }
+    if let Some((time, duration)) = media {
+        edit.media_time = time;
+        edit.end = (duration > 0).then_some(time + duration);
+    }
+    Some(edit)
+}

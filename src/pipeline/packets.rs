@@ -1,0 +1,116 @@
+//! Reads a track's packets again, in decode order from any key frame on.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use gst::prelude::*;
+
+use super::Error;
+use super::scan::{Scan, raw_packet};
+use crate::media::{Access, Timescale, Track};
+
+/// Added to every time given to GStreamer, nanoseconds: frames before the title's zero keep valid times.
+pub const EPOCH_NS: i64 = 3_600_000_000_000;
+/// How far the demuxer's time of a packet may lie from the index's, nanoseconds.
+const MATCH_NS: i64 = 600_000;
+
+/// Reads packets of one track.
+pub struct Reader {
+    track: Arc<Track>,
+    next: usize,
+    from: From,
+}
+
+enum From {
+    File(File),
+    /// The demuxer, and the sink of the wanted track.
+    Demuxer {
+        _scan: Scan,
+        sink: gst_app::AppSink,
+        zero_ns: i64,
+    },
+}
+
+/// A time of the index as the GStreamer time that stands for it inside decoding pipelines.
+pub fn to_clock(ticks: i64, timescale: Timescale) -> gst::ClockTime {
+    let ns = timescale.convert(ticks, Timescale::NANOSECONDS) + EPOCH_NS;
+    gst::ClockTime::from_nseconds(ns.max(0).cast_unsigned())
+}
+
+/// The reverse of [`to_clock`].
+pub fn from_clock(time: gst::ClockTime, timescale: Timescale) -> i64 {
+    Timescale::NANOSECONDS.convert(time.nseconds().cast_signed() - EPOCH_NS, timescale)
+}
+
+impl Reader {
+    /// Opens the source so that the first packet read is number `first`, which should be a key frame.
+    pub fn open(source: &Path, track: &Arc<Track>, first: usize) -> Result<Self, Error> {
+        let from = match track.access {
+            Access::Direct => {
+                From::File(File::open(source).map_err(|e| Error::Failed(format!("cannot open the source: {e}")))?)
+            }
+            Access::Demuxer { zero_ns } => Self::demuxer(source, track, first, zero_ns)?,
+        };
+        Ok(Self { track: Arc::clone(track), next: first, from })
+    }
+
+    fn demuxer(source: &Path, track: &Track, first: usize, zero_ns: i64) -> Result<From, Error> {
+        let scan = Scan::open(source).map_err(|refusal| Error::Failed(refusal.message))?;
+        let tracks = scan.tracks();
+        let wanted = tracks.iter().find(|t| t.stream_id == track.stream_id);
+        let sink = wanted.ok_or_else(|| Error::Failed(format!("track {:?} is gone", track.stream_id)))?.sink.clone();
+        for other in tracks.iter().filter(|t| t.stream_id != track.stream_id) {
+            other.sink.set_property("drop", true);
+        }
+        sink.set_property("max-buffers", 32_u32);
+        let at = track.packets.get(first).map_or(0, |p| p.pts);
+        let ns = track.timescale.convert(at, Timescale::NANOSECONDS) + zero_ns;
+        if first > 0 {
+            scan.seek(gst::ClockTime::from_nseconds(ns.max(0).cast_unsigned()))?;
+        }
+        scan.play()?;
+        Ok(From::Demuxer { _scan: scan, sink, zero_ns })
+    }
+
+    /// The next packet with its number; `None` at the end.
+    pub fn next(&mut self) -> Result<Option<(usize, gst::Buffer)>, Error> {
+        let Some(packet) = self.track.packets.get(self.next) else { return Ok(None) };
+        let (number, data) = match &self.from {
+            From::File(file) => {
+                let mut data = vec![0; packet.size as usize];
+                file.read_exact_at(&mut data, packet.offset)
+                    .map_err(|e| Error::Failed(format!("cannot read the source at byte {}: {e}", packet.offset)))?;
+                (self.next, gst::Buffer::from_mut_slice(data))
+            }
+            From::Demuxer { sink, zero_ns, .. } => loop {
+                let Ok(sample) = sink.pull_sample() else { return Ok(None) };
+                let (Some(raw), Some(buffer)) = (raw_packet(&sample), sample.buffer_owned()) else { continue };
+                if let Some(number) = self.find(raw.pts - zero_ns, raw.size) {
+                    let mut plain = gst::Buffer::new();
+                    buffer
+                        .copy_into(plain.make_mut(), gst::BufferCopyFlags::MEMORY | gst::BufferCopyFlags::META, ..)
+                        .map_err(|e| Error::Failed(e.to_string()))?;
+                    break (number, plain);
+                }
+            },
+        };
+        self.next = number + 1;
+        let packet = self.track.packets[number];
+        let mut buffer = data;
+        let writable = buffer.make_mut();
+        writable.set_pts(to_clock(packet.pts, self.track.timescale));
+        if !packet.key {
+            writable.set_flags(gst::BufferFlags::DELTA_UNIT);
+        }
+        Ok(Some((number, buffer)))
+    }
+
+    /// Number of the packet of that time and size at or after the next expected one, or `None` for one that comes before.
+    fn find(&self, ns: i64, size: u32) -> Option<usize> {
+        let at = |i: usize| self.track.timescale.convert(self.track.packets[i].pts, Timescale::NANOSECONDS);
+        let matches = |&i: &usize| self.track.packets[i].size == size && (at(i) - ns).abs() <= MATCH_NS;
+        (self.next..self.track.packets.len().min(self.next + 4096)).find(matches)
+    }
+}

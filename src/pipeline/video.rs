@@ -1,0 +1,416 @@
+//! Segments of video: decoded and encoded anew, or packets passed through.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+use super::decode::{Decoder, Raw};
+use super::encode::{Coded, Encoder};
+use super::packets::Reader;
+use super::template::{Template, VideoValues};
+use super::{Error, Finished, Output};
+use crate::media::{
+    Grid, Rendition, Rotation, Sample, Shown, Track, VideoRendition, VideoSource, VideoTrack, decimate,
+};
+
+/// Frames decoded without result before progress is told: the watchdog must know a long way from a key frame as work.
+const PROGRESS_EVERY: usize = 16;
+/// Decoding on to a frame at most this far ahead is cheaper than starting anew.
+const SKIP_AT_MOST: usize = 8;
+/// Pass-through samples handed over together.
+const BATCH: usize = 24;
+/// x264's buffer is this full when an encode starts (its `vbv-init`), in hundredths.
+const VBV_INITIAL: u64 = 90;
+/// Bytes of container around each sample and each second, and what an encoder's rate control may be off by.
+const OVERHEAD_PER_FRAME: u64 = 24;
+const OVERHEAD_PER_SECOND: u64 = 1_500;
+const RATE_CONTROL_SLACK: u64 = 97;
+
+/// The video track of an open source, with a decoder that is kept between segments.
+pub struct Video {
+    source: PathBuf,
+    track: Arc<Track>,
+    rotation: Rotation,
+    size: (u32, u32),
+    shown: Vec<Shown>,
+    decoder: Option<Running>,
+}
+
+/// A decoder on its way.
+struct Running {
+    decoder: Decoder,
+    /// Position in `shown` of the next frame to come out.
+    next: usize,
+    /// Decoded, but not wanted yet.
+    ahead: Option<(usize, gst::Sample)>,
+    /// The last picture that came out, held where the next one is missing.
+    last: Option<gst::Sample>,
+    /// A frame was missing: what the decoder holds now may depend on where it started.
+    damaged: bool,
+}
+
+impl Video {
+    /// Prepares; nothing runs yet.
+    pub fn new(source: &Path, video: &VideoTrack) -> Self {
+        let shown = video.track.shown();
+        let track = Arc::new(video.track.clone());
+        let size = (video.width, video.height);
+        Self { source: source.to_owned(), track, rotation: video.rotation, size, shown, decoder: None }
+    }
+
+    /// Makes a segment by decoding and encoding.
+    pub fn encode(
+        &mut self,
+        template: &Template,
+        rendition: &Rendition,
+        video: &VideoRendition,
+        number: u32,
+        cancel: &AtomicBool,
+        emit: &mut dyn FnMut(Output),
+    ) -> Result<Finished, Error> {
+        let (frames, times, end) = self.frames_of(rendition, video, number)?;
+        let values = values(rendition, video, number, self.rotation);
+        let mut segment = Segment::new(times, end, emit);
+        let mut encoder: Option<(Encoder, gst::Caps)> = None;
+        let mut bridged = 0;
+        self.position(frames[0])?;
+        for (i, &frame) in frames.iter().enumerate() {
+            let (sample, real) = self.frame(frame, cancel, segment.emit)?;
+            bridged += u32::from(!real);
+            let caps = input_caps(&sample, video)?;
+            let encoder = match &mut encoder {
+                Some((encoder, last)) => {
+                    if *last != caps {
+                        encoder.set_caps(&caps);
+                        *last = caps;
+                    }
+                    encoder
+                }
+                none => &none.insert((Encoder::start(template.video(&values)?, &caps)?, caps)).0,
+            };
+            let mut buffer = sample.buffer_owned().ok_or_else(|| Error::Failed("a picture without data".into()))?;
+            {
+                let buffer = buffer.make_mut();
+                buffer.set_pts(clock(segment.times[i] - segment.times[0], rendition.grid.timescale()));
+                buffer.set_dts(None);
+                buffer.set_duration(None);
+            }
+            segment.expect(buffer.pts(), i);
+            encoder.push(buffer)?;
+            while let Some(coded) = encoder.try_take() {
+                segment.take(coded)?;
+            }
+        }
+        let (encoder, _) = encoder.ok_or_else(|| Error::Failed("a segment without frames".into()))?;
+        encoder.end()?;
+        while let Some(coded) = encoder.take()? {
+            check(cancel)?;
+            segment.take(coded)?;
+        }
+        if self.decoder.as_ref().is_some_and(|d| d.damaged) {
+            self.decoder = None;
+        }
+        segment.finish()?;
+        let config = encoder.config().ok_or_else(|| Error::Failed("the encoder gave no parameter sets".into()))?;
+        Ok(Finished { config, bridged })
+    }
+
+    /// Makes a segment of the source's own packets.
+    pub fn pass(
+        &mut self,
+        rendition: &Rendition,
+        avcc: &[u8],
+        number: u32,
+        cancel: &AtomicBool,
+        emit: &mut dyn FnMut(Output),
+    ) -> Result<Finished, Error> {
+        let range = self.range(&rendition.grid, number)?;
+        let shown = &self.shown[range.clone()];
+        let times: Vec<i64> = shown.iter().map(|s| s.at).collect();
+        let end = segment_end(&rendition.grid, number)?;
+        let first = shown.iter().map(|s| s.packet).min().unwrap_or(0);
+        let mut reader = Reader::open(&self.source, &self.track, first)?;
+        let mut batch = Vec::with_capacity(BATCH);
+        for (i, &decode) in times.iter().enumerate() {
+            check(cancel)?;
+            let (packet, buffer) = reader.next()?.ok_or_else(|| Error::Failed("the source ended early".into()))?;
+            let map = buffer.map_readable().map_err(|e| Error::Failed(e.to_string()))?;
+            let next = times.get(i + 1).copied().unwrap_or(end);
+            batch.push(Sample {
+                duration: ticks_u32(next - decode)?,
+                composition: ticks_i32(self.track.packets[packet].pts - decode)?,
+                sync: self.track.packets[packet].key,
+                data: Bytes::copy_from_slice(map.as_slice()),
+            });
+            if batch.len() == BATCH {
+                emit(Output::Samples(std::mem::take(&mut batch)));
+            }
+        }
+        if !batch.is_empty() {
+            emit(Output::Samples(batch));
+        }
+        Ok(Finished { config: avcc.to_vec(), bridged: 0 })
+    }
+
+    /// A rendition's parameter sets, from a black picture.
+    pub fn parameters(
+        &self,
+        template: &Template,
+        rendition: &Rendition,
+        video: &VideoRendition,
+    ) -> Result<Vec<u8>, Error> {
+        let values = values(rendition, video, 0, self.rotation);
+        let sample = black(values.scaled)?;
+        let caps = input_caps(&sample, video)?;
+        let encoder = Encoder::start(template.video(&values)?, &caps)?;
+        let mut buffer = sample.buffer_owned().ok_or_else(|| Error::Failed("a picture without data".into()))?;
+        buffer.make_mut().set_pts(gst::ClockTime::ZERO);
+        encoder.push(buffer)?;
+        encoder.end()?;
+        while encoder.take()?.is_some() {}
+        encoder.config().ok_or_else(|| Error::Failed("the encoder gave no parameter sets".into()))
+    }
+
+    /// Positions in `shown` that lie in a segment.
+    fn range(&self, grid: &Grid, number: u32) -> Result<std::ops::Range<usize>, Error> {
+        let (from, to) = grid.segment(number).ok_or_else(|| Error::Failed(format!("there is no segment {number}")))?;
+        let position = |at: u64| self.shown.partition_point(|s| s.at < at.cast_signed());
+        let range = position(from.at)..position(to.at);
+        if range.is_empty() { Err(Error::Failed(format!("segment {number} holds no frame"))) } else { Ok(range) }
+    }
+
+    /// The frames of a segment that this rendition keeps, their times, and the segment's end.
+    fn frames_of(
+        &self,
+        rendition: &Rendition,
+        video: &VideoRendition,
+        number: u32,
+    ) -> Result<(Vec<usize>, Vec<i64>, i64), Error> {
+        let range = self.range(&rendition.grid, number)?;
+        let all: Vec<i64> = self.shown[range.clone()].iter().map(|s| s.at).collect();
+        let min = match video.source {
+            VideoSource::Encode { min_frame_ticks, .. } => min_frame_ticks,
+            VideoSource::Passthrough { .. } => 0,
+        };
+        let kept = decimate(&all, min);
+        let frames = kept.iter().map(|&i| range.start + i).collect();
+        Ok((frames, kept.iter().map(|&i| all[i]).collect(), segment_end(&rendition.grid, number)?))
+    }
+
+    /// Makes sure that the decoder is on its way to this frame.
+    fn position(&mut self, frame: usize) -> Result<(), Error> {
+        let near = |d: &Running| (d.next..=d.next + SKIP_AT_MOST).contains(&frame);
+        if self.decoder.as_ref().is_some_and(near) {
+            return Ok(());
+        }
+        self.decoder = None;
+        let wanted = self.shown[frame];
+        let packets = &self.track.packets;
+        // Pictures that follow a key frame in the file but precede it on screen need the group before.
+        let opens = |i: &usize| packets[*i].key && packets[*i].pts <= wanted.at;
+        let start = (0..=wanted.packet).rev().find(opens).unwrap_or(0);
+        let chain = "video/x-raw";
+        let decoder = Decoder::open(&self.source, &self.track, start..packets.len(), chain)?;
+        self.decoder = Some(Running { decoder, next: 0, ahead: None, last: None, damaged: false });
+        Ok(())
+    }
+
+    /// The picture at a position, and whether it is the real one. A picture that cannot be decoded is replaced by the one
+    /// before it, or the one after it at the start.
+    fn frame(
+        &mut self,
+        wanted: usize,
+        cancel: &AtomicBool,
+        emit: &mut dyn FnMut(Output),
+    ) -> Result<(gst::Sample, bool), Error> {
+        let (shown, size) = (&self.shown, self.size);
+        let running = self.decoder.as_mut().ok_or_else(|| Error::Failed("no decoder".into()))?;
+        let mut passed = 0;
+        loop {
+            check(cancel)?;
+            let (position, sample) = match running.ahead.take() {
+                Some(ahead) => ahead,
+                None => match running.decoder.next() {
+                    Some(Raw { at, sample }) => match nearest(shown, at) {
+                        Some(position) => (position, sample),
+                        // Decoded but not presented: before an edit list's start.
+                        None => continue,
+                    },
+                    None => {
+                        running.damaged = true;
+                        running.next = wanted + 1;
+                        let held = running.last.clone();
+                        return Ok((held.map_or_else(|| black(size), Ok)?, false));
+                    }
+                },
+            };
+            match position.cmp(&wanted) {
+                std::cmp::Ordering::Less => {
+                    running.last = Some(sample);
+                    passed += 1;
+                    if passed % PROGRESS_EVERY == 0 {
+                        emit(Output::Progress(0));
+                    }
+                }
+                std::cmp::Ordering::Equal => {
+                    running.next = wanted + 1;
+                    running.last = Some(sample.clone());
+                    return Ok((sample, true));
+                }
+                std::cmp::Ordering::Greater => {
+                    running.damaged = true;
+                    running.next = wanted + 1;
+                    let held = running.last.clone().unwrap_or_else(|| sample.clone());
+                    running.ahead = Some((position, sample));
+                    return Ok((held, false));
+                }
+            }
+        }
+    }
+}
+
+/// Collects access units and gives them their place on the timeline.
+struct Segment<'a> {
+    times: Vec<i64>,
+    end: i64,
+    positions: HashMap<Option<gst::ClockTime>, usize>,
+    taken: usize,
+    emit: &'a mut dyn FnMut(Output),
+}
+
+impl<'a> Segment<'a> {
+    fn new(times: Vec<i64>, end: i64, emit: &'a mut dyn FnMut(Output)) -> Self {
+        Self { times, end, positions: HashMap::new(), taken: 0, emit }
+    }
+
+    fn expect(&mut self, pts: Option<gst::ClockTime>, position: usize) {
+        self.positions.insert(pts, position);
+    }
+
+    /// The `k`-th unit in decode order is decoded when the `k`-th frame in presentation order is shown.
+    fn take(&mut self, coded: Coded) -> Result<(), Error> {
+        let position = self.positions.remove(&Some(coded.pts));
+        let position = position
+            .ok_or_else(|| Error::Failed(format!("the encoder made a frame at {} that it was not given", coded.pts)))?;
+        let decode = self.times[self.taken];
+        let next = self.times.get(self.taken + 1).copied().unwrap_or(self.end);
+        let sample = Sample {
+            duration: ticks_u32(next - decode)?,
+            composition: ticks_i32(self.times[position] - decode)?,
+            sync: coded.key,
+            data: Bytes::from(without_parameter_sets(coded.data)),
+        };
+        self.taken += 1;
+        (self.emit)(Output::Samples(vec![sample]));
+        Ok(())
+    }
+
+    fn finish(self) -> Result<(), Error> {
+        if self.taken == self.times.len() {
+            return Ok(());
+        }
+        Err(Error::Failed(format!("the encoder made {} frames of {}", self.taken, self.times.len())))
+    }
+}
+
+/// Drops parameter sets and delimiters from an access unit with 4-byte lengths: in `avc1` they live in the init segment.
+fn without_parameter_sets(data: Vec<u8>) -> Vec<u8> {
+    let units = || {
+        let mut at = 0;
+        std::iter::from_fn(move || Some(at)).map_while({
+            let data = &data;
+            move |_| {
+                let length = u32::from_be_bytes(data.get(at..at + 4)?.try_into().ok()?) as usize;
+                let unit = at..at + 4 + length;
+                at = unit.end;
+                data.get(unit.clone()).map(|_| unit)
+            }
+        })
+    };
+    let redundant = |u: &std::ops::Range<usize>| data.get(u.start + 4).is_some_and(|b| matches!(b & 31, 7..=9));
+    if !units().any(|u| redundant(&u)) {
+        return data;
+    }
+    units().filter(|u| !redundant(u)).flat_map(|u| data[u].to_vec()).collect()
+}
+
+/// Position of the presented frame whose time is that of a decoded picture, within a tick.
+fn nearest(shown: &[Shown], at: i64) -> Option<usize> {
+    let after = shown.partition_point(|s| s.at < at);
+    let close = |i: usize| shown.get(i).filter(|s| (s.at - at).abs() <= 1).map(|_| i);
+    let exact = shown.get(after).filter(|s| s.at == at).map(|_| after);
+    exact.or_else(|| close(after)).or_else(|| after.checked_sub(1).and_then(close))
+}
+
+fn values(rendition: &Rendition, video: &VideoRendition, number: u32, rotation: Rotation) -> VideoValues {
+    let (ceiling, level) = match video.source {
+        VideoSource::Encode { ceiling, level, .. } => (ceiling, level),
+        VideoSource::Passthrough { .. } => (rendition.bandwidth, 40),
+    };
+    let scaled = if rotation.swaps_sides() { (video.height, video.width) } else { (video.width, video.height) };
+    let (bits_per_second, vbv_ms) = vbv(rendition, video, number, ceiling);
+    VideoValues { scaled, rotation, colour: video.colour, bits_per_second, vbv_ms, level }
+}
+
+/// VBV rate and buffer such that the whole segment, container included, stays below the ceiling: an encode may spend what
+/// the buffer holds at its start on top of the rate.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a frame rate and milliseconds")]
+fn vbv(rendition: &Rendition, video: &VideoRendition, number: u32, ceiling: u64) -> (u64, u64) {
+    let scale = u64::from(rendition.grid.timescale().get());
+    let segment_ms = (rendition.grid.ticks(number) * 1000 / scale).max(1);
+    let overhead = (video.rate.fps() as u64 * OVERHEAD_PER_FRAME + OVERHEAD_PER_SECOND) * 8;
+    let usable = (ceiling * RATE_CONTROL_SLACK / 100).saturating_sub(overhead).max(ceiling / 2);
+    let buffer_ms = (segment_ms / 5).clamp(50, 500);
+    let rate = usable * segment_ms / (segment_ms + buffer_ms * VBV_INITIAL / 100);
+    (rate, buffer_ms)
+}
+
+/// Caps of what the encoder is given: the decoder's, with the rendition's frame rate, which ends up in the bitstream.
+fn input_caps(sample: &gst::Sample, video: &VideoRendition) -> Result<gst::Caps, Error> {
+    let mut caps = sample.caps_owned().ok_or_else(|| Error::Failed("a picture without caps".into()))?;
+    let rate = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    let caps_mut = caps.make_mut();
+    caps_mut.set("framerate", gst::Fraction::new(rate(video.rate.num), rate(video.rate.den.get())));
+    if let Some(structure) = caps_mut.structure_mut(0) {
+        // Where the source's chroma samples lie, and its mastering display, do not describe what is encoded.
+        structure.remove_fields(["chroma-site", "mastering-display-info", "content-light-level"]);
+    }
+    Ok(caps)
+}
+
+fn black(size: (u32, u32)) -> Result<gst::Sample, Error> {
+    let failed = |e: gst::glib::BoolError| Error::Failed(e.to_string());
+    let even = |n: u32| n.next_multiple_of(2);
+    let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, even(size.0), even(size.1))
+        .build()
+        .map_err(failed)?;
+    let mut data = vec![128; info.size()];
+    let luma = info.stride()[0].unsigned_abs() as usize * even(size.1) as usize;
+    data[..luma].fill(16);
+    let caps = info.to_caps().map_err(failed)?;
+    Ok(gst::Sample::builder().buffer(&gst::Buffer::from_mut_slice(data)).caps(&caps).build())
+}
+
+fn clock(ticks: i64, timescale: crate::media::Timescale) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds(timescale.convert(ticks, crate::media::Timescale::NANOSECONDS).max(0).cast_unsigned())
+}
+
+fn segment_end(grid: &Grid, number: u32) -> Result<i64, Error> {
+    let (_, to) = grid.segment(number).ok_or_else(|| Error::Failed(format!("there is no segment {number}")))?;
+    Ok(to.at.cast_signed())
+}
+
+fn check(cancel: &AtomicBool) -> Result<(), Error> {
+    if cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+}
+
+fn ticks_u32(ticks: i64) -> Result<u32, Error> {
+    u32::try_from(ticks).map_err(|_| Error::Failed(format!("a frame of {ticks} ticks")))
+}
+
+fn ticks_i32(ticks: i64) -> Result<i32, Error> {
+    i32::try_from(ticks).map_err(|_| Error::Failed(format!("a composition offset of {ticks} ticks")))
+}
