@@ -146,7 +146,11 @@ fn trak(out: &mut Vec<u8>, track: &Track) -> BoxResult {
             out.encode_atom(b"elng", |out| [0u8; 4].encode(out).and_then(|()| track.language.encode(out)))?;
         }
         out.encode_atom(b"minf", |out| {
-            if is_audio { Smhd::default().encode(out)? } else { Vmhd::default().encode(out)? }
+            if is_audio {
+                Smhd::default().encode(out)?
+            } else {
+                Vmhd::default().encode(out)?
+            }
             Dinf { dref: Dref { entries: vec![Url::default().into()] } }.encode(out)?;
             out.encode_atom(b"stbl", |out| {
                 out.encode_atom(b"stsd", |out| {
@@ -182,4 +186,90 @@ fn iso_639_2(language: &str) -> &str {
 
 fn sixteen_bits(what: &'static str, value: u32) -> Result<u16, Error> {
     u16::try_from(value).map_err(|_| Error::TooLarge { what, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use mp4_atom::{Any, DecodeMaybe};
+
+    use super::super::testing::{audio_rendition, be32, boxes, find, one_segment, video_rendition};
+    use super::*;
+
+    /// High profile with the extension bytes of §5.3.3.1.2, reserved bits cleared and a byte too many: all of it
+    /// would change if the record were decoded and encoded again.
+    const AVCC: [u8; 21] =
+        [1, 100, 0, 31, 0x03, 0x01, 0, 4, 0x67, 100, 0, 31, 1, 0, 1, 0x68, 0x01, 0x00, 0x00, 0x00, 0xee];
+    /// AAC-LC, 48 kHz, stereo, with the explicit "no SBR" extension that FFmpeg appends.
+    const ASC: [u8; 5] = [0x11, 0x90, 0x56, 0xe5, 0x00];
+    const STSD: [&[u8; 4]; 6] = [b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stsd"];
+
+    fn video() -> Rendition {
+        video_rendition(one_segment(12_800, 0, 25, 12_800), 1280, 720)
+    }
+
+    #[test]
+    fn a_video_init_segment_carries_the_record_byte_for_byte() {
+        let bytes = init(&video(), &AVCC).unwrap();
+        assert_eq!(bytes, init(&video(), &AVCC).unwrap());
+        assert_eq!(boxes(&bytes).iter().map(|(k, _)| k).collect::<Vec<_>>(), [b"ftyp", b"moov"]);
+        let stsd = find(&bytes, &STSD).unwrap();
+        let (kind, entry) = boxes(&stsd[8..])[0];
+        assert_eq!(&kind, b"avc1");
+        assert_eq!(entry[24..28], [5, 0, 2, 208], "1280 by 720");
+        assert_eq!(find(&entry[78..], &[b"avcC"]).unwrap(), AVCC);
+        assert_eq!(find(&entry[78..], &[b"colr"]).unwrap(), *b"nclx\0\x01\0\x01\0\x01\0");
+        assert_eq!(find(&entry[78..], &[b"pasp"]).unwrap(), [0, 0, 0, 1, 0, 0, 0, 1]);
+        assert!(find(&bytes, &[b"moov", b"trak", b"edts"]).is_none(), "no edit list");
+        assert_eq!(be32(find(&bytes, &[b"moov", b"trak", b"mdia", b"mdhd"]).unwrap(), 20), 12_800);
+        assert_eq!(be32(find(&bytes, &[b"moov", b"mvex", b"trex"]).unwrap(), 4), TRACK_ID);
+    }
+
+    #[test]
+    fn an_audio_init_segment_carries_exactly_this_configuration() {
+        let rendition = |language| audio_rendition(one_segment(48_000, 0, 1, 1024), language);
+        let bytes = init(&rendition("deu"), &ASC).unwrap();
+        let (kind, entry) = boxes(&find(&bytes, &STSD).unwrap()[8..])[0];
+        assert_eq!((&kind, entry[17], be32(entry, 24) >> 16), (b"mp4a", 2, 48_000));
+        let esds = find(&entry[28..], &[b"esds"]).unwrap();
+        let at = esds.windows(2).position(|w| w == [5, 5]).unwrap() + 2;
+        assert_eq!(esds[at..at + 5], ASC);
+        assert!(find(&bytes, &[b"moov", b"trak", b"mdia", b"elng"]).is_none());
+        let tagged = init(&rendition("pt-BR"), &ASC).unwrap();
+        assert_eq!(find(&tagged, &[b"moov", b"trak", b"mdia", b"elng"]).unwrap(), b"\0\0\0\0pt-BR\0");
+    }
+
+    #[test]
+    fn another_parser_reads_what_is_written() {
+        for bytes in [
+            init(&video(), &AVCC[..20]).unwrap(),
+            init(&audio_rendition(one_segment(48_000, 0, 1, 1024), "en"), &ASC).unwrap(),
+        ] {
+            let mut rest = &bytes[..];
+            let mut kinds = Vec::new();
+            while let Some(atom) = Any::decode_maybe(&mut rest).unwrap() {
+                if let Any::Moov(moov) = &atom {
+                    assert_eq!(moov.trak[0].tkhd.track_id, moov.mvex.as_ref().unwrap().trex[0].track_id);
+                    assert_eq!(moov.trak[0].mdia.minf.stbl.stsd.codecs.len(), 1);
+                }
+                kinds.push(atom.kind().to_string());
+            }
+            assert_eq!(kinds, ["ftyp", "moov"]);
+        }
+    }
+
+    #[test]
+    fn a_record_that_does_not_go_with_the_samples_is_refused() {
+        let mut two_byte_lengths = AVCC;
+        two_byte_lengths[4] = 0xfd;
+        assert_eq!(init(&video(), &two_byte_lengths), Err(Error::NalLengthSize(2)));
+        let mut without_sps = AVCC;
+        without_sps[5] = 0xe0;
+        for bad in [&without_sps[..], &AVCC[..5], &[], &[0; 21]] {
+            assert_eq!(init(&video(), bad), Err(Error::Config(bad.len())));
+        }
+        let audio = audio_rendition(one_segment(48_000, 0, 1, 1024), "en");
+        assert_eq!(init(&audio, &ASC[..1]), Err(Error::Config(1)));
+        let huge = video_rendition(one_segment(12_800, 0, 25, 12_800), 70_000, 720);
+        assert_eq!(init(&huge, &AVCC), Err(Error::TooLarge { what: "width", value: 70_000 }));
+    }
 }
