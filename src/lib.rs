@@ -12,6 +12,8 @@
 //! | 6 | [`config`] |
 //! | 7 | [`app`] |
 
+pub mod manifest;
 pub mod media;
+pub mod packager;
 pub mod pipeline;
 pub mod worker;

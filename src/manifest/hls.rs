@@ -1,0 +1,423 @@
+//! HLS (RFC 8216): the multivariant playlist and the media playlists.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use m3u8_rs::{
+    AlternativeMedia, AlternativeMediaType, ClosedCaptionGroupId, Map, MasterPlaylist, MediaPlaylist,
+    MediaPlaylistType, MediaSegment, QuotedOrUnquoted, Resolution, VariantStream, WRITE_OPT_FLOAT_PRECISION,
+};
+
+use crate::media::{AudioRendition, Cut, Generation, Plan, Rendition, RenditionKind, Timescale, VideoRendition};
+
+/// EXT-X-MAP outside I-frame playlists needs 6 (RFC 8216 §7); 7 is what Apple's authoring rules name for CMAF.
+const VERSION: usize = 7;
+
+/// Players start with the variant listed first. This much passes nearly every line and is encoded faster than it
+/// plays on nearly every host. Bits per second.
+const START_BANDWIDTH: u64 = 2_500_000;
+
+/// EXTINF is written in whole microseconds: a ninth of a tick at 90 kHz.
+const MICROSECONDS: u32 = 1_000_000;
+/// The same as digits behind the point.
+const EXTINF_DIGITS: usize = 6;
+
+/// Longest language tag passed on; RFC 5646 §4.4.1 finds 35 characters enough.
+const MAX_LANGUAGE_BYTES: usize = 35;
+
+/// An EXT-X-MEDIA group: each audio track once, all at about the quality of the rendition the group is named after.
+struct Group<'a> {
+    lead: &'a Rendition,
+    members: Vec<(&'a Rendition, &'a AudioRendition)>,
+}
+
+/// `/v/{id}/master.m3u8`. URIs are relative to it: `{generation}/{rendition}/index.m3u8`. A title without video lists
+/// the renditions of its first audio track as variants.
+#[must_use]
+pub fn master(plan: &Plan, generation: &Generation) -> String {
+    let groups = groups(plan);
+    let playlist = MasterPlaylist {
+        version: Some(VERSION),
+        independent_segments: true,
+        alternatives: groups.iter().flat_map(|g| alternatives(plan, g, generation)).collect(),
+        variants: in_order(plan).into_iter().map(|r| variant(r, &groups, generation)).collect(),
+        ..MasterPlaylist::default()
+    };
+    text(|out| playlist.write_to(out))
+}
+
+/// `index.m3u8` of a rendition. `target_duration` is the title's, in seconds, the same for all its renditions.
+#[must_use]
+pub fn media(rendition: &Rendition, target_duration: u64) -> String {
+    // The writer's only precision setting is global to the process; every caller of this room wants the same. Without
+    // it, four seconds are written `4`, which some players take for a rounded number.
+    WRITE_OPT_FLOAT_PRECISION.store(EXTINF_DIGITS, Relaxed);
+    let microseconds = Timescale::new(MICROSECONDS).expect("not zero");
+    let micros = |cut: &Cut| rendition.grid.timescale().convert(cut.at.cast_signed(), microseconds);
+    // The boundaries are rounded, not the durations: however long the title, the sum never drifts.
+    let segment = |(number, cuts): (usize, &[Cut])| MediaSegment {
+        uri: format!("{number}.m4s"),
+        duration: seconds(micros(&cuts[1]) - micros(&cuts[0])),
+        map: (number == 0).then(|| Map { uri: "init.mp4".into(), ..Map::default() }),
+        ..MediaSegment::default()
+    };
+    let playlist = MediaPlaylist {
+        version: Some(VERSION),
+        target_duration,
+        playlist_type: Some(MediaPlaylistType::Vod),
+        segments: rendition.grid.cuts().windows(2).enumerate().map(segment).collect(),
+        end_list: true,
+        ..MediaPlaylist::default()
+    };
+    // The writer leaves out a sequence of zero, which is legal; saying it spares a reader the lookup.
+    let tag = "#EXT-X-PLAYLIST-TYPE:";
+    text(|out| playlist.write_to(out)).replacen(tag, &format!("#EXT-X-MEDIA-SEQUENCE:0\n{tag}"), 1)
+}
+
+/// The rendition that players start with: listed first in [`master`]. `None` for a title without renditions.
+#[must_use]
+pub fn start(plan: &Plan) -> Option<&Rendition> {
+    in_order(plan).first().copied()
+}
+
+/// The variants, best first but for the one to start with: the best that [`START_BANDWIDTH`] allows, else the lowest.
+fn in_order(plan: &Plan) -> Vec<&Rendition> {
+    let mut listed: Vec<&Rendition> = plan.video().map(|(r, _)| r).collect();
+    if listed.is_empty() {
+        let first_track = plan.audio().next().map(|(_, a)| a.track);
+        listed = plan.audio().filter(|(_, a)| Some(a.track) == first_track).map(|(r, _)| r).collect();
+    }
+    let lowest = listed.len().saturating_sub(1);
+    let start = listed.iter().position(|r| r.bandwidth <= START_BANDWIDTH).unwrap_or(lowest);
+    if let Some(up_to_start) = listed.get_mut(..=start) {
+        up_to_start.rotate_right(1);
+    }
+    listed
+}
+
+fn variant(rendition: &Rendition, groups: &[Group], generation: &Generation) -> VariantStream {
+    let alone = VariantStream {
+        uri: uri(rendition, generation),
+        bandwidth: rendition.bandwidth,
+        average_bandwidth: rendition.average_bandwidth,
+        codecs: Some(rendition.codecs.clone()),
+        // No captions inside the video: players need not look.
+        closed_captions: Some(ClosedCaptionGroupId::None),
+        ..VariantStream::default()
+    };
+    let RenditionKind::Video(video) = &rendition.kind else { return alone };
+    let pictures = VariantStream {
+        resolution: Some(Resolution { width: video.width.into(), height: video.height.into() }),
+        frame_rate: Some((video.rate.fps() * 1000.0).round() / 1000.0),
+        // One attribute only: the writer keeps these in a map of random order.
+        other_attributes: Some([("VIDEO-RANGE".into(), QuotedOrUnquoted::Unquoted(video_range(video).into()))].into()),
+        ..alone
+    };
+    match groups.iter().find(|g| video.audio.as_ref() == Some(&g.lead.name)) {
+        Some(group) => with_sound(pictures, group),
+        None => pictures,
+    }
+}
+
+/// A player may take any member of the group, so the variant must declare the dearest (RFC 8216 §4.3.4.2).
+fn with_sound(pictures: VariantStream, group: &Group) -> VariantStream {
+    let members = || group.members.iter().map(|(r, _)| *r);
+    // `None` if one is unknown.
+    let average = members().map(|r| r.average_bandwidth).try_fold(0, |most, a| a.map(|a| a.max(most)));
+    let mut codecs: Vec<&str> = pictures.codecs.iter().map(String::as_str).collect();
+    for member in members() {
+        if !codecs.contains(&member.codecs.as_str()) {
+            codecs.push(&member.codecs);
+        }
+    }
+    VariantStream {
+        bandwidth: pictures.bandwidth + members().map(|r| r.bandwidth).max().unwrap_or(0),
+        average_bandwidth: pictures.average_bandwidth.zip(average).map(|(v, a)| v + a),
+        codecs: Some(codecs.join(",")),
+        audio: Some(group.lead.name.to_string()),
+        ..pictures
+    }
+}
+
+/// One group for each audio rendition that some video rendition goes with. Other tracks join with their rendition of
+/// the same rank, so every group offers the same choice (RFC 8216 §4.3.4.1.1).
+fn groups(plan: &Plan) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group> = Vec::new();
+    for name in plan.video().filter_map(|(_, v)| v.audio.as_ref()) {
+        let Some((lead, leading)) = plan.audio().find(|(r, _)| r.name == *name) else { continue };
+        if groups.iter().any(|g| g.lead.name == *name) {
+            continue;
+        }
+        let of_track = |track: u32| plan.audio().filter(move |(_, a)| a.track == track);
+        let rank = of_track(leading.track).position(|(r, _)| r.name == *name).unwrap_or(0);
+        let members = tracks(plan)
+            .into_iter()
+            .filter_map(|track| of_track(track).nth(rank).or_else(|| of_track(track).last()))
+            .collect();
+        groups.push(Group { lead, members });
+    }
+    groups
+}
+
+fn alternatives(plan: &Plan, group: &Group, generation: &Generation) -> Vec<AlternativeMedia> {
+    let is_first_of_language = |i: usize| {
+        let earlier = &group.members[..i];
+        earlier.iter().all(|(_, other)| language(other) != language(group.members[i].1))
+    };
+    let alternative = |(i, (rendition, audio)): (usize, &(&Rendition, &AudioRendition))| AlternativeMedia {
+        media_type: AlternativeMediaType::Audio,
+        uri: Some(uri(rendition, generation)),
+        group_id: group.lead.name.to_string(),
+        // `und` too: validators ask for the attribute.
+        language: Some(language(audio).to_owned()),
+        name: label(plan, audio),
+        default: i == 0,
+        // A player that chooses by itself must not be left with two that look the same (§4.3.4.1.1).
+        autoselect: is_first_of_language(i),
+        channels: Some(audio.channels.to_string()),
+        ..AlternativeMedia::default()
+    };
+    group.members.iter().enumerate().map(alternative).collect()
+}
+
+/// Track numbers in the order of the plan.
+fn tracks(plan: &Plan) -> Vec<u32> {
+    let mut tracks = Vec::new();
+    for (_, audio) in plan.audio() {
+        if !tracks.contains(&audio.track) {
+            tracks.push(audio.track);
+        }
+    }
+    tracks
+}
+
+/// What a player's menu shows; the same for every rendition of a track, different for every track.
+fn label(plan: &Plan, audio: &AudioRendition) -> String {
+    let plain = |a: &AudioRendition| if language(a) == "und" { "Audio" } else { language(a) }.to_owned();
+    let is_shared = plan.audio().any(|(_, a)| a.track != audio.track && plain(a) == plain(audio));
+    if is_shared { format!("{} {}", plain(audio), audio.track + 1) } else { plain(audio) }
+}
+
+/// The language comes out of a source file: whatever is not a tag could close the quotes around it.
+fn language(audio: &AudioRendition) -> &str {
+    let tag = audio.language.as_str();
+    let is_tag =
+        (1..=MAX_LANGUAGE_BYTES).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    if is_tag { tag } else { "und" }
+}
+
+/// By `TransferCharacteristics` of H.273.
+fn video_range(video: &VideoRendition) -> &'static str {
+    match video.colour.transfer {
+        16 => "PQ",
+        18 => "HLG",
+        _ => "SDR",
+    }
+}
+
+fn uri(rendition: &Rendition, generation: &Generation) -> String {
+    format!("{generation}/{}/index.m3u8", rendition.name)
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, reason = "exact to the microsecond below 16 s")]
+fn seconds(micros: i64) -> f32 {
+    (micros as f64 / f64::from(MICROSECONDS)) as f32
+}
+
+fn text(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+    let mut out = Vec::new();
+    write(&mut out).expect("a Vec takes every write");
+    String::from_utf8(out).expect("playlists are written as text")
+}
+
+#[cfg(test)]
+mod tests {
+    use m3u8_rs::parse_media_playlist_res;
+    use proptest::prelude::*;
+
+    use crate::media::{AudioSource, Colour, Grid, Rate, VideoSource};
+
+    use super::*;
+
+    const GENERATION: &str = "0123456789abcdef";
+
+    fn grid(timescale: u32, at: &[u64]) -> Grid {
+        let cuts = at.iter().zip(0..).map(|(&at, frame)| Cut { frame, at }).collect();
+        Grid::new(Timescale::new(timescale).unwrap(), cuts).unwrap()
+    }
+
+    fn rendition(name: &str, codecs: &str, bandwidth: u64, kind: RenditionKind) -> Rendition {
+        let (name, codecs) = (name.parse().unwrap(), codecs.into());
+        let average_bandwidth = (name == "source".parse().unwrap()).then_some(bandwidth / 2);
+        Rendition { name, grid: grid(24_000, &[0, 24_024, 48_048]), codecs, bandwidth, average_bandwidth, kind }
+    }
+
+    fn video(name: &str, height: u32, bandwidth: u64, audio: Option<&str>) -> Rendition {
+        let kind = VideoRendition {
+            width: height * 16 / 9,
+            height,
+            rate: Rate::new(24_000, 1001).unwrap(),
+            colour: Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false },
+            audio: audio.map(|a| a.parse().unwrap()),
+            source: VideoSource::Encode { ceiling: bandwidth, level: 31, min_frame_ticks: 0 },
+        };
+        rendition(name, "avc1.64001F", bandwidth, RenditionKind::Video(kind))
+    }
+
+    fn audio(name: &str, track: u32, bandwidth: u64, language: &str) -> Rendition {
+        let source = AudioSource::Encode { bitrate: 128_000 };
+        let kind = AudioRendition { track, rate: 48_000, channels: 2, language: language.into(), source };
+        rendition(name, "mp4a.40.2", bandwidth, RenditionKind::Audio(kind))
+    }
+
+    fn master_of(renditions: Vec<Rendition>) -> String {
+        master(&Plan { renditions }, &GENERATION.parse().unwrap())
+    }
+
+    fn uris(master: &str) -> Vec<&str> {
+        master.lines().filter(|l| !l.starts_with('#')).map(|l| l.split('/').nth(1).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_master_playlist_lists_every_rendition_and_its_sound() {
+        let renditions = vec![
+            video("source", 1080, 6_000_000, Some("audio-128k")),
+            video("720p", 720, 2_950_000, Some("audio-128k")),
+            video("480p", 480, 1_500_000, Some("audio-128k")),
+            video("240p", 240, 430_000, Some("audio-64k")),
+            audio("audio-128k", 0, 140_000, "und"),
+            audio("audio-64k", 0, 70_000, "und"),
+        ];
+        let expected = "\
+#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-INDEPENDENT-SEGMENTS
+#EXT-X-MEDIA:TYPE=AUDIO,URI=\"0123456789abcdef/audio-128k/index.m3u8\",GROUP-ID=\"audio-128k\",LANGUAGE=\"und\",\
+NAME=\"Audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\"
+#EXT-X-MEDIA:TYPE=AUDIO,URI=\"0123456789abcdef/audio-64k/index.m3u8\",GROUP-ID=\"audio-64k\",LANGUAGE=\"und\",\
+NAME=\"Audio\",DEFAULT=YES,AUTOSELECT=YES,CHANNELS=\"2\"
+#EXT-X-STREAM-INF:BANDWIDTH=1640000,CODECS=\"avc1.64001F,mp4a.40.2\",RESOLUTION=853x480,FRAME-RATE=23.976,\
+VIDEO-RANGE=SDR,AUDIO=\"audio-128k\",CLOSED-CAPTIONS=NONE
+0123456789abcdef/480p/index.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=6140000,CODECS=\"avc1.64001F,mp4a.40.2\",RESOLUTION=1920x1080,FRAME-RATE=23.976,\
+VIDEO-RANGE=SDR,AUDIO=\"audio-128k\",CLOSED-CAPTIONS=NONE
+0123456789abcdef/source/index.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=3090000,CODECS=\"avc1.64001F,mp4a.40.2\",RESOLUTION=1280x720,FRAME-RATE=23.976,\
+VIDEO-RANGE=SDR,AUDIO=\"audio-128k\",CLOSED-CAPTIONS=NONE
+0123456789abcdef/720p/index.m3u8
+#EXT-X-STREAM-INF:BANDWIDTH=500000,CODECS=\"avc1.64001F,mp4a.40.2\",RESOLUTION=426x240,FRAME-RATE=23.976,\
+VIDEO-RANGE=SDR,AUDIO=\"audio-64k\",CLOSED-CAPTIONS=NONE
+0123456789abcdef/240p/index.m3u8
+";
+        let found = master_of(renditions);
+        assert_eq!(found, expected);
+        let parsed = m3u8_rs::parse_master_playlist_res(found.as_bytes()).unwrap();
+        assert_eq!((parsed.variants.len(), parsed.alternatives.len()), (4, 2));
+    }
+
+    #[test]
+    fn players_start_with_the_best_rendition_a_common_line_carries() {
+        let order = |renditions: Vec<Rendition>| {
+            let plan = Plan { renditions };
+            in_order(&plan).iter().map(|r| r.name.to_string()).collect::<Vec<_>>()
+        };
+        let small_source = vec![video("source", 720, 1_900_000, None), video("480p", 480, 1_500_000, None)];
+        assert_eq!(order(small_source), ["source", "480p"], "nothing needs encoding");
+        let all_dear = vec![video("2160p", 2160, 16_000_000, None), video("1080p", 1080, 5_000_000, None)];
+        assert_eq!(order(all_dear), ["1080p", "2160p"], "the lowest there is");
+        assert!(start(&Plan { renditions: Vec::new() }).is_none());
+    }
+
+    #[test]
+    fn a_silent_title_announces_no_sound_and_an_audio_title_no_pictures() {
+        let silent = master_of(vec![video("480p", 480, 1_500_000, None)]);
+        assert!(!silent.contains("AUDIO") && !silent.contains("mp4a"), "{silent}");
+        let heard = master_of(vec![
+            audio("audio-128k", 0, 140_000, "en"),
+            audio("audio-64k", 0, 70_000, "en"),
+            audio("audio-128k-1", 1, 140_000, "fr"),
+        ]);
+        assert_eq!(uris(&heard), ["audio-128k", "audio-64k"]);
+        let stream = "#EXT-X-STREAM-INF:BANDWIDTH=140000,CODECS=\"mp4a.40.2\",CLOSED-CAPTIONS=NONE\n";
+        assert!(heard.contains(stream) && !heard.contains("RESOLUTION") && !heard.contains("#EXT-X-MEDIA"), "{heard}");
+    }
+
+    #[test]
+    fn every_group_offers_every_track_under_its_own_name_and_one_default() {
+        let renditions = vec![
+            video("source", 480, 1_500_000, Some("audio-128k")),
+            video("240p", 240, 400_000, Some("audio-64k")),
+            audio("audio-128k", 0, 140_000, "en"),
+            audio("audio-64k", 0, 70_000, "en"),
+            audio("commentary", 1, 200_000, "en"),
+            audio("evil", 2, 60_000, "x\"\n#EXT-X-ENDLIST"),
+        ];
+        let master = master_of(renditions.clone());
+        let parsed = m3u8_rs::parse_master_playlist_res(master.as_bytes()).unwrap();
+        for group in ["audio-128k", "audio-64k"] {
+            let of_group: Vec<_> = parsed.alternatives.iter().filter(|a| a.group_id == group).collect();
+            assert_eq!(of_group.iter().map(|a| a.name.as_str()).collect::<Vec<_>>(), ["en 1", "en 2", "Audio"]);
+            assert_eq!(of_group.iter().map(|a| a.default).collect::<Vec<_>>(), [true, false, false]);
+            assert_eq!(of_group.iter().map(|a| a.autoselect).collect::<Vec<_>>(), [true, false, true]);
+            assert_eq!(of_group[2].language.as_deref(), Some("und"), "not what the file says");
+        }
+        assert_eq!(parsed.variants[0].bandwidth, 1_700_000, "with the dearest sound a player may choose");
+        assert_eq!(parsed.variants[0].average_bandwidth, None, "the sound's is not known");
+        assert_eq!(master, master_of(renditions), "attributes do not come out of a map in random order");
+    }
+
+    #[test]
+    fn a_media_playlist_repeats_the_grid() {
+        let mut short = video("480p", 480, 1_500_000, None);
+        short.grid = grid(24_000, &[0, 24_024, 48_048, 144_144, 240_240, 252_000]);
+        let expected = "\
+#EXTM3U
+#EXT-X-VERSION:7
+#EXT-X-TARGETDURATION:4
+#EXT-X-MEDIA-SEQUENCE:0
+#EXT-X-PLAYLIST-TYPE:VOD
+#EXT-X-MAP:URI=\"init.mp4\"
+#EXTINF:1.001000,
+0.m4s
+#EXTINF:1.001000,
+1.m4s
+#EXTINF:4.004000,
+2.m4s
+#EXTINF:4.004000,
+3.m4s
+#EXTINF:0.490000,
+4.m4s
+#EXT-X-ENDLIST
+";
+        assert_eq!(media(&short, 4), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn the_sum_of_durations_stays_within_a_microsecond_of_every_boundary(
+            timescale in prop_oneof![Just(90_000_u32), Just(12_800), Just(44_100), Just(48_000), 600..1_000_000_u32],
+            first in 0..1_000_000_u64,
+            seconds in prop::collection::vec(0.5..15.0_f64, 1..400),
+        ) {
+            let mut at = vec![first];
+            for s in seconds {
+                at.push(at.last().unwrap() + (s * f64::from(timescale)) as u64);
+            }
+            let mut rendition = video("480p", 480, 1_500_000, None);
+            rendition.grid = grid(timescale, &at);
+            let text = media(&rendition, 15);
+            let parsed = parse_media_playlist_res(text.as_bytes()).unwrap();
+            prop_assert_eq!(parsed.segments.len(), at.len() - 1);
+            let mut micros = 0_i64;
+            let extinf = text.lines().filter_map(|l| l.strip_prefix("#EXTINF:"));
+            for (number, line) in extinf.enumerate() {
+                let duration: f64 = line.trim_end_matches(',').parse().unwrap();
+                micros += (duration * 1e6).round() as i64;
+                let ticks = (at[number + 1] - at[0]) as f64;
+                let drift = micros as f64 - ticks * 1e6 / f64::from(timescale);
+                prop_assert!(drift.abs() <= 1.0, "{} microseconds off after segment {}", drift, number);
+                let own = duration * f64::from(timescale) - (at[number + 1] - at[number]) as f64;
+                prop_assert!(own.abs() <= 1.0, "{} ticks off", own);
+            }
+        }
+    }
+}
