@@ -12,6 +12,9 @@
 //! | 6 | [`config`] |
 //! | 7 | [`app`] |
 
+pub mod catalog;
+pub mod library;
 pub mod media;
 pub mod pipeline;
+pub mod telemetry;
 pub mod worker;
