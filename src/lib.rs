@@ -13,6 +13,7 @@
 //! | 7 | [`app`] |
 
 pub mod catalog;
+pub mod config;
 pub mod library;
 pub mod media;
 pub mod pipeline;
