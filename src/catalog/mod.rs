@@ -1,7 +1,7 @@
 //! Titles: what is known of each, in `data/catalog.sqlite`.
 //!
-//! Nothing runs unasked. Every call is synchronous and costs one or two SQLite statements, well under a millisecond
-//! unless another process writes at that moment; then it waits up to [`BUSY_TIMEOUT`]. [`Catalog::title`] also parses the
+//! Nothing runs unasked. Every call is synchronous and costs one or two SQLite statements; a write also an fsync, and
+//! up to [`BUSY_TIMEOUT`] of waiting if another process writes at that moment. [`Catalog::title`] also parses the
 //! title's plan, a few milliseconds for a long film. Async callers clone the [`Catalog`] (an `Arc`) into `spawn_blocking`.
 //!
 //! The rule not to break: the catalog is shared. Server and offline ingest have it open at once, so what is read may be
@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-pub use titles::{Cursor, Entry, Failure, NewTitle, Page, State, Title, new_id, now_ms};
+pub use titles::{Cursor, Entry, Failure, MAX_PAGE, NewTitle, Page, State, Title, new_id, now_ms};
 
 /// Name of the file in the data folder.
 pub const FILE: &str = "catalog.sqlite";

@@ -92,6 +92,19 @@ fn a_title_comes_back_as_it_was_put_in_also_after_a_restart() {
 }
 
 #[test]
+fn a_title_survives_a_process_that_was_killed_right_after_it_was_added() {
+    let (data, catalog) = catalog();
+    let new = title(7, 1);
+    catalog.insert_ready(&new).unwrap();
+    // The files as a killed process leaves them: the row is in the log, which nobody folded into the main file.
+    let after = tempfile::tempdir().unwrap();
+    for name in [FILE.to_owned(), format!("{FILE}-wal")] {
+        fs::copy(data.path().join(&name), after.path().join(&name)).unwrap();
+    }
+    assert!(Catalog::open(after.path()).unwrap().title(&new.id).unwrap().is_some());
+}
+
+#[test]
 fn an_unknown_title_is_none_and_removing_it_is_false() {
     let (_data, catalog) = catalog();
     let id = TitleId::from_random(1);
@@ -188,8 +201,8 @@ fn a_newer_catalog_is_refused_with_the_remedy_and_not_one_byte_is_touched() {
     let before = fs::read(data.path().join(FILE)).unwrap();
     let said = Catalog::open(data.path()).unwrap_err().to_string();
     let expected = format!(
-        "{} has format 9, and this matinee knows formats up to 1: use the newer matinee that wrote it, or choose another \
-         folder with --data (nothing was changed)",
+        "{} has format 9, and this matinee knows formats up to 1: use the newer matinee that wrote it, or choose \
+         another folder with --data (nothing was changed)",
         data.path().join(FILE).display()
     );
     assert_eq!(said, expected);

@@ -128,7 +128,7 @@ impl Catalog {
         Ok(Some(Title { entry: entry?, plan: plan.map(Arc::new) }))
     }
 
-    /// Up to `limit` titles (at most [`MAX_PAGE`], at least one), newest first, from `after` on, of one state or of all.
+    /// Up to `limit` titles (at least one, at most [`MAX_PAGE`]), newest first, from `after` on, of one state or all.
     ///
     /// # Errors
     /// [`Error::Damaged`] if a row cannot be understood; else as any call.

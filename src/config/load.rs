@@ -66,7 +66,7 @@ struct Loader {
     problems: Vec<Problem>,
 }
 
-/// Flags and file are known by name; the environment is whatever the process has.
+/// The environment may be all the process has; what does not begin with the prefix is nobody's business here.
 pub(super) fn load(flags: &Flags, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, Problems> {
     let environment: BTreeMap<String, String> = environment
         .into_iter()
@@ -253,7 +253,8 @@ impl fmt::Display for Problems {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.origin, self.text)
+        // Keys and names may be quoted text with anything in it; a problem is one line.
+        f.write_str(&format!("{}: {}", self.origin, self.text).replace(char::is_control, " "))
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Built-in default < file < environment < command line. A file is read only if one is named: `--config` or
 //! `MATINEE_CONFIG`. In the environment a key is `MATINEE_` + upper case with `__` between levels;
-//! `MATINEE_LISTEN`, `MATINEE_DATA` and `MATINEE_LOG` are short for `server.listen`, `data_dir` and `log.level`, and win
-//! over the long form. An empty variable counts as unset. `config/matinee.toml` documents every key and equals the
+//! `MATINEE_LISTEN`, `MATINEE_DATA` and `MATINEE_LOG` are short for `server.listen`, `data_dir` and `log.level`, and
+//! win over the long form. An empty variable counts as unset. `config/matinee.toml` documents every key and equals the
 //! built-in default, by test.
 //!
 //! The rule not to break: all problems are reported at once, each on one line that names where it comes from, the key,

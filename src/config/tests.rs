@@ -158,8 +158,8 @@ fn each_bad_value_is_named_with_its_place_and_what_it_must_be() {
         ),
         (
             "[cache]\ndisk_bytes = -5",
-            "f:2: cache.disk_bytes = -5: must be a size: bytes as a whole number, or text such as \"256MiB\" (KiB, MiB, \
-             GiB, TiB, KB, MB, GB, TB)",
+            "f:2: cache.disk_bytes = -5: must be a size: bytes as a whole number, or text such as \"256MiB\" (KiB, \
+             MiB, GiB, TiB, KB, MB, GB, TB)",
         ),
         ("encoder.workers = 5000", "f:1: encoder.workers = 5000: must be 0 (one per core) to 1024"),
         ("encoder.sandbox = true", "f:1: encoder.sandbox = true: must be text in quotes"),
@@ -256,6 +256,24 @@ fn a_file_that_is_not_toml_is_named_line_by_line() {
     assert!(said[0].starts_with("f:1: "), "{said:?}");
     assert!(said.iter().any(|line| line.starts_with("f:3: ")), "{said:?}");
     assert_eq!(problems("encoder.workers = 99999999999999999999999", &[]).len(), 1);
+}
+
+proptest::proptest! {
+    #[test]
+    fn whatever_is_given_a_problem_is_one_line_and_nothing_panics(
+        text in "(\\PC|[\n=\"'\\[\\]{}.,#]|server|encoder|ladder|video|listen|workers|_bytes){0,20}",
+        name in "(\\PC|\n|__|_|CACHE|ENCODER|WORKERS|DISK_BYTES){0,6}",
+        value in "(\\PC|\n|[0-9\\[\\]\"{}=,]|iB|M){0,8}",
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        std::fs::write(&path, text).unwrap();
+        let flags = Flags { config: Some(path), ..Flags::default() };
+        if let Err(problems) = Config::load(&flags, [(format!("MATINEE_{name}"), value)]) {
+            proptest::prop_assert!(!problems.0.is_empty());
+            proptest::prop_assert_eq!(problems.to_string().lines().count(), problems.0.len());
+        }
+    }
 }
 
 #[test]

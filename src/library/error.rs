@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A folder of the data folder cannot be made or written to.
-    #[error("{} cannot be used ({why}): make it a folder this user may write to, or choose another with --data", .folder.display())]
+    #[error("{} cannot be used ({why}): make it a folder this user may write to, or choose another with --data",
+        .folder.display())]
     Unusable {
         /// Which one.
         folder: PathBuf,
@@ -42,7 +43,8 @@ pub enum Error {
         needed_bytes: u64,
     },
     /// Another process is between two steps, or removing, and does not get on.
-    #[error("{} has been locked by another matinee process for {seconds} s: stop that process, or try again", .path.display())]
+    #[error("{} has been locked by another matinee process for {seconds} s: stop that process, or try again",
+        .path.display())]
     Busy {
         /// The lock file.
         path: PathBuf,

@@ -1,5 +1,5 @@
-//! Source files, kept by the SHA-256 of their bytes: `data/library/{first two digits}/{digest}/source`, beside it `index`,
-//! what one pass over the source found.
+//! Source files, kept by the SHA-256 of their bytes: `data/library/{first two digits}/{digest}/source`, and beside it
+//! `index`, what one pass over the source found.
 //!
 //! Nothing runs unasked. [`Library::open`] makes the folders and sweeps what a dead process left in `data/staging`.
 //! Staging reads and writes every byte of a file once, in constant memory; a commit costs two fsyncs and a rename; a

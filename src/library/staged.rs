@@ -25,7 +25,7 @@ pub struct Staged {
     entry: Entry,
 }
 
-/// A source that was just committed. While it lives the source cannot be removed, so hold it until the catalog names it.
+/// A source that was just committed. While it lives the source cannot be removed: hold it until the catalog names it.
 #[derive(Debug)]
 pub struct Stored {
     digest: Digest,

@@ -39,8 +39,8 @@ impl Drain {
         Self { state: watch::Sender::default() }
     }
 
-    /// Marks something as in flight: `segment`, `upload`. Allowed while draining too: a request that was read before its
-    /// connection was told to close is still answered.
+    /// Marks something as in flight: `segment`, `upload`. Allowed while draining too: a request that was read before
+    /// its connection was told to close is still answered.
     #[must_use]
     pub fn hold(&self, name: &'static str) -> Guard {
         // Nobody is woken: with thousands of connections watching for the drain that would cost each hold a storm.

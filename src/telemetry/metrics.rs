@@ -1,5 +1,5 @@
 //! Prometheus metrics: named once, here. Base units (seconds, bytes), prefix `matinee_`, counters end in `_total`
-//! (https://prometheus.io/docs/practices/naming/).
+//! (<https://prometheus.io/docs/practices/naming/>).
 
 use prometheus::{
     Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
