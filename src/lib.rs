@@ -7,13 +7,18 @@
 //! | 1 | [`media`], [`telemetry`] |
 //! | 2 | [`manifest`], [`packager`], [`pipeline`], [`library`], [`catalog`] |
 //! | 3 | [`worker`] |
-//! | 4 | [`encoder`], [`cache`] |
+//! | 4 | [`cache`], then [`encoder`] |
 //! | 5 | [`origin`], [`ingest`] |
 //! | 6 | [`config`] |
 //! | 7 | [`app`] |
 
+pub mod cache;
+pub mod catalog;
+pub mod config;
+pub mod library;
 pub mod manifest;
 pub mod media;
 pub mod packager;
 pub mod pipeline;
+pub mod telemetry;
 pub mod worker;

@@ -1,0 +1,107 @@
+//! The tables, and how an older file becomes a newer one.
+
+use std::path::Path;
+use std::time::Instant;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+
+use super::{BUSY_TIMEOUT, Error};
+
+/// `PRAGMA application_id`, "MTNE": tells our file from any other program's.
+const APPLICATION_ID: i64 = 0x4d54_4e45;
+
+/// Step `n` makes format `n + 1` of format `n`. Steps are only ever appended; a shipped one never changes.
+///
+/// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
+/// fields; `notes` is a JSON list of sentences about damage that was worked around.
+const STEPS: [&str; 1] = ["
+    CREATE TABLE titles (
+        id            TEXT PRIMARY KEY,
+        name          TEXT NOT NULL,
+        state         TEXT NOT NULL CHECK (state IN ('receiving', 'processing', 'ready', 'failed')),
+        error_code    TEXT,
+        error_message TEXT,
+        created_at_ms INTEGER NOT NULL,
+        source        TEXT,
+        file_name     TEXT NOT NULL,
+        size_bytes    INTEGER NOT NULL,
+        duration_s    REAL,
+        notes         TEXT NOT NULL DEFAULT '[]',
+        plan          TEXT,
+        CHECK ((state = 'failed') = (error_code IS NOT NULL)),
+        CHECK (state <> 'ready' OR (plan IS NOT NULL AND source IS NOT NULL AND duration_s IS NOT NULL))
+    ) STRICT;
+    CREATE INDEX titles_newest ON titles (created_at_ms DESC, id DESC);
+    CREATE INDEX titles_source ON titles (source) WHERE source IS NOT NULL;
+"];
+
+/// The newest format this program knows.
+pub(super) const KNOWN: i64 = STEPS.len().cast_signed() as i64;
+
+/// Opens the file for writing, at the newest format.
+pub(super) fn open(path: &Path) -> Result<Connection, Error> {
+    // Looking comes first and writes nothing: choosing WAL already changes the file.
+    if path.exists() {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let look = Connection::open_with_flags(path, flags).map_err(|e| unusable(path, e))?;
+        look.busy_timeout(BUSY_TIMEOUT)?;
+        // One snapshot: between two looks another process may migrate.
+        format(&*look.unchecked_transaction()?, path)?;
+    }
+    let mut connection = connect(path).map_err(|e| unusable(path, e))?;
+    migrate(&mut connection, path)?;
+    Ok(connection)
+}
+
+/// A connection with our settings. The file is made if it is not there.
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let began = Instant::now();
+    // The change to WAL does not wait for the busy time-out when another process makes the same change.
+    while let Err(error) = connection.pragma_update(None, "journal_mode", "WAL") {
+        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || began.elapsed() > BUSY_TIMEOUT {
+            return Err(error);
+        }
+        std::thread::yield_now();
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    Ok(connection)
+}
+
+/// The file's format: 0 for an empty one. Needs a transaction.
+fn format(connection: &Connection, path: &Path) -> Result<i64, Error> {
+    let read = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let tables = || connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let (found, application, tables) = (|| Ok((read("user_version")?, read("application_id")?, tables()?)))()
+        .map_err(|error: rusqlite::Error| unusable(path, error))?;
+    match (found, application, tables) {
+        (0, 0, 0) => Ok(0),
+        (_, APPLICATION_ID, _) if found > KNOWN => Err(Error::Newer { path: path.to_owned(), found, known: KNOWN }),
+        (1.., APPLICATION_ID, _) => Ok(found),
+        _ => Err(Error::Foreign { path: path.to_owned() }),
+    }
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
+    // All steps in one transaction, and the format is read inside it: of two processes that start at once one migrates.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = format(&transaction, path)?;
+    for step in STEPS.iter().skip(usize::try_from(found).unwrap_or(usize::MAX)) {
+        transaction.execute_batch(step)?;
+    }
+    if found < KNOWN {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", KNOWN)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+pub(super) fn unusable(path: &Path, error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => Error::Foreign { path: path.to_owned() },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => error.into(),
+        _ => Error::Unusable { path: path.to_owned(), why: error.to_string() },
+    }
+}

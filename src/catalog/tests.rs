@@ -1,0 +1,284 @@
+use std::fs;
+use std::sync::Barrier;
+
+use super::*;
+use crate::media::{
+    AudioRendition, AudioSource, Cut, Grid, Plan, Rate, Rendition, RenditionKind, Timescale, TitleId, VideoRendition,
+    VideoSource,
+};
+
+fn catalog() -> (tempfile::TempDir, Catalog) {
+    let data = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(data.path()).unwrap();
+    (data, catalog)
+}
+
+fn plan() -> Plan {
+    let grid = |ticks: u32, step: u64| {
+        let cuts = (0..4).map(|n| Cut { frame: n * step, at: n * step * 512 }).collect();
+        Grid::new(Timescale::new(ticks).unwrap(), cuts).unwrap()
+    };
+    let colour = crate::media::Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false };
+    let rendition = |name: &str, grid, kind| Rendition {
+        name: name.parse().unwrap(),
+        grid,
+        codecs: "avc1.640028".into(),
+        bandwidth: 5_000_000,
+        average_bandwidth: None,
+        kind,
+    };
+    let video = VideoRendition {
+        width: 1920,
+        height: 1080,
+        rate: Rate::new(24000, 1001).unwrap(),
+        colour,
+        audio: Some("audio-128k".parse().unwrap()),
+        source: VideoSource::Encode { ceiling: 5_000_000, level: 40, min_frame_ticks: 0 },
+    };
+    let audio = AudioRendition {
+        track: 0,
+        rate: 48_000,
+        channels: 2,
+        language: "und".into(),
+        source: AudioSource::Passthrough { config: vec![0x11, 0x90], first_packet: 3 },
+    };
+    Plan {
+        renditions: vec![
+            rendition("1080p", grid(12_800, 100), RenditionKind::Video(video)),
+            rendition("audio-128k", grid(48_000, 188), RenditionKind::Audio(audio)),
+        ],
+    }
+}
+
+fn title(number: u64, created_at_ms: i64) -> NewTitle {
+    NewTitle {
+        id: TitleId::from_random(number),
+        name: format!("Film {number}"),
+        created_at_ms,
+        source: "5a".repeat(32).parse().unwrap(),
+        file_name: "film.mp4".into(),
+        size_bytes: 1 << 40,
+        notes: vec!["3 frames had no time".into()],
+        plan: Arc::new(plan()),
+    }
+}
+
+/// Statements that a second process might run.
+fn sql(data: &Path, text: &str) {
+    Connection::open(data.join(FILE)).unwrap().execute_batch(text).unwrap();
+}
+
+#[test]
+fn a_title_comes_back_as_it_was_put_in_also_after_a_restart() {
+    let (data, catalog) = catalog();
+    let new = title(7, 1_700_000_000_123);
+    catalog.insert_ready(&new).unwrap();
+    drop(catalog);
+    let found = Catalog::open(data.path()).unwrap().title(&new.id).unwrap().unwrap();
+    assert_eq!(found.plan.as_deref(), Some(&*new.plan));
+    let expected = Entry {
+        id: new.id,
+        name: new.name,
+        state: State::Ready,
+        failure: None,
+        created_at_ms: 1_700_000_000_123,
+        source: Some(new.source),
+        file_name: new.file_name,
+        size_bytes: 1 << 40,
+        duration_s: Some(new.plan.duration_seconds()),
+        notes: new.notes,
+    };
+    assert_eq!(found.entry, expected);
+}
+
+#[test]
+fn a_title_survives_a_process_that_was_killed_right_after_it_was_added() {
+    let (data, catalog) = catalog();
+    let new = title(7, 1);
+    catalog.insert_ready(&new).unwrap();
+    // The files as a killed process leaves them: the row is in the log, which nobody folded into the main file.
+    let after = tempfile::tempdir().unwrap();
+    for name in [FILE.to_owned(), format!("{FILE}-wal")] {
+        fs::copy(data.path().join(&name), after.path().join(&name)).unwrap();
+    }
+    assert!(Catalog::open(after.path()).unwrap().title(&new.id).unwrap().is_some());
+}
+
+#[test]
+fn an_unknown_title_is_none_and_removing_it_is_false() {
+    let (_data, catalog) = catalog();
+    let id = TitleId::from_random(1);
+    assert_eq!(catalog.title(&id).unwrap(), None);
+    assert!(!catalog.remove(&id).unwrap());
+}
+
+#[test]
+fn a_source_is_in_use_until_the_last_title_that_names_it_is_removed() {
+    let (_data, catalog) = catalog();
+    let (one, two) = (title(1, 1), title(2, 2));
+    let in_use = || catalog.sources_in_use(&one.source).unwrap();
+    assert_eq!((catalog.count().unwrap(), in_use()), (0, 0));
+    catalog.insert_ready(&one).unwrap();
+    catalog.insert_ready(&two).unwrap();
+    assert_eq!((catalog.count().unwrap(), in_use()), (2, 2));
+    assert!(catalog.remove(&one.id).unwrap());
+    assert_eq!(in_use(), 1);
+    assert!(catalog.remove(&two.id).unwrap());
+    assert_eq!((catalog.count().unwrap(), in_use()), (0, 0));
+}
+
+#[test]
+fn an_id_is_taken_once() {
+    let (_data, catalog) = catalog();
+    catalog.insert_ready(&title(1, 1)).unwrap();
+    assert!(matches!(catalog.insert_ready(&title(1, 2)), Err(Error::Sqlite(_))));
+    assert_eq!(catalog.count().unwrap(), 1);
+}
+
+#[test]
+fn pages_newest_first_show_every_title_once_even_if_they_were_added_in_the_same_millisecond() {
+    let (_data, catalog) = catalog();
+    for number in 0..7 {
+        catalog.insert_ready(&title(number, i64::from(number > 1))).unwrap();
+    }
+    let (mut seen, mut after): (Vec<(i64, String)>, Option<Cursor>) = (Vec::new(), None);
+    loop {
+        let page = catalog.titles(after.as_ref(), 3, None).unwrap();
+        assert!(page.entries.len() <= 3);
+        seen.extend(page.entries.iter().map(|e| (e.created_at_ms, e.id.to_string())));
+        // Through its text, as a client sends it back.
+        match page.next {
+            Some(next) => after = Some(next.to_string().parse().unwrap()),
+            None => break,
+        }
+    }
+    let mut expected = seen.clone();
+    expected.sort_by(|a, b| b.cmp(a));
+    expected.dedup();
+    assert_eq!((seen.len(), &seen), (7, &expected));
+}
+
+#[test]
+fn a_full_last_page_has_no_next_and_a_limit_is_bounded() {
+    let (_data, catalog) = catalog();
+    for number in 0..3 {
+        catalog.insert_ready(&title(number, 0)).unwrap();
+    }
+    assert_eq!(catalog.titles(None, 3, None).unwrap().next, None);
+    assert_eq!(catalog.titles(None, 0, None).unwrap().entries.len(), 1);
+    assert_eq!(catalog.titles(None, u32::MAX, None).unwrap().entries.len(), 3);
+}
+
+#[test]
+fn titles_of_one_state_are_listed_alone_and_a_failed_one_says_why() {
+    let (data, catalog) = catalog();
+    catalog.insert_ready(&title(1, 1)).unwrap();
+    sql(
+        data.path(),
+        "INSERT INTO titles (id, name, state, error_code, error_message, created_at_ms, file_name, size_bytes)
+         VALUES ('000000000009', 'x', 'failed', 'not_media', 'no film', 2, 'x', 1)",
+    );
+    let failed = catalog.titles(None, 10, Some(State::Failed)).unwrap().entries;
+    let why = Failure { code: "not_media".into(), message: "no film".into() };
+    assert_eq!(failed.iter().map(|e| e.failure.clone()).collect::<Vec<_>>(), [Some(why)]);
+    assert_eq!(catalog.titles(None, 10, Some(State::Ready)).unwrap().entries.len(), 1);
+    assert_eq!(catalog.title(&failed[0].id).unwrap().unwrap().plan, None);
+}
+
+#[test]
+fn cursors_that_are_not_ours_are_refused() {
+    for bad in ["", "-", "1", "1-", "x-000000000001", "1-000000000001-", "1-../../../../x"] {
+        assert!(bad.parse::<Cursor>().is_err(), "{bad:?}");
+    }
+    assert!("-5-000000000001".parse::<Cursor>().is_ok(), "clocks may stand before 1970");
+}
+
+#[test]
+fn a_newer_catalog_is_refused_with_the_remedy_and_not_one_byte_is_touched() {
+    let (data, catalog) = catalog();
+    drop(catalog);
+    sql(data.path(), "PRAGMA user_version = 9; PRAGMA journal_mode = DELETE");
+    let before = fs::read(data.path().join(FILE)).unwrap();
+    let said = Catalog::open(data.path()).unwrap_err().to_string();
+    let expected = format!(
+        "{} has format 9, and this matinee knows formats up to 1: use the newer matinee that wrote it, or choose \
+         another folder with --data (nothing was changed)",
+        data.path().join(FILE).display()
+    );
+    assert_eq!(said, expected);
+    assert_eq!(fs::read(data.path().join(FILE)).unwrap(), before);
+    assert_eq!(fs::read_dir(data.path()).unwrap().count(), 1, "no journal stays behind");
+}
+
+#[test]
+fn another_programs_file_is_refused_and_not_one_byte_is_touched() {
+    let foreign = tempfile::tempdir().unwrap();
+    sql(foreign.path(), "CREATE TABLE notes (text TEXT); PRAGMA user_version = 1");
+    let text = tempfile::tempdir().unwrap();
+    fs::write(text.path().join(FILE), "not a database at all, but longer than a header\n".repeat(30)).unwrap();
+    for data in [foreign, text] {
+        let before = fs::read(data.path().join(FILE)).unwrap();
+        assert!(matches!(Catalog::open(data.path()), Err(Error::Foreign { .. })));
+        assert_eq!(fs::read(data.path().join(FILE)).unwrap(), before);
+    }
+}
+
+#[test]
+fn a_catalog_that_cannot_be_made_is_named() {
+    let data = tempfile::tempdir().unwrap();
+    fs::create_dir(data.path().join(FILE)).unwrap();
+    let said = Catalog::open(data.path()).unwrap_err().to_string();
+    assert!(said.contains(FILE) && said.contains("choose another folder with --data"), "{said}");
+    let said = Catalog::open(Path::new("/proc/matinee")).unwrap_err().to_string();
+    assert!(said.starts_with("/proc/matinee/catalog.sqlite cannot be opened ("), "{said}");
+}
+
+#[test]
+fn of_eight_that_open_a_new_data_folder_at_once_all_succeed() {
+    let data = tempfile::tempdir().unwrap();
+    let start = Barrier::new(8);
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (data, start) = (data.path(), &start);
+            scope.spawn(move || {
+                start.wait();
+                Catalog::open(data).unwrap().insert_ready(&title(number, 0)).unwrap();
+            });
+        }
+    });
+    assert_eq!(Catalog::open(data.path()).unwrap().count().unwrap(), 8);
+}
+
+#[test]
+fn a_reader_does_not_wait_for_another_processs_transaction() {
+    let (data, catalog) = catalog();
+    catalog.insert_ready(&title(1, 1)).unwrap();
+    let mut other = Connection::open(data.path().join(FILE)).unwrap();
+    let writing = other.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    writing.execute("DELETE FROM titles", []).unwrap();
+    assert_eq!(catalog.count().unwrap(), 1, "what is not committed is not seen");
+    writing.commit().unwrap();
+    assert_eq!(catalog.count().unwrap(), 0);
+}
+
+#[test]
+fn the_file_is_opened_as_promised() {
+    let (_data, catalog) = catalog();
+    let read = |pragma: &str| catalog.writer().pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!((read("synchronous"), read("foreign_keys"), read("user_version")), (2, 1, schema::KNOWN));
+    let mode: String = catalog.writer().pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(mode, "wal");
+    assert!(catalog.reader().execute("DELETE FROM titles", []).is_err(), "the reading connection cannot write");
+}
+
+#[test]
+fn one_damaged_row_is_named_and_the_others_can_be_read() {
+    let (data, catalog) = catalog();
+    let (good, bad) = (title(1, 1), title(2, 2));
+    catalog.insert_ready(&good).unwrap();
+    catalog.insert_ready(&bad).unwrap();
+    sql(data.path(), &format!("UPDATE titles SET plan = '{{' WHERE id = '{}'", bad.id));
+    let said = catalog.title(&bad.id).unwrap_err().to_string();
+    assert!(said.contains(bad.id.as_str()) && said.contains("remove the title"), "{said}");
+    assert!(catalog.title(&good.id).unwrap().is_some());
+}

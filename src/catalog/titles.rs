@@ -1,0 +1,287 @@
+//! Titles: insert, look up, list, remove.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rusqlite::{OptionalExtension, Row, named_params, params};
+
+use super::{Catalog, Error};
+use crate::media::{Digest, Plan, TitleId};
+
+/// Most titles on one page: bounds what a listing holds in memory.
+pub const MAX_PAGE: u32 = 200;
+
+const COLUMNS: &str = "id, name, state, error_code, error_message, created_at_ms, source, file_name, size_bytes, \
+     duration_s, notes";
+
+/// A title as it was when asked for: what is needed to answer for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Title {
+    /// All but the plan.
+    pub entry: Entry,
+    /// Timeline and ladder; there if the title is [`State::Ready`].
+    pub plan: Option<Arc<Plan>>,
+}
+
+/// A title without its plan, as it stands in a list.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its name in URLs.
+    pub id: TitleId,
+    /// Its name for people.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: State,
+    /// Why it failed; there if it is [`State::Failed`].
+    pub failure: Option<Failure>,
+    /// When it was added, milliseconds since the Unix epoch.
+    pub created_at_ms: i64,
+    /// Its source in the library, once that is known.
+    pub source: Option<Digest>,
+    /// The file's name as it came, without folders. Never used as a path.
+    pub file_name: String,
+    /// The source's size.
+    pub size_bytes: u64,
+    /// Seconds, once known.
+    pub duration_s: Option<f64>,
+    /// Sentences about damage that was worked around.
+    pub notes: Vec<String>,
+}
+
+/// A title to be added that can be played at once.
+#[derive(Clone, Debug)]
+pub struct NewTitle {
+    /// Its name in URLs; [`new_id`].
+    pub id: TitleId,
+    /// Its name for people.
+    pub name: String,
+    /// Milliseconds since the Unix epoch; [`now_ms`].
+    pub created_at_ms: i64,
+    /// Its source in the library.
+    pub source: Digest,
+    /// The file's name as it came, without folders.
+    pub file_name: String,
+    /// The source's size.
+    pub size_bytes: u64,
+    /// Sentences about damage that was worked around.
+    pub notes: Vec<String>,
+    /// Timeline and ladder.
+    pub plan: Arc<Plan>,
+}
+
+/// Where a title is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its bytes are still coming.
+    Receiving,
+    /// It is being inspected.
+    Processing,
+    /// It can be played.
+    Ready,
+    /// It cannot become a title.
+    Failed,
+}
+
+/// Why a title failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Stable word for programs.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+}
+
+/// A place in the list of titles: after this one. Its text is opaque to clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    created_at_ms: i64,
+    id: TitleId,
+}
+
+/// Part of the list of titles, newest first.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The titles.
+    pub entries: Vec<Entry>,
+    /// Where the next page starts, if there is more.
+    pub next: Option<Cursor>,
+}
+
+impl Catalog {
+    /// One title with its plan, or `None` if there is none of that id.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if its row cannot be understood; else as any call.
+    pub fn title(&self, id: &TitleId) -> Result<Option<Title>, Error> {
+        let found = {
+            let reader = self.reader();
+            let mut query = reader.prepare_cached(&format!("SELECT {COLUMNS}, plan FROM titles WHERE id = ?1"))?;
+            let read = |row: &Row| Ok((entry(row), row.get::<_, Option<String>>("plan")?));
+            query.query_row([id.as_str()], read).optional()?
+        };
+        // Parsed after the connection is given back: a long film's plan takes milliseconds.
+        let Some((entry, plan)) = found else { return Ok(None) };
+        let plan = plan.as_deref().map(serde_json::from_str).transpose();
+        let plan = plan.map_err(|why| Error::Damaged { title: id.to_string(), why: why.to_string() })?;
+        Ok(Some(Title { entry: entry?, plan: plan.map(Arc::new) }))
+    }
+
+    /// Up to `limit` titles (at least one, at most [`MAX_PAGE`]), newest first, from `after` on, of one state or all.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if a row cannot be understood; else as any call.
+    pub fn titles(&self, after: Option<&Cursor>, limit: u32, state: Option<State>) -> Result<Page, Error> {
+        let limit = limit.clamp(1, MAX_PAGE);
+        let reader = self.reader();
+        let mut query = reader.prepare_cached(&format!(
+            "SELECT {COLUMNS} FROM titles
+             WHERE (:state IS NULL OR state = :state) AND (:id IS NULL OR (created_at_ms, id) < (:at, :id))
+             ORDER BY created_at_ms DESC, id DESC LIMIT :rows"
+        ))?;
+        let values = named_params! {
+            ":state": state.map(State::as_str),
+            ":at": after.map(|c| c.created_at_ms),
+            ":id": after.map(|c| c.id.as_str()),
+            // One more than asked for tells whether there is a next page.
+            ":rows": i64::from(limit) + 1,
+        };
+        let rows = query.query_map(values, |row| Ok(entry(row)))?.collect::<rusqlite::Result<Vec<_>>>()?;
+        let mut entries = rows.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let more = entries.len() > limit as usize;
+        entries.truncate(limit as usize);
+        let next = entries.last().filter(|_| more);
+        let next = next.map(|last| Cursor { created_at_ms: last.created_at_ms, id: last.id.clone() });
+        Ok(Page { entries, next })
+    }
+
+    /// Adds a title that can be played. Durable when it returns.
+    ///
+    /// # Errors
+    /// As any call; nothing is added then.
+    pub fn insert_ready(&self, title: &NewTitle) -> Result<(), Error> {
+        let damaged = |why: serde_json::Error| Error::Damaged { title: title.id.to_string(), why: why.to_string() };
+        let plan = serde_json::to_string(&*title.plan).map_err(damaged)?;
+        let notes = serde_json::to_string(&title.notes).map_err(damaged)?;
+        self.writer().execute(
+            "INSERT INTO titles (id, name, state, created_at_ms, source, file_name, size_bytes, duration_s, notes, plan)
+             VALUES (?1, ?2, 'ready', ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            params![
+                title.id.as_str(),
+                title.name,
+                title.created_at_ms,
+                title.source.as_str(),
+                title.file_name,
+                i64::try_from(title.size_bytes).unwrap_or(i64::MAX),
+                title.plan.duration_seconds(),
+                notes,
+                plan
+            ],
+        )?;
+        Ok(())
+    }
+
+    /// Removes a title; false if there was none. Its source is the caller's to remove, if no other title
+    /// [names it](Self::sources_in_use).
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn remove(&self, id: &TitleId) -> Result<bool, Error> {
+        Ok(self.writer().execute("DELETE FROM titles WHERE id = ?1", [id.as_str()])? > 0)
+    }
+
+    /// How many titles there are.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn count(&self) -> Result<u64, Error> {
+        let count = self.reader().query_row("SELECT count(*) FROM titles", [], |row| row.get::<_, i64>(0))?;
+        Ok(count.cast_unsigned())
+    }
+
+    /// How many titles name a source. It stays true only as long as the library is frozen.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn sources_in_use(&self, source: &Digest) -> Result<u64, Error> {
+        let count = "SELECT count(*) FROM titles WHERE source = ?1";
+        let count = self.reader().query_row(count, [source.as_str()], |row| row.get::<_, i64>(0))?;
+        Ok(count.cast_unsigned())
+    }
+}
+
+impl State {
+    /// The word for programs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Receiving => "receiving",
+            Self::Processing => "processing",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl FromStr for State {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let all = [Self::Receiving, Self::Processing, Self::Ready, Self::Failed];
+        let found = all.into_iter().find(|state| state.as_str() == text);
+        found.ok_or_else(|| format!("{text:?} is none of receiving, processing, ready, failed"))
+    }
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.created_at_ms, self.id)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parse = |(at, id): (&str, &str)| Some(Self { created_at_ms: at.parse().ok()?, id: id.parse().ok()? });
+        text.rsplit_once('-').and_then(parse).ok_or_else(|| format!("{text:?} is not a cursor"))
+    }
+}
+
+/// A fresh title id.
+///
+/// # Errors
+/// When the system has no randomness to give.
+pub fn new_id() -> std::io::Result<TitleId> {
+    let bits = getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(TitleId::from_random(bits))
+}
+
+/// Now, milliseconds since the Unix epoch.
+#[must_use]
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Reads a row. Its fault names the title, so that one damaged row can be found and removed.
+fn entry(row: &Row) -> Result<Entry, Error> {
+    let id: String = row.get("id")?;
+    let damaged = |why: String| Error::Damaged { title: id.clone(), why };
+    let state: String = row.get("state")?;
+    let code: Option<String> = row.get("error_code")?;
+    let message: Option<String> = row.get("error_message")?;
+    let source: Option<String> = row.get("source")?;
+    let notes: String = row.get("notes")?;
+    Ok(Entry {
+        id: id.parse().map_err(|e| damaged(format!("{e}")))?,
+        name: row.get("name")?,
+        state: state.parse().map_err(damaged)?,
+        failure: code.map(|code| Failure { code, message: message.unwrap_or_default() }),
+        created_at_ms: row.get("created_at_ms")?,
+        source: source.map(|s| s.parse()).transpose().map_err(|e| damaged(format!("{e}")))?,
+        file_name: row.get("file_name")?,
+        size_bytes: row.get::<_, i64>("size_bytes")?.cast_unsigned(),
+        duration_s: row.get("duration_s")?,
+        notes: serde_json::from_str(&notes).map_err(|e| damaged(format!("notes: {e}")))?,
+    })
+}

@@ -1,0 +1,136 @@
+//! Source files, kept by the SHA-256 of their bytes: `data/library/{first two digits}/{digest}/source`, and beside it
+//! `index`, what one pass over the source found.
+//!
+//! Nothing runs unasked. [`Library::open`] makes the folders and sweeps what a dead process left in `data/staging`.
+//! Staging reads and writes every byte of a file once, in constant memory; a commit costs two fsyncs and a rename; a
+//! look-up costs one `open`. Every call blocks: async callers use `spawn_blocking`.
+//!
+//! The rule not to break: whatever is below `data/library` is complete and never changes. It arrives by one rename and
+//! leaves by one rename, so a reader sees all of it or nothing. Server and offline ingest share the folder; two
+//! kinds of `flock` keep them apart: a staging entry is locked as long as its process works on it, and the lock file
+//! is held shared by who is between two steps and exclusively by who deletes.
+//!
+//! Arrow: `ingest`, `worker`, `app` -> `library` -> `media`.
+
+mod error;
+mod lock;
+mod staged;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::media::Digest;
+
+pub use error::Error;
+pub use lock::Frozen;
+pub use staged::{Staged, Stored};
+
+const SOURCE: &str = "source";
+const INDEX: &str = "index";
+
+/// The folder of sources. Cheap to clone: it holds paths, no open files.
+#[derive(Clone, Debug)]
+pub struct Library {
+    sources: PathBuf,
+    staging: PathBuf,
+}
+
+impl Library {
+    /// Makes the folders below `data_dir`, proves that they can be written to, and sweeps staging entries whose
+    /// process is gone.
+    ///
+    /// # Errors
+    /// [`Error::Unusable`] names the folder and the remedy.
+    pub fn open(data_dir: &Path) -> Result<Self, Error> {
+        let library = Self { sources: data_dir.join("library"), staging: data_dir.join("staging") };
+        for folder in [&library.sources, &library.staging] {
+            usable(folder).map_err(|why| Error::Unusable { folder: folder.clone(), why })?;
+        }
+        library.sweep()?;
+        Ok(library)
+    }
+
+    /// The source's path. It is there if a title names the digest.
+    #[must_use]
+    pub fn source_path(&self, digest: &Digest) -> PathBuf {
+        self.folder(digest).join(SOURCE)
+    }
+
+    /// The bytes of the source's index, or `None` if there is no such source.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn read_index(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.folder(digest).join(INDEX);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(why) => Err(Error::at("read", &path, why)),
+        }
+    }
+
+    /// Every source that is kept, in no order: for finding those that no title names.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn digests(&self) -> Result<Vec<Digest>, Error> {
+        let mut found = Vec::new();
+        for shelf in entries(&self.sources)? {
+            for folder in entries(&shelf)? {
+                let name = folder.file_name().and_then(|n| n.to_str()).map(str::parse);
+                if let Some(Ok(digest)) = name {
+                    found.push(digest);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes a source and its index; false if there was none. Readers that have it open keep reading. Needs the
+    /// library [frozen](Self::freeze), so that the caller's look whether a title still names it stays true.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; then the source is either still there or gone from every look-up.
+    pub fn remove(&self, _still: &Frozen, digest: &Digest) -> Result<bool, Error> {
+        let folder = self.folder(digest);
+        // Aside first: a deletion that is cut short leaves a leftover of staging, not half a source.
+        let aside = self.staging.join(staged::entry_name());
+        match fs::rename(&folder, &aside) {
+            Ok(()) => {}
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(why) => return Err(Error::at("remove", &folder, why)),
+        }
+        fs::remove_dir_all(&aside).map_err(|why| Error::at("remove", &aside, why))?;
+        // The shelf goes with its last source; it is not empty otherwise, which is no error.
+        let _ = folder.parent().map(fs::remove_dir);
+        Ok(true)
+    }
+
+    fn folder(&self, digest: &Digest) -> PathBuf {
+        let digest = digest.as_str();
+        self.sources.join(&digest[..2]).join(digest)
+    }
+}
+
+/// Creates the folder if need be, and a file in it: only trying tells whether it can be written to (permission bits do
+/// not know of read-only mounts, quotas, or root).
+fn usable(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    tempfile::Builder::new().prefix(".probe-").tempfile_in(folder).map(drop)
+}
+
+/// Paths in a folder; none if it is not a folder or is gone.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>, Error> {
+    match fs::read_dir(folder) {
+        Ok(found) => found
+            .map(|entry| entry.map(|e| e.path()))
+            .collect::<io::Result<_>>()
+            .map_err(|why| Error::at("list", folder, why)),
+        Err(why) if matches!(why.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(why) => Err(Error::at("list", folder, why)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,230 @@
+//! A source on its way in: copied and hashed, then committed by one rename, or gone when dropped.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::lock::Shared;
+use super::{Error, INDEX, Library, SOURCE};
+use crate::media::Digest;
+
+/// Bytes read, hashed and written at a time: large enough that system calls do not show.
+const COPY_BYTES: usize = 1 << 20;
+/// Nobody writes to a committed file, not even its owner.
+const COMMITTED_FILE: u32 = 0o440;
+
+/// A complete copy in `data/staging`, not yet a source. Dropping it removes it.
+#[derive(Debug)]
+pub struct Staged {
+    library: Library,
+    digest: Digest,
+    size_bytes: u64,
+    entry: Entry,
+}
+
+/// A source that was just committed. While it lives the source cannot be removed: hold it until the catalog names it.
+#[derive(Debug)]
+pub struct Stored {
+    digest: Digest,
+    is_new: bool,
+    _lock: Shared,
+}
+
+/// A folder in `data/staging`, locked for as long as this process works on it.
+#[derive(Debug)]
+struct Entry {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Library {
+    /// Copies a file into staging while hashing it; `progress` hears bytes done and bytes expected about once per
+    /// mebibyte. What counts is what was read: a file that grows or shrinks meanwhile is taken as it was seen.
+    ///
+    /// # Errors
+    /// [`Error::NotAFile`], [`Error::Unreadable`], [`Error::Full`] (also before the first byte, if the disk cannot hold
+    /// it), [`Error::Io`]. Nothing stays behind.
+    pub fn stage_copy(&self, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Staged, Error> {
+        let (mut from, expected) = open_source(path)?;
+        if let Some(free_bytes) = self.free_bytes().filter(|free| *free < expected) {
+            return Err(Error::Full { folder: self.staging.clone(), free_bytes, needed_bytes: expected });
+        }
+        let entry = Entry::create(self)?;
+        let target = entry.path.join(SOURCE);
+        let mut to = File::create_new(&target).map_err(|why| self.unwritten(&target, expected, why))?;
+        let copied = copy(&mut from, &mut to, &mut |done| progress(done, expected.max(done)));
+        let (digest, size_bytes) = copied.map_err(|fault| match fault {
+            Fault::Read(why) => Error::Unreadable { path: path.to_owned(), why },
+            Fault::Write(why) => self.unwritten(&target, expected, why),
+        })?;
+        Ok(Staged { library: self.clone(), digest, size_bytes, entry })
+    }
+
+    pub(super) fn unwritten(&self, path: &Path, needed_bytes: u64, why: io::Error) -> Error {
+        match why.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Error::Full { folder: self.staging.clone(), free_bytes: self.free_bytes().unwrap_or(0), needed_bytes }
+            }
+            _ => Error::at("write", path, why),
+        }
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        rustix::fs::statvfs(&self.staging).ok().map(|s| s.f_bavail.saturating_mul(s.f_frsize))
+    }
+}
+
+impl Staged {
+    /// SHA-256 of the bytes.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// How many bytes there are.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// Where the copy lies, for the worker that inspects it.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.entry.path.join(SOURCE)
+    }
+
+    /// Makes it a source, with its index beside it. If the same bytes are a source already, that one and its index stay
+    /// and this copy goes: the titles that name it were planned with that index.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Busy`], [`Error::Io`]; then no title may name it. Nothing stays in staging.
+    pub fn commit(self, index: &[u8]) -> Result<Stored, Error> {
+        let lock = self.library.share()?;
+        let folder = self.library.folder(&self.digest);
+        if folder.is_dir() {
+            return Ok(Stored { digest: self.digest, is_new: false, _lock: lock });
+        }
+        let write = |path: &Path| -> io::Result<()> {
+            File::create_new(path)?.write_all(index)?;
+            for file in [path, &self.path()] {
+                fs::set_permissions(file, Permissions::from_mode(COMMITTED_FILE))?;
+                File::open(file)?.sync_all()?;
+            }
+            File::open(&self.entry.path)?.sync_all()
+        };
+        let path = self.entry.path.join(INDEX);
+        write(&path).map_err(|why| self.library.unwritten(&path, index.len() as u64, why))?;
+        let published = publish(&self.entry.path, &folder);
+        let is_new = published.map_err(|why| self.library.unwritten(&folder, index.len() as u64, why))?;
+        Ok(Stored { digest: self.digest, is_new, _lock: lock })
+    }
+}
+
+impl Stored {
+    /// The source's name.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// False if the same bytes were a source before; then [`Library::read_index`] has the index that counts.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+}
+
+impl Entry {
+    /// Made and locked while the lock file is held, so that no sweep comes between the two.
+    fn create(library: &Library) -> Result<Self, Error> {
+        let _between = library.share()?;
+        let path = library.staging.join(entry_name());
+        let create = || -> io::Result<File> {
+            fs::create_dir(&path)?;
+            let lock = File::open(&path)?;
+            lock.try_lock()?;
+            Ok(lock)
+        };
+        let lock = create().map_err(|why| library.unwritten(&path, 0, why))?;
+        Ok(Self { path, _lock: lock })
+    }
+}
+
+/// Frees the disk space of a copy that was not committed. After a commit the path is gone, and so is the work.
+impl Drop for Entry {
+    fn drop(&mut self) {
+        match fs::remove_dir_all(&self.path) {
+            Ok(()) => {}
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            Err(why) => tracing::warn!(path = %self.path.display(), %why, "staging entry is left to the next start"),
+        }
+    }
+}
+
+enum Fault {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+/// A name nobody else has.
+pub(super) fn entry_name() -> String {
+    let bits = getrandom::u64().unwrap_or_else(|_| u64::from(std::process::id()));
+    format!("{bits:016x}")
+}
+
+fn open_source(path: &Path) -> Result<(File, u64), Error> {
+    let unreadable = |why| Error::Unreadable { path: path.to_owned(), why };
+    // A named pipe without a writer would otherwise block here for ever.
+    let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path).map_err(unreadable)?;
+    let found = file.metadata().map_err(unreadable)?;
+    let kind = found.file_type();
+    let not = |what| Err(Error::NotAFile { path: path.to_owned(), what });
+    match () {
+        () if kind.is_file() => Ok((file, found.len())),
+        () if kind.is_dir() => not("a folder"),
+        () if kind.is_fifo() => not("a named pipe"),
+        () => not("a device"),
+    }
+}
+
+fn copy(from: &mut dyn Read, to: &mut dyn Write, progress: &mut dyn FnMut(u64)) -> Result<(Digest, u64), Fault> {
+    let mut buffer = vec![0; COPY_BYTES];
+    let mut hash = Sha256::new();
+    let mut done = 0;
+    loop {
+        let read = match from.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
+            Err(why) => return Err(Fault::Read(why)),
+        };
+        hash.update(&buffer[..read]);
+        to.write_all(&buffer[..read]).map_err(Fault::Write)?;
+        done += read as u64;
+        progress(done);
+    }
+    to.flush().map_err(Fault::Write)?;
+    let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = hex.parse().map_err(|e| Fault::Read(io::Error::other(e)))?;
+    Ok((digest, done))
+}
+
+/// Renames a staging entry to its place; false if another process was first. Nobody removes meanwhile: that needs the
+/// lock which the caller shares.
+fn publish(entry: &Path, folder: &Path) -> io::Result<bool> {
+    let shelf = folder.parent().unwrap_or(folder);
+    fs::create_dir_all(shelf)?;
+    let is_new = match fs::rename(entry, folder) {
+        Ok(()) => true,
+        Err(why) if why.kind() == io::ErrorKind::DirectoryNotEmpty => false,
+        Err(why) => return Err(why),
+    };
+    for changed in [Some(shelf), shelf.parent()].into_iter().flatten() {
+        File::open(changed)?.sync_all()?;
+    }
+    Ok(is_new)
+}
