@@ -12,6 +12,7 @@
 //! | 6 | [`config`] |
 //! | 7 | [`app`] |
 
+pub mod cache;
 pub mod media;
 pub mod pipeline;
 pub mod worker;
