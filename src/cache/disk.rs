@@ -156,7 +156,7 @@ impl Disk {
     }
 
     /// Deletes the file, if there is one.
-    pub(super) fn forget(&self, key: &Key) {
+    fn forget(&self, key: &Key) {
         self.index.invalidate(key);
         self.delete(key);
     }
@@ -172,7 +172,7 @@ impl Disk {
         loop {
             attempt += 1;
             match fs::remove_dir_all(&folder) {
-                // A writer that started before this put a file there meanwhile.
+                // Another process put a file there meanwhile.
                 Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && attempt < RENAME_ATTEMPTS => {}
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(Error::Purge { generation: generation.clone(), source: error });

@@ -10,8 +10,8 @@
 //! Cost: a hit in memory is one lock-free look-up and a reference count, no I/O, no copy. A miss takes one short lock; the
 //! disk read runs on a blocking thread, once for everyone who asks meanwhile. Opening lists every file.
 //!
-//! The rule not to break: no lock is held across an await or across I/O, and whatever ends a flight takes it off `slots`
-//! first. Every slot has a ticket; whoever finishes looks whether the slot is still his, and keeps nothing if it is not:
+//! The rule not to break: no lock that an async thread takes is held across an await or I/O, and whatever ends a flight takes
+//! it off `slots` first. Every slot has a ticket; whoever finishes looks whether the slot is still his, and keeps nothing if it is not:
 //! that is how [`Cache::purge`] wins against work that is under way.
 //!
 //! Both tiers may be deleted, corrupted or filled at any time, also by a second process in the same folder: that costs
@@ -34,7 +34,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
@@ -139,6 +139,9 @@ struct Inner {
     slots: Mutex<Slots>,
     reads: Semaphore,
     writes: Mutex<Writes>,
+    /// Read by who writes a file, written by who purges: a file is either there before its generation is deleted, or its
+    /// writer finds that its slot is gone. Taken on blocking threads only.
+    purging: RwLock<()>,
     /// Bytes queued or being written.
     pending: watch::Sender<u64>,
     skipped_writes: AtomicU64,
@@ -252,7 +255,10 @@ impl Cache {
         lock(&self.0.slots).by_key.retain(|key, _| key.generation != *generation);
         self.0.memory.purge(generation);
         let (inner, generation) = (Arc::clone(&self.0), generation.clone());
-        let purge = move || inner.disk.purge(&generation);
+        let purge = move || {
+            let _no_write = inner.purging.write().unwrap_or_else(PoisonError::into_inner);
+            inner.disk.purge(&generation)
+        };
         spawn_blocking(purge).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
@@ -289,6 +295,7 @@ impl Cache {
             slots: Mutex::default(),
             reads: Semaphore::new(DISK_READS),
             writes: Mutex::default(),
+            purging: RwLock::default(),
             pending: watch::Sender::new(0),
             skipped_writes: AtomicU64::new(0),
         })))
@@ -356,14 +363,13 @@ impl Cache {
             };
             drop(writes);
             let len = bytes.len() as u64;
+            let no_purge = self.0.purging.read().unwrap_or_else(PoisonError::into_inner);
             let wanted = lock(&self.0.slots).is_held(&key, ticket);
             if wanted {
                 self.0.disk.write(&key, &bytes);
-                if !lock(&self.0.slots).take(&key, ticket) {
-                    // Purged while it was written.
-                    self.0.disk.forget(&key);
-                }
+                lock(&self.0.slots).take(&key, ticket);
             }
+            drop(no_purge);
             drop(bytes);
             self.0.pending.send_modify(|pending| *pending -= len);
         }
