@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -30,9 +30,10 @@ pub(super) const TEMP_FOLDER: &str = "tmp";
 
 /// Changes when the format does: older files are misses then.
 const TRAILER_MAGIC: [u8; 4] = *b"mtn1";
-/// A folder can be removed (it was empty, or by hand) between making it and using it; more often than this is a fault.
-const RENAME_ATTEMPTS: u32 = 4;
-/// Rounds of eviction after a write. One is enough unless other threads insert meanwhile, and they evict as well.
+/// Another process may remove a folder between making and using it, or fill one that is being removed; more often than this
+/// is a fault.
+const FOLDER_ATTEMPTS: u32 = 4;
+/// Rounds of eviction after a write: moka evicts a batch at a time.
 const EVICT_ROUNDS: u32 = 8;
 
 pub(super) struct Disk {
@@ -43,6 +44,8 @@ pub(super) struct Disk {
     /// Evicted from the index, file not yet deleted. moka evicts on whichever thread touches it, also on one that must
     /// not do I/O; the next writer deletes.
     evicted: Arc<Mutex<Vec<Arc<Key>>>>,
+    /// Held while files get or lose their names, so that index and folder agree. Taken on blocking threads only.
+    names: Mutex<()>,
     serial: AtomicU64,
     failing: AtomicBool,
     failures: AtomicU64,
@@ -79,6 +82,7 @@ impl Disk {
                 .eviction_listener(listener)
                 .build(),
             evicted,
+            names: Mutex::default(),
             serial: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             failures: AtomicU64::new(0),
@@ -105,8 +109,9 @@ impl Disk {
         match read_file(&path, key) {
             Ok(Some((bytes, file_bytes))) => {
                 if self.index.get(key) != Some(file_bytes) {
+                    let names = lock(&self.names);
                     self.index.insert(key.clone(), file_bytes);
-                    self.evict();
+                    self.evict(&names);
                 }
                 Some(bytes)
             }
@@ -135,12 +140,11 @@ impl Disk {
         file_bytes <= self.capacity_bytes.min(MAX_FILE_BYTES)
     }
 
-    /// Writes the file and evicts others for it. A failure is counted, and logged when it is the first or was the last.
-    pub(super) fn write(&self, key: &Key, bytes: &[u8]) {
-        match self.write_file(key, bytes) {
-            Ok(file_bytes) => {
-                self.index.insert(key.clone(), file_bytes);
-                self.evict();
+    /// Writes the file and evicts others for it, unless it is no longer wanted once it is written: asked when no purge can
+    /// come in between. A failure is counted, and logged when it is the first or was the last.
+    pub(super) fn write(&self, key: &Key, bytes: &[u8], wanted: impl FnOnce() -> bool) {
+        match self.write_file(key, bytes, wanted) {
+            Ok(()) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
                     tracing::info!(folder = %self.folder.display(), "the cache folder can be written again");
                 }
@@ -157,12 +161,14 @@ impl Disk {
 
     /// Deletes the file, if there is one.
     fn forget(&self, key: &Key) {
+        let _names = lock(&self.names);
         self.index.invalidate(key);
         self.delete(key);
     }
 
     /// Deletes everything of a generation, also what another process wrote.
     pub(super) fn purge(&self, generation: &Generation) -> Result<(), Error> {
+        let _names = lock(&self.names);
         for (key, _) in self.index.iter().filter(|(key, _)| key.generation == *generation) {
             self.index.invalidate(&*key);
         }
@@ -173,7 +179,7 @@ impl Disk {
             attempt += 1;
             match fs::remove_dir_all(&folder) {
                 // Another process put a file there meanwhile.
-                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && attempt < RENAME_ATTEMPTS => {}
+                Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty && attempt < FOLDER_ATTEMPTS => {}
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(Error::Purge { generation: generation.clone(), source: error });
                 }
@@ -201,24 +207,29 @@ impl Disk {
         self.corrupt.load(Ordering::Relaxed)
     }
 
-    fn write_file(&self, key: &Key, bytes: &[u8]) -> io::Result<u32> {
-        let trailer = trailer(key, bytes);
+    fn write_file(&self, key: &Key, bytes: &[u8], wanted: impl FnOnce() -> bool) -> io::Result<()> {
         let mut temp = self.temp()?;
         temp.file.write_all(bytes)?;
-        temp.file.write_all(&trailer)?;
+        temp.file.write_all(&trailer(key, bytes))?;
         temp.file.sync_all()?;
         let path = self.folder.join(key.path());
         let parent = path.parent().unwrap_or(&self.folder);
+        let names = lock(&self.names);
+        if !wanted() {
+            return Ok(());
+        }
         for attempt in 1.. {
             match make_folders(parent).and_then(|()| fs::rename(&temp.path, &path)) {
-                Err(error) if error.kind() == ErrorKind::NotFound && attempt < RENAME_ATTEMPTS => {}
+                Err(error) if error.kind() == ErrorKind::NotFound && attempt < FOLDER_ATTEMPTS => {}
                 Err(error) => return Err(error),
                 Ok(()) => break,
             }
         }
         temp.renamed = true;
-        sync_folder(parent)?;
-        Ok(u32::try_from(bytes.len() + TRAILER_BYTES).unwrap_or(u32::MAX))
+        self.index.insert(key.clone(), u32::try_from(bytes.len() + TRAILER_BYTES).unwrap_or(u32::MAX));
+        self.evict(&names);
+        drop(names);
+        sync_folder(parent)
     }
 
     /// A new file, locked for as long as it is open: that is how [`scan`] tells another process's work from a leftover.
@@ -248,7 +259,7 @@ impl Disk {
     }
 
     /// Deletes the files of what the index let go. What is being read stays readable: its descriptor is open.
-    fn evict(&self) {
+    fn evict(&self, _names: &MutexGuard<'_, ()>) {
         for _ in 0..EVICT_ROUNDS {
             self.index.run_pending_tasks();
             for key in std::mem::take(&mut *lock(&self.evicted)) {

@@ -34,7 +34,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
@@ -139,9 +139,6 @@ struct Inner {
     slots: Mutex<Slots>,
     reads: Semaphore,
     writes: Mutex<Writes>,
-    /// Read by who writes a file, written by who purges: a file is either there before its generation is deleted, or its
-    /// writer finds that its slot is gone. Taken on blocking threads only.
-    purging: RwLock<()>,
     /// Bytes queued or being written.
     pending: watch::Sender<u64>,
     skipped_writes: AtomicU64,
@@ -255,10 +252,7 @@ impl Cache {
         lock(&self.0.slots).by_key.retain(|key, _| key.generation != *generation);
         self.0.memory.purge(generation);
         let (inner, generation) = (Arc::clone(&self.0), generation.clone());
-        let purge = move || {
-            let _no_write = inner.purging.write().unwrap_or_else(PoisonError::into_inner);
-            inner.disk.purge(&generation)
-        };
+        let purge = move || inner.disk.purge(&generation);
         spawn_blocking(purge).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
@@ -295,7 +289,6 @@ impl Cache {
             slots: Mutex::default(),
             reads: Semaphore::new(DISK_READS),
             writes: Mutex::default(),
-            purging: RwLock::default(),
             pending: watch::Sender::new(0),
             skipped_writes: AtomicU64::new(0),
         })))
@@ -363,13 +356,11 @@ impl Cache {
             };
             drop(writes);
             let len = bytes.len() as u64;
-            let no_purge = self.0.purging.read().unwrap_or_else(PoisonError::into_inner);
-            let wanted = lock(&self.0.slots).is_held(&key, ticket);
-            if wanted {
-                self.0.disk.write(&key, &bytes);
+            let wanted = || lock(&self.0.slots).is_held(&key, ticket);
+            if wanted() {
+                self.0.disk.write(&key, &bytes, wanted);
                 lock(&self.0.slots).take(&key, ticket);
             }
-            drop(no_purge);
             drop(bytes);
             self.0.pending.send_modify(|pending| *pending -= len);
         }
