@@ -1,8 +1,8 @@
 //! The disk tier: one file per object, an index in memory that bounds their bytes.
 //!
-//! A file is the object's bytes and a trailer ([`TRAILER_BYTES`]), written to `tmp/`, synced, then renamed: a name means a
-//! whole file. The index decides what to evict and answers without I/O; the folder decides what exists. So files may
-//! vanish or appear at any time, by hand or by another process, and nothing is wrong.
+//! A file is the object's bytes and a trailer ([`TRAILER_BYTES`]), written to `tmp/`, synced, then renamed: a name
+//! means a whole file. The index decides what to evict and answers without I/O; the folder decides what exists. So
+//! files may vanish or appear at any time, by hand or by another process, and nothing is wrong.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -21,7 +21,8 @@ use super::{Error, Held, Key, lock, scan};
 use crate::media::Generation;
 
 /// What follows the object's bytes: an ISO BMFF `free` box (ISO/IEC 14496-12 §8.1.2), so that a file is still one that
-/// media tools read. Big endian: box size, `free`, [`TRAILER_MAGIC`], CRC-32 of path and bytes, length of the bytes (64 bits).
+/// media tools read. Big endian: box size, `free`, [`TRAILER_MAGIC`], CRC-32 of path and bytes, length of the bytes (64
+/// bits).
 pub(super) const TRAILER_BYTES: usize = 24;
 /// Longest file that is read or kept: a file grown by accident must not make anyone allocate it.
 pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
@@ -30,8 +31,8 @@ pub(super) const TEMP_FOLDER: &str = "tmp";
 
 /// Changes when the format does: older files are misses then.
 const TRAILER_MAGIC: [u8; 4] = *b"mtn1";
-/// Another process may remove a folder between making and using it, or fill one that is being removed; more often than this
-/// is a fault.
+/// Another process may remove a folder between making and using it, or fill one that is being removed; more often than
+/// this is a fault.
 const FOLDER_ATTEMPTS: u32 = 4;
 /// Rounds of eviction after a write: moka evicts a batch at a time.
 const EVICT_ROUNDS: u32 = 8;
@@ -140,8 +141,8 @@ impl Disk {
         file_bytes <= self.capacity_bytes.min(MAX_FILE_BYTES)
     }
 
-    /// Writes the file and evicts others for it, unless it is no longer wanted once it is written: asked when no purge can
-    /// come in between. A failure is counted, and logged when it is the first or was the last.
+    /// Writes the file and evicts others for it, unless it is no longer wanted once it is written: asked when no purge
+    /// can come in between. A failure is counted, and logged when it is the first or was the last.
     pub(super) fn write(&self, key: &Key, bytes: &[u8], wanted: impl FnOnce() -> bool) {
         match self.write_file(key, bytes, wanted) {
             Ok(()) => {
@@ -153,7 +154,7 @@ impl Disk {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 if !self.failing.swap(true, Ordering::Relaxed) {
                     let folder = self.folder.display();
-                    tracing::warn!(%folder, %key, %error, "the cache folder cannot be written: segments are kept in memory alone");
+                    tracing::warn!(%folder, %key, %error, "the cache folder cannot be written: memory alone keeps segments");
                 }
             }
         }

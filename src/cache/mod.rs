@@ -1,18 +1,18 @@
 //! Keeps what was made, in memory and on disk, and sees to it that nothing is made twice at a time (promises 4 and 5).
 //!
-//! A segment is asked for in this order: memory ([`Cache::peek`]), someone else's work on it, disk, and else the asker leads
-//! ([`Cache::claim`]). Looking up and "I am making it" are one atomic step. The leader's [`Writer`] shows each chunk to all
-//! [`Reader`]s at once; [`Writer::commit`] says that the whole was verified, and only then it is kept.
+//! A segment is asked for in this order: memory ([`Cache::peek`]), someone else's work on it, disk, and else the asker
+//! leads ([`Cache::claim`]). Looking up and "I am making it" are one atomic step. The leader's [`Writer`] shows each
+//! chunk to all [`Reader`]s at once; [`Writer::commit`] says that the whole was verified, and only then it is kept.
 //!
-//! Unasked, nothing runs, except that files are written after a commit returned, by at most [`DISK_WRITERS`] blocking
+//! Unasked, nothing runs, except that files are written after a commit returned, by at most two blocking
 //! threads that end when there is nothing left to write. Eviction happens on those threads.
 //!
-//! Cost: a hit in memory is one lock-free look-up and a reference count, no I/O, no copy. A miss takes one short lock; the
-//! disk read runs on a blocking thread, once for everyone who asks meanwhile. Opening lists every file.
+//! Cost: a hit in memory is one lock-free look-up and a reference count, no I/O, no copy. A miss takes one short lock;
+//! the disk read runs on a blocking thread, once for everyone who asks meanwhile. Opening lists every file.
 //!
-//! The rule not to break: no lock that an async thread takes is held across an await or I/O, and whatever ends a flight takes
-//! it off `slots` first. Every slot has a ticket; whoever finishes looks whether the slot is still his, and keeps nothing if it is not:
-//! that is how [`Cache::purge`] wins against work that is under way.
+//! The rule not to break: no lock that an async thread takes is held across an await or I/O, and whatever ends a flight
+//! takes it off `slots` first. Every slot has a ticket; whoever finishes looks whether it still holds the slot, and keeps
+//! nothing if it is not: that is how [`Cache::purge`] wins against work that is under way.
 //!
 //! Both tiers may be deleted, corrupted or filled at any time, also by a second process in the same folder: that costs
 //! making a segment again, never a wrong byte and never an error.
@@ -23,13 +23,15 @@ mod config;
 mod disk;
 mod flight;
 mod key;
+mod load;
 mod memory;
 mod scan;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -47,7 +49,9 @@ pub use writer::{Mismatch, Writer};
 
 use crate::media::Generation;
 use disk::Disk;
+use load::Load;
 use memory::Memory;
+use slots::{Slot, Slots, Work};
 
 /// Disk reads at a time. More would hold more whole segments in memory than any disk delivers at once.
 const DISK_READS: usize = 32;
@@ -60,7 +64,10 @@ const PENDING_WRITE_BYTES: u64 = 64 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The folder cannot be made, listed or written.
-    #[error("the cache folder {} cannot be used: {source}; make it a folder this user can write, or name another data folder", folder.display())]
+    #[error(
+        "the cache folder {} cannot be used: {source}; make it a folder this user can write, or name another data folder",
+        folder.display()
+    )]
     Folder {
         /// The cache folder.
         folder: PathBuf,
@@ -145,27 +152,6 @@ struct Inner {
 }
 
 #[derive(Default)]
-struct Slots {
-    next_ticket: u64,
-    by_key: HashMap<Key, Slot>,
-}
-
-/// Work on an object, or on bringing it here.
-struct Slot {
-    ticket: u64,
-    work: Work,
-}
-
-enum Work {
-    /// The file is being looked for. Ends with the bytes, or without (then the askers ask again).
-    Loading(watch::Receiver<Option<Bytes>>),
-    /// It is being made.
-    Making(Arc<Flight>),
-    /// It is whole and its file is not written yet: served from here even if memory has let go of it.
-    Writing(Bytes),
-}
-
-#[derive(Default)]
 struct Writes {
     queue: VecDeque<Write>,
     writers: usize,
@@ -182,14 +168,6 @@ enum Step {
     Done(Claim),
     Wait(watch::Receiver<Option<Bytes>>),
     Load(Load),
-}
-
-/// The right to look for a file. Dropped (its asker may leave), the others ask again and one of them looks.
-struct Load {
-    cache: Cache,
-    key: Key,
-    ticket: u64,
-    sender: watch::Sender<Option<Bytes>>,
 }
 
 impl Cache {
@@ -278,7 +256,8 @@ impl Cache {
         }
     }
 
-    /// Opens the folder, making it if need be: sweeps leftovers, lists what is there, deletes what exceeds the bound. Blocks.
+    /// Opens the folder, making it if need be: sweeps leftovers, lists what is there, deletes what exceeds the bound.
+    /// Blocks.
     ///
     /// # Errors
     /// [`Error::Folder`]. A full disk is not an error.
@@ -307,7 +286,7 @@ impl Cache {
             None => {
                 let sender = watch::Sender::new(None);
                 let ticket = slots.occupy(key, Work::Loading(sender.subscribe()));
-                Step::Load(Load { cache: self.clone(), key: key.clone(), ticket, sender })
+                Step::Load(Load::new(self.clone(), key.clone(), ticket, sender))
             }
         }
     }
@@ -380,68 +359,6 @@ impl Inner {
             self.skipped_writes.fetch_add(1, Ordering::Relaxed);
         }
         admitted
-    }
-}
-
-impl Slots {
-    /// Puts work into the slot of a key, in the place of what may be there. Returns its ticket.
-    fn occupy(&mut self, key: &Key, work: Work) -> u64 {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
-        self.by_key.insert(key.clone(), Slot { ticket, work });
-        ticket
-    }
-
-    fn is_held(&self, key: &Key, ticket: u64) -> bool {
-        self.by_key.get(key).is_some_and(|slot| slot.ticket == ticket)
-    }
-
-    /// Empties the slot if it is held with this ticket. Returns whether it was.
-    fn take(&mut self, key: &Key, ticket: u64) -> bool {
-        let held = self.is_held(key, ticket);
-        if held {
-            self.by_key.remove(key);
-        }
-        held
-    }
-}
-
-impl Load {
-    /// Reads the file, or makes the asker the leader; `None` if it must ask again.
-    async fn run(self) -> Option<Claim> {
-        // Nobody closes the semaphore: there is no error to handle.
-        let permit = self.cache.0.reads.acquire().await;
-        let (inner, key) = (Arc::clone(&self.cache.0), self.key.clone());
-        let read = spawn_blocking(move || inner.disk.read(&key)).await;
-        drop(permit);
-        // A panic while reading counts as a miss.
-        let Some(bytes) = read.ok().flatten() else { return self.lead() };
-        let mut slots = lock(&self.cache.0.slots);
-        if slots.take(&self.key, self.ticket) {
-            self.cache.0.memory.insert(self.key.clone(), bytes.clone());
-        }
-        drop(slots);
-        self.sender.send_replace(Some(bytes.clone()));
-        Some(Claim::Whole(bytes, Tier::Disk))
-    }
-
-    /// The same slot turns from looking into making.
-    fn lead(self) -> Option<Claim> {
-        let flight = Arc::new(Flight::new());
-        let mut slots = lock(&self.cache.0.slots);
-        if !slots.is_held(&self.key, self.ticket) {
-            return None;
-        }
-        let ticket = slots.occupy(&self.key, Work::Making(Arc::clone(&flight)));
-        drop(slots);
-        Some(Claim::Lead(Writer::new(self.cache.clone(), self.key.clone(), ticket, flight)))
-    }
-}
-
-impl Drop for Load {
-    /// Frees the slot, unless it has become something else and has another ticket; the sender goes too, and those who wait ask again.
-    fn drop(&mut self) {
-        lock(&self.cache.0.slots).take(&self.key, self.ticket);
     }
 }
 

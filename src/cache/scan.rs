@@ -25,8 +25,8 @@ struct Found {
 /// Lists the files that are kept, least recently used first, with their lengths. The sum is within `capacity_bytes`:
 /// older files are deleted. The content is checked when it is read, not here.
 ///
-/// Below the folder's own level, what is not named like an object is deleted; at its own level strangers are left alone,
-/// in case the folder was configured by mistake.
+/// Below the folder's own level, what is not named like an object is deleted; at its own level strangers are left
+/// alone, in case the folder was configured by mistake.
 pub(super) fn scan(folder: &Path, capacity_bytes: u64) -> io::Result<Vec<(Key, u32)>> {
     fs::create_dir_all(folder.join(TEMP_FOLDER))?;
     match fs::write(folder.join(TAG_FILE), TAG) {

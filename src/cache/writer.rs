@@ -57,7 +57,8 @@ impl Writer {
         self.flight.viewers()
     }
 
-    /// Resolves when there is no reader, which may be at once. Then [`Writer::abandon_if_unwatched`] stops without harm.
+    /// Resolves when there is no reader, which may be at once. Then [`Writer::abandon_if_unwatched`] stops without
+    /// harm.
     pub async fn unwatched(&self) {
         self.flight.unwatched().await;
     }
