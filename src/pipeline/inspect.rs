@@ -172,16 +172,16 @@ fn timed_tracks(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Res
                 || media_type(c).starts_with("image/")
         })
     };
-    let all_tabled = found.iter().filter(|f| relevant(f)).all(|f| table_of(f).is_some());
-    let mut read = if all_tabled { vec![Vec::new(); found.len()] } else { scan.packets(emit)? };
+    let all_tabled = found.iter().filter(|f| f.is_media()).all(|f| table_of(f).is_some());
+    let found = if all_tabled { found } else { scan.to_end(emit)? };
     let mut tracks = Vec::new();
-    for (n, found) in found.into_iter().enumerate() {
+    for mut found in found {
         let Some(caps) = found.caps.clone() else { continue };
         let tabled = if all_tabled { table_of(&found).and_then(|t| from_table(t, &caps)) } else { None };
         let timed = match tabled {
             Some((timescale, packets, end, avcc)) => Timed { found, caps, timescale, direct: true, packets, end, avcc },
             None => {
-                let (packets, end) = from_demuxer(std::mem::take(&mut read[n]));
+                let (packets, end) = from_demuxer(&std::mem::take(&mut found.packets));
                 Timed { found, caps, timescale: Timescale::NANOSECONDS, direct: false, packets, end, avcc: None }
             }
         };
@@ -222,8 +222,8 @@ fn from_table(table: &Table, caps: &gst::Caps) -> Option<FromTable> {
     Some((timescale, packets.collect(), table.end, table.avcc.clone()))
 }
 
-fn from_demuxer(raw: Vec<RawPacket>) -> (Vec<Packet>, i64) {
-    let typical = median_step(&raw);
+fn from_demuxer(raw: &[RawPacket]) -> (Vec<Packet>, i64) {
+    let typical = median_step(raw);
     let end = raw.iter().map(|p| p.pts + p.duration.map_or(typical, u64::cast_signed)).max().unwrap_or(0);
     let last = raw.iter().map(|p| p.pts).max().unwrap_or(0);
     let packets = raw.iter().map(|p| Packet { pts: p.pts, shown: true, key: p.key, offset: 0, size: p.size });

@@ -57,20 +57,15 @@ impl Reader {
     }
 
     fn demuxer(source: &Path, track: &Track, first: usize, zero_ns: i64) -> Result<From, Error> {
-        let scan = Scan::open(source).map_err(|refusal| Error::Failed(refusal.message))?;
-        let tracks = scan.tracks();
-        let wanted = tracks.iter().find(|t| t.stream_id == track.stream_id);
-        let sink = wanted.ok_or_else(|| Error::Failed(format!("track {:?} is gone", track.stream_id)))?.sink.clone();
-        for other in tracks.iter().filter(|t| t.stream_id != track.stream_id) {
-            other.sink.set_property("drop", true);
-        }
-        sink.set_property("max-buffers", 32_u32);
-        let at = track.packets.get(first).map_or(0, |p| p.pts);
-        let ns = track.timescale.convert(at, Timescale::NANOSECONDS) + zero_ns;
+        let refused = |r: crate::media::Refusal| Error::Failed(r.message);
+        let (scan, sink) = Scan::open_track(source, &track.stream_id).map_err(refused)?;
         if first > 0 {
+            let at = track.packets.get(first).map_or(0, |p| p.pts);
+            let ns = track.timescale.convert(at, Timescale::NANOSECONDS) + zero_ns;
+            // The demuxer can seek once it has given a packet.
+            let _ = sink.pull_sample();
             scan.seek(gst::ClockTime::from_nseconds(ns.max(0).cast_unsigned()))?;
         }
-        scan.play()?;
         Ok(From::Demuxer { _scan: scan, sink, zero_ns })
     }
 

@@ -13,6 +13,8 @@ use crate::media::{Refusal, RefusalCode, Rotation};
 
 /// No file needs longer to show its tracks; a demuxer that loops is caught.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Packets that may wait in a sink.
+const QUEUED_PACKETS: u32 = 32;
 /// Most tracks of a file that are looked at.
 const MOST_TRACKS: usize = 64;
 /// Most packets of a file that are indexed: a day at 120 frames per second and its sound.
@@ -20,12 +22,22 @@ pub const MOST_PACKETS: usize = 20_000_000;
 /// How often progress is told, packets.
 const PROGRESS_EVERY: usize = 2_000;
 
-/// A file opened by the demuxer.
+/// A file opened by the demuxer, its packets flowing.
 pub struct Scan {
     pipeline: gst::Pipeline,
-    tracks: Arc<Mutex<Vec<Found>>>,
+    shared: Arc<Mutex<Shared>>,
     /// Media type of the container.
     pub container: String,
+}
+
+/// What the streaming threads have seen so far.
+#[derive(Default)]
+struct Shared {
+    tracks: Vec<Found>,
+    container: String,
+    /// The demuxer has shown all its tracks.
+    complete: bool,
+    packets: usize,
 }
 
 /// A track the demuxer found.
@@ -33,12 +45,14 @@ pub struct Scan {
 pub struct Found {
     /// Stream id with the part that differs from run to run taken away.
     pub stream_id: String,
-    /// Caps of the parsed stream; `None` until the first packet.
+    /// Caps of the parsed stream.
     pub caps: Option<gst::Caps>,
     /// RFC 5646 language.
     pub language: Option<String>,
     /// Turn towards upright.
     pub rotation: Rotation,
+    /// Packets seen so far.
+    pub packets: Vec<RawPacket>,
     /// Where its packets come out.
     pub sink: gst_app::AppSink,
 }
@@ -69,118 +83,104 @@ fn refusal(code: RefusalCode, message: impl Into<String>) -> Refusal {
 }
 
 impl Scan {
-    /// Opens the file and waits until every track is known.
+    /// Opens the file, waits until every track has shown a packet, and goes on collecting their times.
     pub fn open(source: &Path) -> Result<Self, Refusal> {
-        let failed = |e: gst::glib::BoolError| {
-            refusal(RefusalCode::UnsupportedCodec, format!("GStreamer lacks an element: {e}"))
-        };
+        let scan = Self::start(source, None)?;
+        scan.wait(|shared| shared.complete && shared.tracks.iter().all(|t| !t.is_media() || !t.packets.is_empty()))?;
+        Ok(scan.named())
+    }
+
+    /// Opens the file for the packets of one track, which are taken from the sink returned; nothing flows past it
+    /// until they are.
+    pub fn open_track(source: &Path, stream_id: &str) -> Result<(Self, gst_app::AppSink), Refusal> {
+        let scan = Self::start(source, Some(stream_id.to_owned()))?;
+        scan.wait(|shared| shared.tracks.iter().any(|t| t.stream_id == stream_id))?;
+        let sink = scan.tracks().into_iter().find(|t| t.stream_id == stream_id).map(|t| t.sink);
+        let gone = || refusal(RefusalCode::Damaged, format!("track {stream_id:?} is gone"));
+        Ok((scan, sink.ok_or_else(gone)?))
+    }
+
+    fn start(source: &Path, wanted: Option<String>) -> Result<Self, Refusal> {
+        let failed = |e: gst::glib::BoolError| refusal(RefusalCode::UnsupportedCodec, format!("GStreamer lacks an element: {e}"));
         let pipeline = gst::Pipeline::new();
         let filesrc = gst::ElementFactory::make("filesrc").property("location", source).build().map_err(failed)?;
         let parsebin = gst::ElementFactory::make("parsebin").build().map_err(failed)?;
         pipeline.add_many([&filesrc, &parsebin]).map_err(failed)?;
         filesrc.link(&parsebin).map_err(failed)?;
-        let tracks: Arc<Mutex<Vec<Found>>> = Arc::default();
-        let (weak, found) = (pipeline.downgrade(), Arc::clone(&tracks));
+        let shared: Arc<Mutex<Shared>> = Arc::default();
+        let (weak, found) = (pipeline.downgrade(), Arc::clone(&shared));
         parsebin.connect_pad_added(move |_, pad| {
             if let Some(pipeline) = weak.upgrade() {
-                add_sink(&pipeline, pad, &found);
+                add_sink(&pipeline, pad, &found, wanted.as_deref());
             }
         });
-        let container: Arc<Mutex<String>> = Arc::default();
-        let seen = Arc::clone(&container);
+        let found = Arc::clone(&shared);
+        parsebin.connect_no_more_pads(move |_| {
+            if let Ok(mut shared) = found.lock() {
+                shared.complete = true;
+            }
+        });
+        let seen = Arc::clone(&shared);
         pipeline.connect_deep_element_added(move |_, _, element| {
             if element.factory().is_some_and(|f| f.name() == "typefind") {
                 let seen = Arc::clone(&seen);
                 element.connect("have-type", false, move |values| {
                     let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
-                    if let (Some(caps), Ok(mut seen)) = (caps, seen.lock()) {
-                        *seen = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
+                    if let (Some(caps), Ok(mut seen)) = (caps, seen.lock())
+                        && seen.container.is_empty()
+                    {
+                        seen.container = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
                     }
                     None
                 });
             }
         });
-        let mut scan = Self { pipeline, tracks, container: String::new() };
-        scan.wait_until_known()?;
-        scan.container = container.lock().map(|c| c.clone()).unwrap_or_default();
-        for track in scan.tracks.lock().expect("no panic while held").iter_mut() {
-            let pad = track.sink.static_pad("sink").expect("an appsink has a sink pad");
-            track.caps = pad.current_caps();
-            read_sticky(&pad, track);
-        }
+        let scan = Self { pipeline, shared, container: String::new() };
+        let _ = scan.pipeline.set_state(gst::State::Playing);
         Ok(scan)
     }
 
-    fn wait_until_known(&self) -> Result<(), Refusal> {
+    fn named(mut self) -> Self {
+        self.container = self.lock().container.clone();
+        self
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
+        self.shared.lock().expect("no panic while held")
+    }
+
+    /// Waits until enough is known, the file ends, or the demuxer gives up on it.
+    fn wait(&self, enough: impl Fn(&Shared) -> bool) -> Result<(), Refusal> {
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
-        let started = self.pipeline.set_state(gst::State::Paused);
         let deadline = Instant::now() + OPEN_TIMEOUT;
-        if started.is_ok() {
-            while let Some(left) = deadline.checked_duration_since(Instant::now()) {
-                let timeout = gst::ClockTime::from_mseconds(u64::try_from(left.as_millis()).unwrap_or(0).max(1));
-                let Some(message) = bus.timed_pop_filtered(
-                    timeout,
-                    &[gst::MessageType::Error, gst::MessageType::AsyncDone, gst::MessageType::Eos],
-                ) else {
-                    break;
-                };
-                match message.view() {
-                    gst::MessageView::Error(error) => return Err(explain(error)),
-                    gst::MessageView::AsyncDone(_) | gst::MessageView::Eos(_) => return Ok(()),
-                    _ => {}
-                }
+        while Instant::now() < deadline {
+            if enough(&self.lock()) {
+                return Ok(());
             }
-        } else if let Some(message) = bus.pop_filtered(&[gst::MessageType::Error])
-            && let gst::MessageView::Error(error) = message.view()
-        {
-            return Err(explain(error));
+            let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
+            match bus.timed_pop_filtered(gst::ClockTime::from_mseconds(5), &kinds).as_ref().map(|m| m.view()) {
+                // What was read before the damage may be a title too.
+                Some(gst::MessageView::Error(error)) if self.lock().packets == 0 => return Err(explain(error)),
+                Some(gst::MessageView::Error(_) | gst::MessageView::Eos(_)) => return Ok(()),
+                _ => {}
+            }
         }
         Err(refusal(RefusalCode::Damaged, "the file does not show its tracks: its structure is damaged"))
     }
 
-    /// The tracks found.
+    /// The tracks found, with the packets seen so far.
     pub fn tracks(&self) -> Vec<Found> {
-        self.tracks.lock().expect("no panic while held").clone()
+        self.lock().tracks.clone()
     }
 
-    /// Reads the whole file once. Returns the packets of each track, in the order of [`Scan::tracks`].
-    pub fn packets(&self, emit: &mut dyn FnMut(Output)) -> Result<Vec<Vec<RawPacket>>, Refusal> {
-        let tracks = self.tracks();
-        let empty: Vec<Vec<RawPacket>> = tracks.iter().map(|_| Vec::new()).collect();
-        let lists = Arc::new(Mutex::new((0, empty)));
-        for (n, track) in tracks.iter().enumerate() {
-            let lists = Arc::clone(&lists);
-            let take = move |sample: gst::Sample| {
-                let packet = raw_packet(&sample);
-                let mut lists = lists.lock().map_err(|_| gst::FlowError::Error)?;
-                lists.0 += 1;
-                if lists.0 > MOST_PACKETS {
-                    return Err(gst::FlowError::Error);
-                }
-                lists.1[n].extend(packet);
-                Ok(gst::FlowSuccess::Ok)
-            };
-            let preroll = track.sink.try_pull_sample(gst::ClockTime::ZERO);
-            if let Some(sample) = preroll {
-                let _ = take(sample);
-            }
-            track.sink.set_callbacks(
-                gst_app::AppSinkCallbacks::builder()
-                    .new_sample(move |sink| take(sink.pull_sample().map_err(|_| gst::FlowError::Eos)?))
-                    .build(),
-            );
-        }
-        self.pipeline
-            .set_state(gst::State::Playing)
-            .map_err(|_| refusal(RefusalCode::Damaged, "the file cannot be read to its end"))?;
+    /// Reads the whole file and returns its tracks with all their packets.
+    pub fn to_end(&self, emit: &mut dyn FnMut(Output)) -> Result<Vec<Found>, Refusal> {
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
         let mut told = 0;
         loop {
-            let message = bus.timed_pop_filtered(
-                gst::ClockTime::from_mseconds(250),
-                &[gst::MessageType::Error, gst::MessageType::Eos],
-            );
-            let count = lists.lock().map(|l| l.0).unwrap_or(0);
+            let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
+            let message = bus.timed_pop_filtered(gst::ClockTime::from_mseconds(100), &kinds);
+            let count = self.lock().packets;
             if count > MOST_PACKETS {
                 return Err(refusal(RefusalCode::TooLarge, format!("the file has more than {MOST_PACKETS} packets")));
             }
@@ -188,28 +188,17 @@ impl Scan {
                 told = count;
                 emit(Output::Progress(0));
             }
-            match message.as_ref().map(|m| m.view()) {
-                Some(gst::MessageView::Eos(_)) => break,
-                // What was read before the damage is a title too.
-                Some(gst::MessageView::Error(error)) if count == 0 => return Err(explain(error)),
-                Some(gst::MessageView::Error(_)) => break,
-                _ => {}
+            let ended = self.lock().tracks.iter().all(|t| t.sink.is_eos());
+            if message.is_some() || ended {
+                return Ok(self.tracks());
             }
         }
-        let mut lists = lists.lock().map_err(|_| refusal(RefusalCode::Damaged, "indexing failed"))?;
-        Ok(std::mem::take(&mut lists.1))
     }
 
     /// Goes to the last key frame at or before a stream time.
     pub fn seek(&self, to: gst::ClockTime) -> Result<(), super::Error> {
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
         self.pipeline.seek_simple(flags, to).map_err(|e| super::Error::Failed(format!("seek to {to}: {e}")))
-    }
-
-    /// Lets packets flow.
-    pub fn play(&self) -> Result<(), super::Error> {
-        let playing = self.pipeline.set_state(gst::State::Playing);
-        playing.map(|_| ()).map_err(|e| super::Error::Failed(format!("the demuxer does not start: {e}")))
     }
 }
 
@@ -219,23 +208,75 @@ impl Drop for Scan {
     }
 }
 
-fn add_sink(pipeline: &gst::Pipeline, pad: &gst::Pad, found: &Mutex<Vec<Found>>) {
-    let Ok(mut found) = found.lock() else { return };
-    if found.len() >= MOST_TRACKS {
-        return;
+impl Found {
+    /// Sound or pictures, as opposed to text and data, of which there may be none for long.
+    pub fn is_media(&self) -> bool {
+        let name = self.caps.as_ref().and_then(|c| c.structure(0)).map_or("", |s| s.name().as_str());
+        name.starts_with("video/") || name.starts_with("audio/") || name.starts_with("image/")
+    }
+}
+
+fn add_sink(pipeline: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Mutex<Shared>>, wanted: Option<&str>) {
+    let stream_id = pad.stream_id().map(|id| track_part(&id)).unwrap_or_default();
+    let sink = gst_app::AppSink::builder().sync(false).max_buffers(QUEUED_PACKETS).build();
+    sink.set_property("enable-last-sample", false);
+    // Without this a sink waits for the others to have data, which a demuxer with one thread cannot give them.
+    sink.set_property("async", false);
+    let number = {
+        let Ok(mut shared) = shared.lock() else { return };
+        if shared.tracks.len() >= MOST_TRACKS {
+            return;
+        }
+        let mut found = Found {
+            stream_id: stream_id.clone(),
+            caps: pad.current_caps(),
+            language: None,
+            rotation: Rotation::None,
+            packets: Vec::new(),
+            sink: sink.clone(),
+        };
+        read_sticky(pad, &mut found);
+        shared.tracks.push(found);
+        shared.tracks.len() - 1
+    };
+    if wanted.is_none_or(|w| w != stream_id) {
+        let (shared, index) = (Arc::clone(shared), wanted.is_none());
+        sink.set_callbacks(
+            gst_app::AppSinkCallbacks::builder()
+                .new_sample(move |sink| {
+                    let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+                    if index { note(&shared, number, sink, &sample) } else { Ok(gst::FlowSuccess::Ok) }
+                })
+                .build(),
+        );
     }
     // Every pad must be linked to something, or the demuxer stops with "not linked" once the linked ones end.
-    let sink = gst_app::AppSink::builder().sync(false).max_buffers(1).build();
-    sink.set_property("enable-last-sample", false);
-    if pipeline.add(&sink).is_err() || sink.sync_state_with_parent().is_err() {
-        return;
+    if pipeline.add(&sink).is_ok() && sink.sync_state_with_parent().is_ok() {
+        let _ = pad.link(&sink.static_pad("sink").expect("an appsink has a sink pad"));
     }
-    let target = sink.static_pad("sink").expect("an appsink has a sink pad");
-    if pad.link(&target).is_err() {
-        return;
+}
+
+/// Takes down a packet, and with the first one what the parser has made of the caps by then.
+fn note(
+    shared: &Mutex<Shared>,
+    number: usize,
+    sink: &gst_app::AppSink,
+    sample: &gst::Sample,
+) -> Result<gst::FlowSuccess, gst::FlowError> {
+    let mut shared = shared.lock().map_err(|_| gst::FlowError::Error)?;
+    shared.packets += 1;
+    if shared.packets > MOST_PACKETS {
+        return Err(gst::FlowError::Error);
     }
-    let stream_id = pad.stream_id().map(|id| track_part(&id)).unwrap_or_default();
-    found.push(Found { stream_id, caps: None, language: None, rotation: Rotation::None, sink });
+    let track = &mut shared.tracks[number];
+    if track.packets.is_empty() {
+        track.caps = sample.caps_owned();
+        if let Some(pad) = sink.static_pad("sink") {
+            read_sticky(&pad, track);
+        }
+    }
+    track.packets.extend(raw_packet(sample));
+    Ok(gst::FlowSuccess::Ok)
 }
 
 /// Language and orientation from the tags that arrived before the first packet.

@@ -1,0 +1,111 @@
+//! What is kept, and under which path. One enum of stored objects; the path follows by `match`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::media::{Generation, RenditionName};
+
+/// Names a stored object. What it names never changes (promise 2), so an entry is never stale, only absent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The recipe of the title.
+    pub generation: Generation,
+    /// The rendition within it.
+    pub rendition: RenditionName,
+    /// What of that rendition.
+    pub object: Object,
+}
+
+/// What a rendition consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Object {
+    /// The CMAF header.
+    Init,
+    /// The CMAF segment of that number.
+    Segment(u32),
+}
+
+impl Key {
+    /// Where it lies below the cache folder: `{generation[..2]}/{generation}/{rendition}/{init|number}`.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(self.to_string())
+    }
+}
+
+impl fmt::Display for Key {
+    /// The path, as in [`Key::path`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let generation = self.generation.as_str();
+        write!(f, "{}/{generation}/{}/{}", shard(&self.generation), self.rendition, self.object)
+    }
+}
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Init => f.write_str("init"),
+            Self::Segment(number) => write!(f, "{number}"),
+        }
+    }
+}
+
+impl Object {
+    /// The object a file name stands for. Each object has one name: `007` and `+7` are nobody's.
+    #[must_use]
+    pub fn from_file_name(name: &str) -> Option<Self> {
+        match name {
+            "init" => Some(Self::Init),
+            number => {
+                let object = Self::Segment(number.parse().ok()?);
+                (object.to_string() == number).then_some(object)
+            }
+        }
+    }
+}
+
+/// The first folder below the cache's: keeps any one folder small.
+fn shard(generation: &Generation) -> &str {
+    &generation.as_str()[..2]
+}
+
+/// The folder of everything of a generation, below the cache's.
+pub(super) fn generation_folder(generation: &Generation) -> PathBuf {
+    Path::new(shard(generation)).join(generation.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_path() {
+        let key = |object| Key {
+            generation: "0123456789abcdef".parse().unwrap(),
+            rendition: "720p".parse().unwrap(),
+            object,
+        };
+        assert_eq!(key(Object::Init).path(), Path::new("01/0123456789abcdef/720p/init"));
+        assert_eq!(key(Object::Segment(0)).path(), Path::new("01/0123456789abcdef/720p/0"));
+        for bad in ["", "007", "+7", "-1", "4294967296", "7.tmp", "Init", "..", " 7"] {
+            assert_eq!(Object::from_file_name(bad), None, "{bad:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_file_name_is_read_back_as_its_object(number: u32) {
+            let object = Object::Segment(number);
+            prop_assert_eq!(Object::from_file_name(&object.to_string()), Some(object));
+        }
+
+        #[test]
+        fn a_name_that_is_read_is_the_name_that_is_written(name in "[ -~]{0,12}") {
+            if let Some(object) = Object::from_file_name(&name) {
+                prop_assert_eq!(object.to_string(), name);
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Keeps what was made, in memory and on disk, and sees to it that nothing is made twice at a time (promises 4 and 5).
+//!
+//! A segment is asked for in this order: memory ([`Cache::peek`]), someone else's work on it, disk, and else the asker
+//! leads ([`Cache::claim`]). Looking up and "I am making it" are one atomic step. The leader's [`Writer`] shows each
+//! chunk to all [`Reader`]s at once; [`Writer::commit`] says that the whole was verified, and only then it is kept.
+//!
+//! Unasked, nothing runs, except that files are written after a commit returned, by at most two blocking
+//! threads that end when there is nothing left to write. Eviction happens on those threads.
+//!
+//! Cost: a hit in memory is one lock-free look-up and a reference count, no I/O, no copy. A miss takes one short lock;
+//! the disk read runs on a blocking thread, once for everyone who asks meanwhile. Opening lists every file.
+//!
+//! The rule not to break: no lock that an async thread takes is held across an await or I/O, and whatever ends a flight
+//! takes it off `slots` first. Every slot has a ticket; whoever finishes looks whether it still holds the slot, and keeps
+//! nothing if it is not: that is how [`Cache::purge`] wins against work that is under way.
+//!
+//! Both tiers may be deleted, corrupted or filled at any time, also by a second process in the same folder: that costs
+//! making a segment again, never a wrong byte and never an error.
+//!
+//! Arrow: `origin`, `encoder` -> `cache` -> `media`.
+
+mod config;
+mod disk;
+mod flight;
+mod key;
+mod load;
+mod memory;
+mod scan;
+mod slots;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::spawn_blocking;
+
+pub use config::Config;
+pub use flight::{Flight, FlightError, Reader};
+pub use key::{Key, Object};
+pub use writer::{Mismatch, Writer};
+
+use crate::media::Generation;
+use disk::Disk;
+use load::Load;
+use memory::Memory;
+use slots::{Slot, Slots, Work};
+
+/// Disk reads at a time. More would hold more whole segments in memory than any disk delivers at once.
+const DISK_READS: usize = 32;
+/// Threads that write files. One waits for the disk's sync while the other fills the next file.
+const DISK_WRITERS: usize = 2;
+/// Bytes that wait to be written. A disk slower than the encoders loses segments beyond this, it does not eat memory.
+const PENDING_WRITE_BYTES: u64 = 64 << 20;
+
+/// Why the cache cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder cannot be made, listed or written.
+    #[error(
+        "the cache folder {} cannot be used: {source}; make it a folder this user can write, or name another data folder",
+        folder.display()
+    )]
+    Folder {
+        /// The cache folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Files of a generation could not be deleted.
+    #[error("cached files of generation {generation} cannot be deleted: {source}")]
+    Purge {
+        /// Whose files.
+        generation: Generation,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tier {
+    /// It was in memory.
+    Memory,
+    /// It was read from a file.
+    Disk,
+    /// It was made for this request. [`Cache::claim`] never says so; whoever led does.
+    Made,
+}
+
+/// What becomes of one who asks.
+#[derive(Debug)]
+pub enum Claim {
+    /// Here it is.
+    Whole(Bytes, Tier),
+    /// Someone makes it; the asker already counts as a viewer.
+    Making(Reader),
+    /// Nobody has it or makes it: the asker does, or hands the writer to one who does.
+    Lead(Writer),
+}
+
+/// What a tier holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes with the tier's overhead.
+    pub bytes: u64,
+    /// Objects.
+    pub entries: u64,
+}
+
+/// For metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// The memory tier.
+    pub memory: Held,
+    /// The disk tier.
+    pub disk: Held,
+    /// Objects in the making now.
+    pub making: u64,
+    /// Bytes waiting to be written to disk now.
+    pub pending_write_bytes: u64,
+    /// Objects not written to disk because it could not keep up, ever.
+    pub skipped_writes: u64,
+    /// Writes, reads and deletions that failed, ever.
+    pub disk_failures: u64,
+    /// Files found damaged, ever.
+    pub corrupt_files: u64,
+    /// True if the last write failed.
+    pub disk_failing: bool,
+}
+
+/// Both tiers and the work in flight. Clones share everything.
+#[derive(Clone)]
+pub struct Cache(Arc<Inner>);
+
+struct Inner {
+    memory: Memory,
+    disk: Disk,
+    slots: Mutex<Slots>,
+    reads: Semaphore,
+    writes: Mutex<Writes>,
+    /// Bytes queued or being written.
+    pending: watch::Sender<u64>,
+    skipped_writes: AtomicU64,
+}
+
+#[derive(Default)]
+struct Writes {
+    queue: VecDeque<Write>,
+    writers: usize,
+}
+
+struct Write {
+    key: Key,
+    ticket: u64,
+    bytes: Bytes,
+}
+
+/// The next step of a claim.
+enum Step {
+    Done(Claim),
+    Wait(watch::Receiver<Option<Bytes>>),
+    Load(Load),
+}
+
+impl Cache {
+    /// The object, if memory holds it. Never waits and does no I/O: the hot path.
+    #[must_use]
+    pub fn peek(&self, key: &Key) -> Option<Bytes> {
+        self.0.memory.get(key)
+    }
+
+    /// The object, or someone's work on it, or the right to make it. Cancelling this harms nobody. Call it within a
+    /// tokio runtime.
+    pub async fn claim(&self, key: &Key) -> Claim {
+        loop {
+            match self.step(key) {
+                Step::Done(claim) => return claim,
+                // An error means it ended without bytes: look again.
+                Step::Wait(mut loaded) => {
+                    if let Ok(bytes) = loaded.wait_for(Option::is_some).await
+                        && let Some(bytes) = &*bytes
+                    {
+                        return Claim::Whole(bytes.clone(), Tier::Disk);
+                    }
+                }
+                Step::Load(load) => {
+                    if let Some(claim) = load.run().await {
+                        return claim;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The right to make it, unless either tier holds it or work on it is under way. For look-ahead: no I/O, nobody
+    /// counts as a viewer. Goes by the index, so a file deleted by hand is noticed only when a viewer asks.
+    #[must_use]
+    pub fn lead_if_absent(&self, key: &Key) -> Option<Writer> {
+        let mut slots = lock(&self.0.slots);
+        if slots.by_key.contains_key(key) || self.0.memory.holds(key) || self.0.disk.holds(key) {
+            return None;
+        }
+        let flight = Arc::new(Flight::new());
+        let ticket = slots.occupy(key, Work::Making(Arc::clone(&flight)));
+        Some(Writer::new(self.clone(), key.clone(), ticket, flight))
+    }
+
+    /// True if either tier holds it; no I/O, and it does not count as use.
+    #[must_use]
+    pub fn holds(&self, key: &Key) -> bool {
+        self.0.memory.holds(key)
+            || self.0.disk.holds(key)
+            || matches!(lock(&self.0.slots).by_key.get(key), Some(Slot { work: Work::Writing(_), .. }))
+    }
+
+    /// Removes everything of a generation from both tiers. Work under way goes on for its readers, but is not kept.
+    /// Memory is done before the first await, and the files are deleted even if this is cancelled.
+    ///
+    /// # Errors
+    /// [`Error::Purge`]: files are left.
+    pub async fn purge(&self, generation: &Generation) -> Result<(), Error> {
+        lock(&self.0.slots).by_key.retain(|key, _| key.generation != *generation);
+        self.0.memory.purge(generation);
+        let (inner, generation) = (Arc::clone(&self.0), generation.clone());
+        let purge = move || inner.disk.purge(&generation);
+        spawn_blocking(purge).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    }
+
+    /// Resolves when every committed object has its file, or will not get one: the last step of a shutdown.
+    pub async fn flush(&self) {
+        // The sender lives as long as `self`: there is no error to handle.
+        let _ = self.0.pending.subscribe().wait_for(|bytes| *bytes == 0).await;
+    }
+
+    /// What is held now and what went wrong so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let making = |slot: &&Slot| matches!(slot.work, Work::Making(_));
+        Stats {
+            memory: self.0.memory.held(),
+            disk: self.0.disk.held(),
+            making: lock(&self.0.slots).by_key.values().filter(making).count() as u64,
+            pending_write_bytes: *self.0.pending.borrow(),
+            skipped_writes: self.0.skipped_writes.load(Ordering::Relaxed),
+            disk_failures: self.0.disk.failures(),
+            corrupt_files: self.0.disk.corrupt(),
+            disk_failing: self.0.disk.is_failing(),
+        }
+    }
+
+    /// Opens the folder, making it if need be: sweeps leftovers, lists what is there, deletes what exceeds the bound.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// [`Error::Folder`]. A full disk is not an error.
+    pub fn open(config: &Config, folder: &Path) -> Result<Self, Error> {
+        Ok(Self(Arc::new(Inner {
+            memory: Memory::new(config.memory_bytes),
+            disk: Disk::open(folder, config.disk_bytes)?,
+            slots: Mutex::default(),
+            reads: Semaphore::new(DISK_READS),
+            writes: Mutex::default(),
+            pending: watch::Sender::new(0),
+            skipped_writes: AtomicU64::new(0),
+        })))
+    }
+
+    fn step(&self, key: &Key) -> Step {
+        let mut slots = lock(&self.0.slots);
+        // Under the lock: an object is put into memory before its slot goes, so one of the two is seen.
+        if let Some(bytes) = self.0.memory.get(key) {
+            return Step::Done(Claim::Whole(bytes, Tier::Memory));
+        }
+        match slots.by_key.get(key).map(|slot| &slot.work) {
+            Some(Work::Writing(bytes)) => Step::Done(Claim::Whole(bytes.clone(), Tier::Memory)),
+            Some(Work::Making(flight)) => Step::Done(Claim::Making(flight.reader())),
+            Some(Work::Loading(loaded)) => Step::Wait(loaded.clone()),
+            None => {
+                let sender = watch::Sender::new(None);
+                let ticket = slots.occupy(key, Work::Loading(sender.subscribe()));
+                Step::Load(Load::new(self.clone(), key.clone(), ticket, sender))
+            }
+        }
+    }
+
+    /// Puts a verified object into memory and queues its file, in one step with giving up its slot.
+    fn keep(&self, key: &Key, ticket: u64, whole: &Bytes) {
+        let mut slots = lock(&self.0.slots);
+        if !slots.take(key, ticket) {
+            return;
+        }
+        self.0.memory.insert(key.clone(), whole.clone());
+        if self.0.disk.has_room_for(whole.len()) && self.0.admit(whole.len() as u64) {
+            let ticket = slots.occupy(key, Work::Writing(whole.clone()));
+            self.queue(Write { key: key.clone(), ticket, bytes: whole.clone() });
+        }
+    }
+
+    /// Gives up a slot, if it is still held with this ticket, when `condition` is true under the lock. Returns the
+    /// condition.
+    fn release_if(&self, key: &Key, ticket: u64, condition: impl FnOnce() -> bool) -> bool {
+        let mut slots = lock(&self.0.slots);
+        let met = condition();
+        if met {
+            slots.take(key, ticket);
+        }
+        met
+    }
+
+    fn queue(&self, write: Write) {
+        let mut writes = lock(&self.0.writes);
+        writes.queue.push_back(write);
+        if writes.writers < DISK_WRITERS {
+            writes.writers += 1;
+            let cache = self.clone();
+            spawn_blocking(move || cache.write_queued());
+        }
+    }
+
+    /// What a writing thread does, until nothing is queued.
+    fn write_queued(&self) {
+        loop {
+            let mut writes = lock(&self.0.writes);
+            let Some(Write { key, ticket, bytes }) = writes.queue.pop_front() else {
+                writes.writers -= 1;
+                return;
+            };
+            drop(writes);
+            let len = bytes.len() as u64;
+            let wanted = || lock(&self.0.slots).is_held(&key, ticket);
+            if wanted() {
+                self.0.disk.write(&key, &bytes, wanted);
+                lock(&self.0.slots).take(&key, ticket);
+            }
+            drop(bytes);
+            self.0.pending.send_modify(|pending| *pending -= len);
+        }
+    }
+}
+
+impl Inner {
+    /// Counts bytes as waiting to be written, or counts them as skipped.
+    fn admit(&self, len: u64) -> bool {
+        let admitted = self.pending.send_if_modified(|pending| {
+            // One object is always let in, however large.
+            let fits = *pending == 0 || *pending + len <= PENDING_WRITE_BYTES;
+            *pending += if fits { len } else { 0 };
+            fits
+        });
+        if !admitted {
+            self.skipped_writes.fetch_add(1, Ordering::Relaxed);
+        }
+        admitted
+    }
+}
+
+impl fmt::Debug for Cache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").finish_non_exhaustive()
+    }
+}
+
+/// A panic elsewhere must not stop the cache; what these locks guard is whole between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
