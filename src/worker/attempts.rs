@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use rustix::process::{getppid, test_kill_process};
 
@@ -72,5 +72,5 @@ fn create(path: &Path) -> io::Result<()> {
 }
 
 fn start() -> io::Result<()> {
-    Command::new("/bin/true").stdin(Stdio::null()).spawn()?.wait().map(drop)
+    Command::new("/bin/true").spawn()?.wait().map(drop)
 }

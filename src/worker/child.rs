@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -114,8 +114,14 @@ fn serve(link: &UnixStream) -> io::Result<()> {
 /// The next request, or `None` if the server hung up between two.
 fn read(mut link: &UnixStream) -> io::Result<Option<Request>> {
     let mut prefix = [0; PREFIX_BYTES];
-    if link.read(&mut prefix[..1])? == 0 {
-        return Ok(None);
+    loop {
+        match link.read(&mut prefix[..1]) {
+            Ok(0) => return Ok(None),
+            Ok(_) => break,
+            // A stray signal is no request.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
     link.read_exact(&mut prefix[1..])?;
     let length = protocol::body_length(u64::from(u32::from_be_bytes(prefix))).map_err(io::Error::other)?;
@@ -203,7 +209,7 @@ fn number(request: &Request) -> Option<u64> {
     }
 }
 
-fn do_jobs(queue: &Queue, voice: &Voice, source: &PathBuf) {
+fn do_jobs(queue: &Queue, voice: &Voice, source: &Path) {
     let mut session = Err("no index was sent".to_owned());
     loop {
         let (request, cancel) = queue.pop();

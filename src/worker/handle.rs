@@ -307,3 +307,41 @@ async fn write_out(
         _ = death.wait_for(Option::is_some) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn pending() -> Pending {
+        let due = Due { answers: 0, quiet_since: Instant::now(), inspections: VecDeque::new() };
+        Pending { state: Mutex::new(due), changed: Notify::new(), stall: 6 * SECOND, inspect: 20 * SECOND }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_inspection_that_never_ends_is_ended_however_busy_it_looks() {
+        let pending = pending();
+        pending.asked(&Request::Inspect);
+        let end = Instant::now() + 20 * SECOND;
+        for _ in 0..4 {
+            tokio::time::advance(4 * SECOND).await;
+            pending.heard();
+            pending.answered(&Event::Progress(0));
+        }
+        assert_eq!(pending.limit(), Some((end, Exit::Overran(20 * SECOND))));
+        pending.answered(&Event::Inspected(Ok(bytes::Bytes::new())));
+        assert_eq!(pending.limit(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_worker_may_be_silent_and_is_watched_from_its_next_job_on() {
+        let pending = pending();
+        tokio::time::advance(60 * SECOND).await;
+        assert_eq!(pending.limit(), None);
+        pending.asked(&Request::Cancel { job: 1 });
+        assert_eq!(pending.limit(), None, "nothing is due for it");
+        pending.asked(&Request::SelfTest { neighbour: "/".into() });
+        assert_eq!(pending.limit(), Some((Instant::now() + 6 * SECOND, Exit::Stalled(6 * SECOND))));
+    }
+}

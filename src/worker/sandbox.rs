@@ -314,3 +314,27 @@ const ALLOWED: &[i64] = &[
 pub(super) fn refusal(error: &io::Error) -> Option<String> {
     (error.kind() == io::ErrorKind::PermissionDenied).then(|| error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_process_with_a_second_thread_is_not_bound_because_that_one_would_stay_outside() {
+        let (release, hold) = mpsc::channel::<()>();
+        let second = thread::spawn(move || hold.recv());
+        let binding = Binding {
+            source: "/dev/null".into(),
+            memory_bytes: 1 << 30,
+            sandbox: Sandbox::BestEffort,
+            devices: vec![],
+        };
+        let Err(Unbound::Sandbox(why)) = close(&binding) else { panic!("it was bound, and so is this test") };
+        assert!(why.contains("threads before it is bound"), "{why}");
+        drop(release);
+        second.join().unwrap().unwrap_err();
+    }
+}

@@ -28,6 +28,10 @@ pub(super) const PARENT_VARIABLE: &str = "MATINEE_PARENT";
 /// This very program even if the file at its path has been replaced by a newer one, which would speak another protocol.
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
+/// A worker's home: none, so that plugins come from the system and from `GST_PLUGIN_PATH` alone. If it were not set,
+/// GLib would look up the user's.
+const NO_HOME: &str = "/nonexistent";
+
 /// Variables a worker inherits besides [`LIBRARY_VARIABLES`]; the rest, secrets among it, is none of its business.
 const INHERITED: [&str; 8] = [
     "PATH",
@@ -124,7 +128,7 @@ fn command(program: Option<&Path>, registry: &Path, scan: bool, socket: OwnedFd)
     let mut command = Command::new(program.map_or(OsStr::new(OWN_PROGRAM), Path::as_os_str));
     command.arg0("matinee").arg("work").current_dir("/").process_group(0);
     command.stdin(Stdio::from(socket)).stdout(Stdio::null()).stderr(Stdio::piped());
-    command.env_clear().env("LANG", "C.UTF-8").env("GST_DEBUG_NO_COLOR", "1");
+    command.env_clear().env("LANG", "C.UTF-8").env("GST_DEBUG_NO_COLOR", "1").env("HOME", NO_HOME);
     let inherited = INHERITED.iter().chain(&LIBRARY_VARIABLES);
     command.envs(inherited.filter_map(|name| Some((name, env::var_os(name)?))));
     command.env(PARENT_VARIABLE, std::process::id().to_string());
@@ -275,8 +279,12 @@ mod tests {
     fn a_worker_inherits_no_variable_that_is_not_listed() {
         let (socket, _other) = UnixStream::pair().unwrap();
         let command = command(None, Path::new("/registry"), false, socket.into());
-        let names: Vec<_> = command.get_envs().map(|(name, _)| name.to_str().unwrap()).collect();
-        assert!(!names.contains(&"HOME"), "{names:?}");
-        assert!(names.contains(&"GST_REGISTRY") && names.contains(&PARENT_VARIABLE), "{names:?}");
+        let ours = ["LANG", "GST_DEBUG_NO_COLOR", "HOME", PARENT_VARIABLE, "GST_REGISTRY", "GST_REGISTRY_UPDATE"];
+        for (name, value) in command.get_envs() {
+            let name = name.to_str().unwrap();
+            let listed = ours.contains(&name) || INHERITED.contains(&name) || LIBRARY_VARIABLES.contains(&name);
+            assert!(listed, "{name}");
+            assert!(name != "HOME" || value == Some(OsStr::new(NO_HOME)), "the user's folder is the user's");
+        }
     }
 }
