@@ -1,0 +1,274 @@
+//! The far end: `matinee work`. Blocking threads, no runtime.
+//!
+//! Until it is bound the process has one thread of ours, which reads requests and acts on them: the sandbox can only
+//! confine threads that do not exist yet. Once bound that thread goes on reading, and a second one does the jobs in
+//! the order they came. It ends when the server hangs up, with the server's death at the latest.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::{env, fs, panic, process, thread};
+
+use bytes::Bytes;
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
+use serde::Serialize;
+
+use super::protocol::{self, Event, PREFIX_BYTES, Request};
+use super::{attempts, exit, sandbox, spawn};
+use crate::media::{Index, Refusal, Rendition};
+use crate::pipeline::{self, Output};
+
+/// Share of the blame the kernel gives a worker when memory runs out, -1000 to 1000: more than the server's.
+const OOM_SCORE: &str = "500";
+
+/// Runs until the server hangs up.
+#[must_use]
+pub fn run() -> ExitCode {
+    // A panic on the thread that does the jobs must not leave a process that still answers to its name.
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        print(info);
+        process::exit(i32::from(exit::PANIC));
+    }));
+    let link = match attach() {
+        Ok(link) => link,
+        Err(why) => {
+            eprintln!("matinee work: {why}");
+            return ExitCode::from(exit::USAGE);
+        }
+    };
+    if let Err(why) = pipeline::warm_up() {
+        eprintln!("matinee work: {why}");
+        return ExitCode::from(exit::UNAVAILABLE);
+    }
+    match serve(&link) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The server hung up while something was being said to it.
+        Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("matinee work: {error}");
+            ExitCode::from(exit::USAGE)
+        }
+    }
+}
+
+/// Ties this process to the server that started it and takes standard input as the line to it.
+fn attach() -> Result<UnixStream, String> {
+    let server = env::var(spawn::PARENT_VARIABLE).ok().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+    let server = server.ok_or("this command is what a server starts for itself")?;
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| e.to_string())?;
+    // It may have died before the line above; its death is not announced then.
+    if getppid() != Some(server) {
+        return Err("the server is gone".to_owned());
+    }
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE);
+    let link = UnixStream::from(io::stdin().as_fd().try_clone_to_owned().map_err(|e| e.to_string())?);
+    link.peer_addr().map_err(|e| format!("standard input is no socket: {e}"))?;
+    Ok(link)
+}
+
+fn serve(link: &UnixStream) -> io::Result<()> {
+    let voice = Arc::new(Voice(Mutex::new(link.try_clone()?)));
+    voice.say(&Event::Ready)?;
+    let source = loop {
+        match read(link)? {
+            None => return Ok(()),
+            Some(Request::Trial) => voice.say(&Event::Trialled(pipeline::trial()))?,
+            Some(Request::Bind(binding)) => match sandbox::close(&binding) {
+                Ok(()) => break binding.source,
+                Err(why) => {
+                    voice.say(&Event::Unbound(why))?;
+                    return Ok(());
+                }
+            },
+            Some(_) => return Err(io::Error::other("a request for a bound worker before it was bound")),
+        }
+    };
+    voice.say(&Event::Bound)?;
+    let queue = Arc::new(Queue::default());
+    let (jobs, speaker) = (queue.clone(), voice.clone());
+    thread::Builder::new().name("jobs".to_owned()).spawn(move || do_jobs(&jobs, &speaker, &source))?;
+    while let Some(request) = read(link)? {
+        match request {
+            Request::Trial | Request::Bind(_) => {
+                return Err(io::Error::other("a request for an unbound worker after it was bound"));
+            }
+            Request::Cancel { job } => {
+                if queue.cancel(job) {
+                    voice.say(&Event::Cancelled { job })?;
+                }
+            }
+            request => queue.push(request),
+        }
+    }
+    Ok(())
+}
+
+/// The next request, or `None` if the server hung up between two.
+fn read(mut link: &UnixStream) -> io::Result<Option<Request>> {
+    let mut prefix = [0; PREFIX_BYTES];
+    loop {
+        match link.read(&mut prefix[..1]) {
+            Ok(0) => return Ok(None),
+            Ok(_) => break,
+            // A stray signal is no request.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    link.read_exact(&mut prefix[1..])?;
+    let length = protocol::body_length(u64::from(u32::from_be_bytes(prefix))).map_err(io::Error::other)?;
+    let mut body = vec![0; length];
+    link.read_exact(&mut body)?;
+    protocol::message(&body).map(Some).map_err(io::Error::other)
+}
+
+/// The way to the server, shared by both threads. A server that does not listen blocks who speaks: that is the limit
+/// on what a worker holds in memory.
+struct Voice(Mutex<UnixStream>);
+
+impl Voice {
+    fn say<T: Serialize>(&self, event: &T) -> io::Result<()> {
+        let frame = protocol::frame(event).map_err(io::Error::other)?;
+        lock(&self.0).write_all(&frame)
+    }
+
+    /// For the thread that does the jobs, which has no one to tell that the line is cut.
+    fn must_say(&self, event: &Event) {
+        if self.say(event).is_err() {
+            process::exit(0);
+        }
+    }
+
+    fn tell(&self, job: u64, output: Output) {
+        self.must_say(&match output {
+            Output::Progress(thousandths) => Event::Progress(thousandths),
+            Output::Samples(samples) => Event::Samples { job, samples },
+        });
+    }
+}
+
+/// Requests not done yet. The server sends no more than it has credit for, so no bound here.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<Waiting>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    requests: VecDeque<Request>,
+    running: Option<(u64, Arc<AtomicBool>)>,
+}
+
+impl Queue {
+    fn push(&self, request: Request) {
+        lock(&self.state).requests.push_back(request);
+        self.arrived.notify_one();
+    }
+
+    fn pop(&self) -> (Request, Arc<AtomicBool>) {
+        let idle = |waiting: &mut Waiting| {
+            waiting.running = None;
+            waiting.requests.is_empty()
+        };
+        let mut waiting = self.arrived.wait_while(lock(&self.state), idle).unwrap_or_else(PoisonError::into_inner);
+        let request = waiting.requests.pop_front().expect("not empty, as waited for");
+        let cancel = Arc::new(AtomicBool::new(false));
+        waiting.running = number(&request).map(|job| (job, cancel.clone()));
+        (request, cancel)
+    }
+
+    /// True if the job was still waiting and is gone now. A running one is told to stop and says so itself.
+    fn cancel(&self, job: u64) -> bool {
+        let mut waiting = lock(&self.state);
+        if let Some((running, cancel)) = &waiting.running
+            && *running == job
+        {
+            cancel.store(true, Ordering::Relaxed);
+            return false;
+        }
+        let before = waiting.requests.len();
+        waiting.requests.retain(|request| number(request) != Some(job));
+        waiting.requests.len() < before
+    }
+}
+
+fn number(request: &Request) -> Option<u64> {
+    match request {
+        Request::Parameters { job, .. } | Request::Segment { job, .. } => Some(*job),
+        Request::Trial | Request::Bind(_) | Request::SelfTest { .. } | Request::Inspect => None,
+        Request::Open { .. } | Request::Cancel { .. } => None,
+    }
+}
+
+fn do_jobs(queue: &Queue, voice: &Voice, source: &Path) {
+    let mut session = Err("no index was sent".to_owned());
+    loop {
+        let (request, cancel) = queue.pop();
+        match request {
+            Request::SelfTest { neighbour } => {
+                let mut attempts = attempts::all(source, &neighbour);
+                attempts.push(attempts::become_another());
+                voice.must_say(&Event::SelfTested(attempts));
+            }
+            Request::Inspect => voice.must_say(&Event::Inspected(inspect(source, voice))),
+            Request::Open { index, templates } => {
+                session = postcard::from_bytes::<Index>(&index)
+                    .map_err(|e| format!("the index cannot be read: {e}"))
+                    .and_then(|index| pipeline::Session::open(source, index, &templates).map_err(|e| e.to_string()));
+            }
+            Request::Parameters { job, rendition } => {
+                let config = with(&mut session, |s| s.parameters(&rendition));
+                answer(voice, job, config, |config| Event::Parameters { job, config });
+            }
+            Request::Segment { job, rendition, number } => {
+                let finished = with(&mut session, |s| segment(s, job, &rendition, number, &cancel, voice));
+                answer(voice, job, finished, |f| Event::Finished { job, config: f.config, bridged: f.bridged });
+            }
+            Request::Trial | Request::Bind(_) | Request::Cancel { .. } => unreachable!("the reader keeps these"),
+        }
+    }
+}
+
+fn inspect(source: &Path, voice: &Voice) -> Result<Bytes, Refusal> {
+    let index = pipeline::inspect(source, &mut |output| voice.tell(0, output))?;
+    Ok(postcard::to_stdvec(&index).expect("an index is plain data").into())
+}
+
+fn segment(
+    session: &mut pipeline::Session,
+    job: u64,
+    rendition: &Rendition,
+    number: u32,
+    cancel: &AtomicBool,
+    voice: &Voice,
+) -> Result<pipeline::Finished, pipeline::Error> {
+    session.segment(rendition, number, cancel, &mut |output| voice.tell(job, output))
+}
+
+fn with<T>(
+    session: &mut Result<pipeline::Session, String>,
+    work: impl FnOnce(&mut pipeline::Session) -> Result<T, pipeline::Error>,
+) -> Result<T, pipeline::Error> {
+    work(session.as_mut().map_err(|why| pipeline::Error::Failed(why.clone()))?)
+}
+
+fn answer<T>(voice: &Voice, job: u64, outcome: Result<T, pipeline::Error>, event: impl FnOnce(T) -> Event) {
+    voice.must_say(&match outcome {
+        Ok(value) => event(value),
+        Err(pipeline::Error::Cancelled) => Event::Cancelled { job },
+        Err(pipeline::Error::Failed(message)) => Event::Failed { job, message },
+    });
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
