@@ -23,6 +23,7 @@ pub struct Decoder {
     sink: gst_app::AppSink,
     timescale: Timescale,
     feeder: Option<JoinHandle<()>>,
+    ended: bool,
 }
 
 /// A decoded picture or block of sound.
@@ -86,19 +87,23 @@ impl Decoder {
             let _ = src.end_of_stream();
         });
         let feeder = feeder.map_err(|e| failed(&e.to_string()))?;
-        let decoder = Self { pipeline, sink, timescale: track.timescale, feeder: Some(feeder) };
+        let decoder = Self { pipeline, sink, timescale: track.timescale, feeder: Some(feeder), ended: false };
         decoder.pipeline.set_state(gst::State::Playing).map_err(|e| failed(&e.to_string()))?;
         Ok(decoder)
     }
 
     /// The next picture or block in presentation order; `None` at the end, or if the decoder gave up.
     pub fn next(&mut self) -> Option<Raw> {
-        loop {
-            let sample = self.sink.try_pull_sample(PULL_TIMEOUT)?;
+        while !self.ended {
+            let Some(sample) = self.sink.try_pull_sample(PULL_TIMEOUT) else {
+                self.ended = true;
+                break;
+            };
             if let Some(pts) = sample.buffer().and_then(|b| b.pts()) {
                 return Some(Raw { at: from_clock(pts, self.timescale), sample });
             }
         }
+        None
     }
 }
 

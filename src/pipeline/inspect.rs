@@ -38,7 +38,7 @@ struct Timed {
 /// Finds tracks and packets.
 pub fn inspect(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Index, Refusal> {
     refuse_obvious(source)?;
-    let scan = Scan::open(source)?;
+    let scan = Scan::open(source, emit)?;
     emit(Output::Progress(0));
     let tracks = timed_tracks(source, &scan, emit)?;
     let container = scan.container.clone();
@@ -164,13 +164,6 @@ fn timed_tracks(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Res
         let caps = f.caps.as_ref()?;
         let usable = usable_table(caps);
         tables.iter().find(|t| t.id == id && usable && t.timescale > 0 && !t.samples.is_empty())
-    };
-    let relevant = |f: &Found| {
-        f.caps.as_ref().is_some_and(|c| {
-            media_type(c).starts_with("video/")
-                || media_type(c).starts_with("audio/")
-                || media_type(c).starts_with("image/")
-        })
     };
     let all_tabled = found.iter().filter(|f| f.is_media()).all(|f| table_of(f).is_some());
     let found = if all_tabled { found } else { scan.to_end(emit)? };

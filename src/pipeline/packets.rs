@@ -5,8 +5,6 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use gst::prelude::*;
-
 use super::Error;
 use super::scan::{Scan, raw_packet};
 use crate::media::{Access, Timescale, Track};

@@ -13,6 +13,8 @@ use crate::media::{Refusal, RefusalCode, Rotation};
 
 /// No file needs longer to show its tracks; a demuxer that loops is caught.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How often it is looked whether the tracks are known.
+const OPEN_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(5);
 /// Packets that may wait in a sink.
 const QUEUED_PACKETS: u32 = 32;
 /// Most tracks of a file that are looked at.
@@ -84,9 +86,10 @@ fn refusal(code: RefusalCode, message: impl Into<String>) -> Refusal {
 
 impl Scan {
     /// Opens the file, waits until every track has shown a packet, and goes on collecting their times.
-    pub fn open(source: &Path) -> Result<Self, Refusal> {
+    pub fn open(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Self, Refusal> {
         let scan = Self::start(source, None)?;
-        scan.wait(|shared| shared.complete && shared.tracks.iter().all(|t| !t.is_media() || !t.packets.is_empty()))?;
+        let shown = |t: &Found| !t.is_media() || !t.packets.is_empty();
+        scan.wait(|shared| shared.complete && shared.tracks.iter().all(shown), emit)?;
         Ok(scan.named())
     }
 
@@ -94,14 +97,16 @@ impl Scan {
     /// until they are.
     pub fn open_track(source: &Path, stream_id: &str) -> Result<(Self, gst_app::AppSink), Refusal> {
         let scan = Self::start(source, Some(stream_id.to_owned()))?;
-        scan.wait(|shared| shared.tracks.iter().any(|t| t.stream_id == stream_id))?;
+        scan.wait(|shared| shared.tracks.iter().any(|t| t.stream_id == stream_id), &mut |_| ())?;
         let sink = scan.tracks().into_iter().find(|t| t.stream_id == stream_id).map(|t| t.sink);
         let gone = || refusal(RefusalCode::Damaged, format!("track {stream_id:?} is gone"));
         Ok((scan, sink.ok_or_else(gone)?))
     }
 
     fn start(source: &Path, wanted: Option<String>) -> Result<Self, Refusal> {
-        let failed = |e: gst::glib::BoolError| refusal(RefusalCode::UnsupportedCodec, format!("GStreamer lacks an element: {e}"));
+        let failed = |e: gst::glib::BoolError| {
+            refusal(RefusalCode::UnsupportedCodec, format!("GStreamer lacks an element: {e}"))
+        };
         let pipeline = gst::Pipeline::new();
         let filesrc = gst::ElementFactory::make("filesrc").property("location", source).build().map_err(failed)?;
         let parsebin = gst::ElementFactory::make("parsebin").build().map_err(failed)?;
@@ -141,7 +146,8 @@ impl Scan {
     }
 
     fn named(mut self) -> Self {
-        self.container = self.lock().container.clone();
+        let container = self.lock().container.clone();
+        self.container = container;
         self
     }
 
@@ -150,15 +156,16 @@ impl Scan {
     }
 
     /// Waits until enough is known, the file ends, or the demuxer gives up on it.
-    fn wait(&self, enough: impl Fn(&Shared) -> bool) -> Result<(), Refusal> {
+    fn wait(&self, enough: impl Fn(&Shared) -> bool, emit: &mut dyn FnMut(Output)) -> Result<(), Refusal> {
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
         let deadline = Instant::now() + OPEN_TIMEOUT;
         while Instant::now() < deadline {
             if enough(&self.lock()) {
                 return Ok(());
             }
+            emit(Output::Progress(0));
             let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
-            match bus.timed_pop_filtered(gst::ClockTime::from_mseconds(5), &kinds).as_ref().map(|m| m.view()) {
+            match bus.timed_pop_filtered(OPEN_POLL, &kinds).as_ref().map(|m| m.view()) {
                 // What was read before the damage may be a title too.
                 Some(gst::MessageView::Error(error)) if self.lock().packets == 0 => return Err(explain(error)),
                 Some(gst::MessageView::Error(_) | gst::MessageView::Eos(_)) => return Ok(()),

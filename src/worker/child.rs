@@ -223,7 +223,7 @@ fn do_jobs(queue: &Queue, voice: &Voice, source: &Path) {
             Request::Open { index, templates } => {
                 session = postcard::from_bytes::<Index>(&index)
                     .map_err(|e| format!("the index cannot be read: {e}"))
-                    .and_then(|index| pipeline::Session::open(source, index, &templates).map_err(|e| e.to_string()));
+                    .and_then(|index| pipeline::Session::open(source, &index, &templates).map_err(|e| e.to_string()));
             }
             Request::Parameters { job, rendition } => {
                 let config = with(&mut session, |s| s.parameters(&rendition));
