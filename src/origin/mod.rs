@@ -101,7 +101,7 @@ impl Origin {
     }
 
     /// Answers one request. Its body is not read.
-    pub(super) async fn handle<B>(&self, request: http::Request<B>, open: Option<connection::Open>) -> Response {
+    async fn handle<B>(&self, request: http::Request<B>, open: Option<connection::Open>) -> Response {
         let asked = Asked::new(request.into_parts().0);
         let span = tracing::debug_span!("request", id = ?asked.id, method = %asked.parts.method, path = asked.parts.uri.path());
         let mut response = match self.answer(&asked).instrument(span).await {

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
+use super::support::bound;
+
 pub struct Client {
     stream: BufReader<TcpStream>,
 }
@@ -78,9 +80,9 @@ impl Client {
             }
         } else if let Some(length) = length {
             answer.body.resize(length, 0);
-            answer.complete = self.stream.read_exact(&mut answer.body).await.is_ok();
+            answer.complete = bound(self.stream.read_exact(&mut answer.body)).await.is_ok();
         } else {
-            answer.complete = self.stream.read_to_end(&mut answer.body).await.is_ok();
+            answer.complete = bound(self.stream.read_to_end(&mut answer.body)).await.is_ok();
         }
         Some(answer)
     }
@@ -100,22 +102,21 @@ impl Client {
     pub async fn chunk(&mut self) -> Option<Vec<u8>> {
         let size = usize::from_str_radix(&self.line().await?, 16).ok()?;
         let mut chunk = vec![0; size + 2];
-        self.stream.read_exact(&mut chunk).await.ok()?;
+        bound(self.stream.read_exact(&mut chunk)).await.ok()?;
         chunk.truncate(size);
         Some(chunk)
     }
 
-    /// True once the server has closed the connection; bytes that still come are dropped.
-    pub async fn closed(&mut self) -> bool {
+    /// Waits for the server to close the connection; bytes that still come are dropped.
+    pub async fn closed(&mut self) {
         let mut rest = Vec::new();
         // A reset is an end too.
-        let _ = self.stream.read_to_end(&mut rest).await;
-        true
+        let _ = bound(self.stream.read_to_end(&mut rest)).await;
     }
 
     async fn line(&mut self) -> Option<String> {
         let mut line = String::new();
-        let read = self.stream.read_line(&mut line).await.ok()?;
+        let read = bound(self.stream.read_line(&mut line)).await.ok()?;
         (read > 0).then(|| line.trim_end().to_owned())
     }
 }

@@ -173,6 +173,7 @@ async fn sixty_four_clients_make_one_order_and_get_the_same_bytes() {
         clients.spawn(async move { get(address, &path).await });
     }
     let mut order = server.order().await;
+    server.until(|c| c.media[2].load(Ordering::Relaxed) == 1 && c.media[3].load(Ordering::Relaxed) == 63).await;
     let content = bytes(300_000);
     for chunk in content.chunks(50_000) {
         push(&mut order.writer, chunk);
@@ -194,7 +195,9 @@ async fn a_leader_who_leaves_strands_nobody() {
     let order = server.order().await;
     let mut other = Client::connect(server.address).await;
     other.send("GET", &path, &[]).await;
+    server.until(|c| c.media[3].load(Ordering::Relaxed) == 1).await;
     drop(leader);
+    server.until(|c| c.connections.load(Ordering::Relaxed) == 1).await;
     make(order, b"bytes");
     assert_eq!(other.answer(false).await.unwrap().body, b"bytes");
 }

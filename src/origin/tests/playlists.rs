@@ -32,9 +32,10 @@ async fn playlists_are_compressed_tagged_and_revalidated_per_coding() {
             assert_eq!((again.status, again.the("etag"), again.the("vary")), (304, &*tag, "Accept-Encoding"));
             tags.push(tag);
         }
+        tags.sort_unstable();
         tags.dedup();
         assert_eq!(tags.len(), 3, "one strong tag for each coding");
-        let weak = format!("\"nope\", W/{}", tags[0]);
+        let weak = format!("\"nope\", W/{}", plain.the("etag"));
         assert_eq!(ask(server.address, "GET", &path, &[("if-none-match", &weak)]).await.status, 304);
         let head = ask(server.address, "HEAD", &path, &[]).await;
         for name in ["content-length", "etag", "content-type", "cache-control"] {

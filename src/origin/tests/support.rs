@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -15,7 +16,7 @@ use crate::media::{
     VideoRendition, VideoSource,
 };
 use crate::origin::presentation::{Facts, Found, State, Title};
-use crate::origin::{Config, Drained, Order, Origin, Page, Rooms, Server};
+use crate::origin::{Config, Counters, Drained, Order, Origin, Page, Rooms, Server};
 
 pub const READY: &str = "abcdefghjkmn";
 pub const COMING: &str = "000000000001";
@@ -61,7 +62,9 @@ impl TestServer {
             make: Arc::new(move |o| drop(order.send(o))),
             on_master: {
                 let hints = hints.clone();
-                Arc::new(move |_| drop(hints.fetch_add(1, Ordering::SeqCst)))
+                Arc::new(move |_| {
+                    hints.fetch_add(1, Ordering::SeqCst);
+                })
             },
             ready: Arc::new(|| Ok(())),
             metrics: Arc::new(|| "up 1\n".to_owned()),
@@ -75,9 +78,20 @@ impl TestServer {
         Self { address, origin, orders, lookups, hints, titles, stop: Some(stop), running }
     }
 
-    /// The next order; the test fails, instead of hanging, if none can come any more.
+    /// The next order.
     pub async fn order(&mut self) -> Order {
-        self.orders.recv().await.unwrap()
+        bound(self.orders.recv()).await.unwrap()
+    }
+
+    /// Waits until a count has been reached.
+    pub async fn until(&self, reached: impl Fn(&Counters) -> bool) {
+        let counters = self.origin.counters();
+        bound(async {
+            while !reached(counters) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Starts the end.
@@ -89,6 +103,11 @@ impl TestServer {
         self.stop();
         self.running.await.unwrap()
     }
+}
+
+/// Turns what would hang into a failure.
+pub async fn bound<T>(wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes within 20 s")
 }
 
 // What the cache's API looks like to whoever fills it: the only lines that know.
