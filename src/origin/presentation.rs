@@ -17,12 +17,9 @@ use crate::media::{Digest, Generation, Plan, Refusal, RenditionName, TitleId};
 use super::error::Problem;
 use super::playlist::Playlist;
 
-/// A ready title's snapshot is believed this long, then asked for again in the background.
-const READY_FRESH: Duration = Duration::from_secs(3);
-/// Past this age it is not served before the catalog has been asked: nobody looked for long.
-const READY_STALE: Duration = Duration::from_secs(30);
-/// "Not there" and "not ready" are believed this long; bounds what a client that asks in a loop costs.
-const UNREADY_FRESH: Duration = Duration::from_secs(1);
+/// How long the catalog's word is believed.
+const FRESHNESS: Freshness =
+    Freshness { ready: Duration::from_secs(3), stale: Duration::from_secs(30), unready: Duration::from_secs(1) };
 /// Catalog look-ups at once: they block a thread each, and a flood of unknown ids must not take them all.
 const LOOKUPS: usize = 4;
 /// Longest wait for one of those, then 503.
@@ -99,8 +96,19 @@ pub struct Presentation {
 /// The snapshots in memory.
 pub(super) struct Presentations {
     find: Find,
+    freshness: Freshness,
     slots: moka::sync::Cache<TitleId, Slot>,
     lookups: Arc<Semaphore>,
+}
+
+#[derive(Clone, Copy)]
+struct Freshness {
+    /// Age past which a ready title's snapshot is asked for again in the background ...
+    ready: Duration,
+    /// ... and past which it is not served before the catalog has been asked: nobody looked for long.
+    stale: Duration,
+    /// Age to which "not there" and "not ready" are believed: bounds what a client that asks in a loop costs.
+    unready: Duration,
 }
 
 #[derive(Clone)]
@@ -177,22 +185,22 @@ impl Presentations {
             Known::Absent | Known::Unready(..) => ENTRY_BYTES,
         };
         let slots = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
-        Self { find, slots, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+        Self { find, freshness: FRESHNESS, slots, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 
     /// The snapshot of a title, from memory if it is there; then nothing waits.
     pub(super) async fn get(self: &Arc<Self>, id: &TitleId) -> Result<Arc<Presentation>, Problem> {
         if let Some(slot) = self.slots.get(id) {
-            let age = slot.at.elapsed();
+            let (age, fresh) = (slot.at.elapsed(), self.freshness);
             match slot.known {
-                Known::Ready(ready) if age < READY_FRESH => return Ok(ready),
-                Known::Ready(ready) if age < READY_STALE => {
+                Known::Ready(ready) if age < fresh.ready => return Ok(ready),
+                Known::Ready(ready) if age < fresh.stale => {
                     if !slot.asking.swap(true, Ordering::Relaxed) {
                         tokio::spawn(self.clone().again(id.clone(), slot.at));
                     }
                     return Ok(ready);
                 }
-                Known::Absent | Known::Unready(..) if age < UNREADY_FRESH => return slot.known.answer(),
+                Known::Absent | Known::Unready(..) if age < fresh.unready => return slot.known.answer(),
                 Known::Absent | Known::Unready(..) | Known::Ready(_) => {}
             }
         }
@@ -260,5 +268,72 @@ impl Known {
 impl fmt::Debug for Presentations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Presentations").field("entries", &self.slots.entry_count()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    type Catalog = Arc<Mutex<Option<Title>>>;
+
+    fn ready() -> Title {
+        let id: TitleId = "abcdefghjkmn".parse().unwrap();
+        let facts = Facts {
+            id: id.clone(),
+            digest: "0".repeat(64).parse().unwrap(),
+            generation: "0123456789abcdef".parse().unwrap(),
+            plan: Arc::new(Plan { renditions: Vec::new() }),
+        };
+        Title { id, name: String::new(), created_at: String::new(), found: Found::Ready(facts) }
+    }
+
+    fn over(catalog: &Catalog, ready: Duration, unready: Duration) -> Arc<Presentations> {
+        let catalog = catalog.clone();
+        let find: Find = Arc::new(move |_| Ok(catalog.lock().unwrap().clone()));
+        let freshness = Freshness { ready, stale: Duration::from_secs(60), unready };
+        Arc::new(Presentations { freshness, ..Presentations::new(find, 1 << 20) })
+    }
+
+    #[tokio::test]
+    async fn a_title_another_process_deleted_disappears_behind_an_answer_from_memory() {
+        let catalog: Catalog = Arc::new(Mutex::new(Some(ready())));
+        let presentations = over(&catalog, Duration::ZERO, Duration::from_secs(60));
+        let id = ready().id;
+        assert!(presentations.get(&id).await.is_ok());
+        *catalog.lock().unwrap() = None;
+        assert!(presentations.get(&id).await.is_ok(), "the snapshot answers while the catalog is asked");
+        let gone = async {
+            while presentations.get(&id).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_title_another_process_ingested_appears_and_keeps_its_snapshot_while_it_stays_the_same() {
+        let catalog: Catalog = Arc::default();
+        let presentations = over(&catalog, Duration::ZERO, Duration::ZERO);
+        let id = ready().id;
+        assert!(matches!(presentations.get(&id).await, Err(Problem::NoTitle)));
+        *catalog.lock().unwrap() = Some(ready());
+        let first = presentations.get(&id).await.unwrap();
+        presentations.ask(&id, Instant::now()).await.ok().unwrap();
+        assert!(Arc::ptr_eq(&first, &presentations.get(&id).await.unwrap()), "playlists are not rendered again");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_asks_in_a_loop_asks_the_catalog_once() {
+        let catalog: Catalog = Arc::default();
+        let presentations = over(&catalog, Duration::ZERO, Duration::from_secs(60));
+        let id = ready().id;
+        assert!(presentations.get(&id).await.is_err());
+        *catalog.lock().unwrap() = Some(ready());
+        assert!(presentations.get(&id).await.is_err(), "believed for a while");
+        presentations.forget(&id);
+        assert!(presentations.get(&id).await.is_ok());
     }
 }
