@@ -1,0 +1,135 @@
+//! `[server]`: where it listens and how much a client may hold.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Address and port.
+    pub listen: SocketAddr,
+    /// Connections served at once; one more is told 503 and closed.
+    pub max_connections: usize,
+    /// Bytes of a request's head.
+    pub max_header_bytes: u32,
+    /// Seconds a client may take to send a request's head.
+    pub header_seconds: u64,
+    /// Seconds a connection may lie idle between requests.
+    pub idle_seconds: u64,
+    /// Seconds a client may take none of the bytes it asked for.
+    pub stall_seconds: u64,
+    /// Requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// Seconds until the first bytes of a segment must be there, else 503.
+    pub first_byte_seconds: u64,
+    /// Seconds between two chunks of a segment being made, and (three times that) for the whole of one, before the
+    /// answer is given up.
+    pub chunk_seconds: u64,
+    /// Seconds that answers under way have when the server stops.
+    pub drain_seconds: u64,
+    /// Bytes of plans and playlists kept in memory.
+    pub presentation_bytes: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            max_connections: 4096,
+            max_header_bytes: 16 << 10,
+            header_seconds: 10,
+            idle_seconds: 75,
+            stall_seconds: 30,
+            max_streams: 100,
+            first_byte_seconds: 20,
+            chunk_seconds: 20,
+            drain_seconds: 20,
+            presentation_bytes: 32 << 20,
+        }
+    }
+}
+
+impl Config {
+    /// Everything that is wrong with it, one sentence each.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        for (key, value, least, most) in [
+            ("max_connections", self.max_connections as u64, 1, 1 << 20),
+            ("max_header_bytes", u64::from(self.max_header_bytes), 8 << 10, 1 << 20),
+            ("header_seconds", self.header_seconds, 1, 3600),
+            ("idle_seconds", self.idle_seconds, 1, 3600),
+            ("stall_seconds", self.stall_seconds, 1, 3600),
+            ("max_streams", u64::from(self.max_streams), 1, 10_000),
+            ("first_byte_seconds", self.first_byte_seconds, 1, 3600),
+            ("chunk_seconds", self.chunk_seconds, 1, 3600),
+            ("drain_seconds", self.drain_seconds, 0, 3600),
+        ] {
+            if !(least..=most).contains(&value) {
+                problems.push(format!("server.{key} is {value}; it must be between {least} and {most}"));
+            }
+        }
+        problems
+    }
+
+    /// The clocks of a connection.
+    #[must_use]
+    pub(super) fn limits(&self) -> Limits {
+        Limits {
+            head: Duration::from_secs(self.header_seconds),
+            idle: Duration::from_secs(self.idle_seconds),
+            stall: Duration::from_secs(self.stall_seconds),
+        }
+    }
+
+    /// How long an answer waits for the encoder.
+    #[must_use]
+    pub(super) fn patience(&self) -> Patience {
+        Patience {
+            first: Duration::from_secs(self.first_byte_seconds),
+            gap: Duration::from_secs(self.chunk_seconds),
+            whole: Duration::from_secs(self.chunk_seconds * 3),
+        }
+    }
+}
+
+/// How long a client may keep a connection from moving.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub head: Duration,
+    pub idle: Duration,
+    pub stall: Duration,
+}
+
+impl Limits {
+    pub(super) fn shortest(&self) -> Duration {
+        self.head.min(self.idle).min(self.stall)
+    }
+}
+
+/// How long an answer waits for bytes being made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Until the first chunk, before anything is sent.
+    pub first: Duration,
+    /// Between two chunks, once sending.
+    pub gap: Duration,
+    /// For the whole, where a part of it or its length is asked for.
+    pub whole: Duration,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_has_no_problem_and_each_bad_number_is_named() {
+        assert_eq!(Config::default().problems(), Vec::<String>::new());
+        let bad = Config { max_connections: 0, stall_seconds: 0, ..Config::default() };
+        assert_eq!(bad.problems().len(), 2);
+        assert!(bad.problems()[1].contains("server.stall_seconds is 0"));
+    }
+}

@@ -1,0 +1,284 @@
+//! One connection: hyper over a socket whose clocks are watched. A connection that does not move is cut, whichever
+//! side of HTTP/1.1 or HTTP/2 it hides behind:
+//!
+//! - a head that does not arrive, the first one or a later one;
+//! - an idle connection;
+//! - bytes that the client asked for and does not take, be it the socket or the HTTP/2 window that is full.
+//!
+//! A client that takes a little now and then holds one answer at a time (HTTP/2: `max_streams`) on one of
+//! `max_connections` connections; that is the bound.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::Origin;
+use super::config::{Config, Limits};
+
+/// The clocks are looked at this often within the shortest bound.
+const LOOKS_PER_BOUND: u32 = 4;
+/// hyper's HTTP/1 buffer cannot be smaller than this, bytes.
+const LEAST_BUFFER_BYTES: usize = 8 << 10;
+/// What HTTP/2 may hold per stream before the window opens, bytes.
+const H2_SEND_BYTES: usize = 256 << 10;
+
+/// hyper's builder with our limits.
+pub(super) fn builder(config: &Config) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    let head = config.max_header_bytes;
+    // The clocks below bound the head; hyper's own would bound idle connections by the same time.
+    builder.http1().max_buf_size((head as usize).max(LEAST_BUFFER_BYTES)).header_read_timeout(None);
+    builder
+        .http2()
+        .max_concurrent_streams(config.max_streams)
+        .max_header_list_size(head)
+        .max_send_buf_size(H2_SEND_BYTES);
+    builder
+}
+
+/// Serves until the client leaves, a bound is passed, or `stop` is set and what is under way has been sent.
+pub(super) async fn serve(
+    socket: TcpStream,
+    origin: Arc<Origin>,
+    builder: Arc<auto::Builder<TokioExecutor>>,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
+    let clocks = Arc::new(Clocks::new());
+    let io = TokioIo::new(Watched { socket, clocks: clocks.clone() });
+    let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+        let open = Open::new(clocks.clone(), request.version() == http::Version::HTTP_2);
+        let origin = origin.clone();
+        async move { Ok::<_, Infallible>(origin.handle(request, Some(open)).await) }
+    });
+    let mut connection = pin!(builder.serve_connection(io, service));
+    let mut look = interval(limits.shortest() / LOOKS_PER_BOUND);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut closing = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "a connection ended early");
+                }
+                return;
+            }
+            () = stopped(&mut stop), if !closing => {
+                closing = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            _ = look.tick() => match clocks.overdue(&limits) {
+                None => {}
+                // Once more round: HTTP/2 says farewell, HTTP/1 just ends.
+                Some(Overdue::Idle) if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Some(overdue) => {
+                    origin.counters.cut_connections.fetch_add(1, Relaxed);
+                    tracing::debug!(?overdue, "a connection was cut");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Also if whoever would say so is gone.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Which bound was passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Overdue {
+    Head,
+    Idle,
+    Stalled,
+}
+
+/// What is known of a connection's movement. Times are milliseconds since it was accepted; zero means not set.
+#[derive(Debug)]
+struct Clocks {
+    accepted: Instant,
+    http2: AtomicBool,
+    served: AtomicBool,
+    /// Answers under way.
+    open: AtomicUsize,
+    /// Those of them that wait for us, not for the client.
+    waiting_for_us: AtomicUsize,
+    /// When the head that is not complete yet began.
+    head_since: AtomicU64,
+    /// When the socket took no more.
+    blocked_since: AtomicU64,
+    /// When bytes were last written or a request ended.
+    active: AtomicU64,
+    /// When hyper last took a piece of a body.
+    taken: AtomicU64,
+}
+
+impl Clocks {
+    fn new() -> Self {
+        Self {
+            accepted: Instant::now(),
+            http2: AtomicBool::new(false),
+            served: AtomicBool::new(false),
+            open: AtomicUsize::new(0),
+            waiting_for_us: AtomicUsize::new(0),
+            head_since: AtomicU64::new(0),
+            blocked_since: AtomicU64::new(0),
+            active: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.accepted.elapsed().as_millis()).unwrap_or(u64::MAX).max(1)
+    }
+
+    fn overdue(&self, limits: &Limits) -> Option<Overdue> {
+        let now = self.now();
+        let passed = |since: u64, bound: Duration| u128::from(now.saturating_sub(since)) > bound.as_millis();
+        let blocked = self.blocked_since.load(Relaxed);
+        if blocked != 0 {
+            return passed(blocked, limits.stall).then_some(Overdue::Stalled);
+        }
+        if !self.served.load(Relaxed) {
+            return passed(0, limits.head).then_some(Overdue::Head);
+        }
+        let http2 = self.http2.load(Relaxed);
+        let open = self.open.load(Relaxed);
+        if open > 0 {
+            let held_by_client = open > self.waiting_for_us.load(Relaxed);
+            let stalled = http2 && held_by_client && passed(self.taken.load(Relaxed), limits.stall);
+            return stalled.then_some(Overdue::Stalled);
+        }
+        let head = self.head_since.load(Relaxed);
+        if !http2 && head != 0 && passed(head, limits.head) {
+            return Some(Overdue::Head);
+        }
+        passed(self.active.load(Relaxed), limits.idle).then_some(Overdue::Idle)
+    }
+}
+
+/// An answer under way: from the request's head to the last piece of the body, or its drop.
+#[derive(Debug)]
+pub(super) struct Open {
+    clocks: Arc<Clocks>,
+    waits_for_us: bool,
+}
+
+impl Open {
+    fn new(clocks: Arc<Clocks>, http2: bool) -> Self {
+        clocks.http2.store(http2, Relaxed);
+        clocks.served.store(true, Relaxed);
+        clocks.head_since.store(0, Relaxed);
+        clocks.open.fetch_add(1, Relaxed);
+        clocks.waiting_for_us.fetch_add(1, Relaxed);
+        Self { clocks, waits_for_us: true }
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.clocks.http2.load(Relaxed)
+    }
+
+    /// Says whose turn it is after a poll of the body.
+    pub(super) fn waits_for_us(&mut self, waits: bool) {
+        if waits != self.waits_for_us {
+            self.waits_for_us = waits;
+            if waits {
+                self.clocks.waiting_for_us.fetch_add(1, Relaxed);
+            } else {
+                self.clocks.waiting_for_us.fetch_sub(1, Relaxed);
+            }
+        }
+        if !waits {
+            self.clocks.taken.store(self.clocks.now(), Relaxed);
+        }
+    }
+}
+
+impl Drop for Open {
+    /// The connection is idle again if this was its last answer.
+    fn drop(&mut self) {
+        if self.waits_for_us {
+            self.clocks.waiting_for_us.fetch_sub(1, Relaxed);
+        }
+        self.clocks.active.store(self.clocks.now(), Relaxed);
+        self.clocks.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// A socket that tells the clocks when it moves.
+struct Watched {
+    socket: TcpStream,
+    clocks: Arc<Clocks>,
+}
+
+impl Watched {
+    fn wrote(&self, polled: &Poll<io::Result<usize>>) {
+        match polled {
+            Poll::Pending => {
+                let _ = self.clocks.blocked_since.compare_exchange(0, self.clocks.now(), Relaxed, Relaxed);
+            }
+            Poll::Ready(_) => {
+                self.clocks.blocked_since.store(0, Relaxed);
+                self.clocks.active.store(self.clocks.now(), Relaxed);
+            }
+        }
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.socket).poll_read(cx, buf));
+        let clocks = &self.clocks;
+        if buf.filled().len() > before && clocks.open.load(Relaxed) == 0 {
+            let _ = clocks.head_since.compare_exchange(0, clocks.now(), Relaxed, Relaxed);
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write(cx, buf);
+        self.wrote(&polled);
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.socket).poll_write_vectored(cx, bufs);
+        self.wrote(&polled);
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

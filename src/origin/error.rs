@@ -1,0 +1,162 @@
+//! What can go wrong, and the one table that turns it into HTTP (RFC 9457). The log has the inner message, the client
+//! the outer.
+
+use std::net::SocketAddr;
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::json;
+
+use crate::cache::FlightError;
+use crate::media::Refusal;
+
+use super::body::Body;
+use super::presentation::State;
+use super::respond::{Asked, Response};
+
+/// Seconds after which a title that is being prepared is worth asking for again.
+const NOT_READY_RETRY_SECONDS: u32 = 2;
+/// Seconds after which to come back when this server could not do its part in time.
+const BUSY_RETRY_SECONDS: u32 = 2;
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Somebody else listens there.
+    #[error("cannot listen on {address}: another program uses that port; stop it, or choose another with --listen")]
+    PortInUse {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// Any other reason.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Why a request is not answered with what it asked for.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
+    #[error("there is nothing at this path")]
+    NoRoute,
+    #[error("there is no such title")]
+    NoTitle,
+    #[error("the title has no such generation; ask for its master playlist again")]
+    NoGeneration,
+    #[error("the title has no such rendition")]
+    NoRendition,
+    #[error("the rendition has {segments} segments, counted from 0")]
+    NoSegment { segments: u32 },
+    #[error("it is not there any more")]
+    Gone,
+    #[error("only GET, HEAD and OPTIONS are answered here")]
+    Method,
+    #[error("the query is not understood: {0}")]
+    Query(&'static str),
+    #[error("the title is not ready: {}", state.as_str())]
+    NotReady { state: State, refusal: Option<Refusal> },
+    #[error("the body has {length} bytes")]
+    Outside { length: usize },
+    #[error("too busy to make this segment now")]
+    Busy { retry_after_seconds: u32 },
+    #[error("nothing came within {waited_seconds} s")]
+    Late { waited_seconds: u64 },
+    #[error("the server is not able to serve: {reason}")]
+    NotServing { reason: String },
+    #[error("the segment could not be made")]
+    Encode { inner: String },
+    #[error("the catalog could not be read")]
+    Catalog { inner: String },
+}
+
+impl From<FlightError> for Problem {
+    fn from(error: FlightError) -> Self {
+        match error {
+            FlightError::Failed { message } => Self::Encode { inner: message },
+            FlightError::Busy { retry_after_seconds } => Self::Busy { retry_after_seconds },
+            FlightError::NotFound => Self::Gone,
+            FlightError::Abandoned => Self::Busy { retry_after_seconds: BUSY_RETRY_SECONDS },
+        }
+    }
+}
+
+impl Problem {
+    /// The table: status, stable word, title.
+    pub(super) fn status(&self) -> (StatusCode, &'static str, &'static str) {
+        match self {
+            Self::NoRoute => (StatusCode::NOT_FOUND, "no-route", "Not found"),
+            Self::NoTitle => (StatusCode::NOT_FOUND, "no-title", "Unknown title"),
+            Self::NoGeneration => (StatusCode::NOT_FOUND, "no-generation", "Unknown generation"),
+            Self::NoRendition => (StatusCode::NOT_FOUND, "no-rendition", "Unknown rendition"),
+            Self::NoSegment { .. } => (StatusCode::NOT_FOUND, "no-segment", "Past the end"),
+            Self::Gone => (StatusCode::NOT_FOUND, "gone", "Not found"),
+            Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
+            Self::Query(_) => (StatusCode::BAD_REQUEST, "query", "Bad query"),
+            // A title that failed will not become ready by waiting: asking again too early is not what is wrong.
+            Self::NotReady { state: State::Failed, .. } => (StatusCode::NOT_FOUND, "title-failed", "Title failed"),
+            Self::NotReady { .. } => (StatusCode::TOO_EARLY, "not-ready", "Title not ready"),
+            Self::Outside { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "range", "Range not satisfiable"),
+            Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Too busy"),
+            Self::Late { .. } => (StatusCode::SERVICE_UNAVAILABLE, "late", "Too slow"),
+            Self::NotServing { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not-serving", "Not able to serve"),
+            Self::Encode { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "encode", "Segment failed"),
+            Self::Catalog { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "catalog", "Catalog failed"),
+        }
+    }
+
+    /// The answer; logs it, once, as far as it is the server's affair.
+    pub(super) fn respond(self, asked: &Asked) -> Response {
+        let (status, word, title) = self.status();
+        let (id, path) = (asked.id.to_str().unwrap_or_default(), asked.parts.uri.path());
+        match &self {
+            Self::Encode { inner } | Self::Catalog { inner } => tracing::error!(request = id, path, inner, "{self}"),
+            Self::Busy { .. } | Self::Late { .. } => tracing::warn!(request = id, path, "{self}"),
+            _ => tracing::debug!(request = id, path, status = status.as_u16(), "{self}"),
+        }
+        let mut body = json!({
+            "type": format!("urn:matinee:problem:{word}"),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": self.to_string(),
+            "request_id": id,
+        });
+        if let Self::NotReady { state, refusal } = &self {
+            body["state"] = json!(state);
+            body["error"] = json!(refusal);
+        }
+        let body = body.to_string();
+        let mut response = Response::new(if asked.head() { Body::empty() } else { Body::whole(body.clone().into()) });
+        *response.status_mut() = status;
+        self.headers(response.headers_mut());
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(CONTENT_LENGTH, body.len().into());
+        response
+    }
+
+    fn headers(&self, headers: &mut HeaderMap) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        match self {
+            Self::Busy { retry_after_seconds } => {
+                headers.insert(RETRY_AFTER, (*retry_after_seconds).max(1).into());
+            }
+            Self::Late { .. } | Self::NotServing { .. } => {
+                headers.insert(RETRY_AFTER, BUSY_RETRY_SECONDS.into());
+            }
+            Self::NotReady { state, .. } if *state != State::Failed => {
+                headers.insert(RETRY_AFTER, NOT_READY_RETRY_SECONDS.into());
+            }
+            Self::Method => {
+                headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));
+            }
+            Self::Outside { length } => {
+                let value = HeaderValue::from_str(&format!("bytes */{length}"));
+                headers.extend(value.ok().map(|v| (CONTENT_RANGE, v)));
+            }
+            _ => {}
+        }
+    }
+}

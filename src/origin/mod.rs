@@ -1,0 +1,168 @@
+//! The GET flow, in the order a player asks: [`route`], [`presentation`], `playlist`, `init`, [`segment`], `respond`.
+//!
+//! What runs unasked: the listener; one look at each connection's clocks every few seconds; a few seconds after a
+//! title was last looked up, the next request for it looks it up again in the background.
+//!
+//! What a request costs: a segment in memory takes one look-up of the title's snapshot, one of the bytes, and the
+//! headers; bytes are never copied. A title that nobody asked for lately costs a catalog query on a blocking thread.
+//! A cold segment is claimed, ordered, and then sent as it comes.
+//!
+//! The rule not to break: an answer that cannot be finished is broken off, never ended as if it were whole; and
+//! nothing that may change is called immutable.
+//!
+//! Arrow: `origin -> cache, manifest, media`. What it needs of catalog and encoder comes as closures in [`Rooms`], filled
+//! in by `app`.
+
+mod body;
+mod compress;
+mod conditional;
+mod config;
+mod connection;
+mod counters;
+mod error;
+mod health;
+mod init;
+mod playlist;
+pub mod presentation;
+mod range;
+mod respond;
+pub mod route;
+pub mod segment;
+mod server;
+#[cfg(test)]
+mod tests;
+mod videos;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::Method;
+use tracing::Instrument as _;
+
+use crate::cache::Cache;
+use crate::media::TitleId;
+
+pub use body::{Body, Broken};
+pub use config::Config;
+pub use counters::Counters;
+pub use error::Error;
+pub use playlist::OnMaster;
+pub use presentation::{Facts, Find, Found, Presentation, State, Title};
+pub use segment::{Came, Make, Order};
+pub use server::{Drained, Server};
+pub use videos::{List, Page};
+
+use config::Patience;
+use error::Problem;
+use presentation::Presentations;
+use respond::{Asked, Response};
+use route::Route;
+
+/// What the flow asks of other rooms.
+#[derive(Clone)]
+pub struct Rooms {
+    /// Where bytes are kept.
+    pub cache: Cache,
+    /// Looks a title up in the catalog; blocks.
+    pub find: Find,
+    /// Lists titles; blocks.
+    pub list: List,
+    /// Orders an encode.
+    pub make: Make,
+    /// A hint that a title will be played.
+    pub on_master: OnMaster,
+    /// Whether catalog, disk and an encoder are there, or what is not; blocks.
+    pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// Prometheus text.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// The GET flow.
+pub struct Origin {
+    rooms: Rooms,
+    presentations: Arc<Presentations>,
+    patience: Patience,
+    counters: Arc<Counters>,
+    stopping: AtomicBool,
+}
+
+impl Origin {
+    /// Nothing is asked of any room yet.
+    #[must_use]
+    pub fn new(config: &Config, rooms: Rooms) -> Self {
+        Self {
+            presentations: Arc::new(Presentations::new(rooms.find.clone(), config.presentation_bytes)),
+            rooms,
+            patience: config.patience(),
+            counters: Arc::default(),
+            stopping: AtomicBool::new(false),
+        }
+    }
+
+    /// Answers one request. Its body is not read.
+    async fn handle<B>(&self, request: http::Request<B>, open: Option<connection::Open>) -> Response {
+        let asked = Asked::new(request.into_parts().0);
+        let span = tracing::debug_span!("request", id = ?asked.id, method = %asked.parts.method, path = asked.parts.uri.path());
+        let mut response = match self.answer(&asked).instrument(span).await {
+            Ok(response) => response,
+            Err(problem) => problem.respond(&asked),
+        };
+        self.counters.answered(response.status());
+        respond::common(response.headers_mut(), asked.id);
+        if let Some(open) = open {
+            response.body_mut().hold(open);
+        }
+        response
+    }
+
+    async fn answer(&self, asked: &Asked) -> Result<Response, Problem> {
+        if asked.parts.method == Method::OPTIONS {
+            return Ok(respond::preflight());
+        }
+        if asked.parts.method != Method::GET && asked.parts.method != Method::HEAD {
+            return Err(Problem::Method);
+        }
+        match Route::parse(asked.parts.uri.path()).ok_or(Problem::NoRoute)? {
+            Route::Master(title) => playlist::master(self, asked, &title).await,
+            Route::Media(title, generation, rendition) => {
+                playlist::media(self, asked, &title, &generation, &rendition).await
+            }
+            Route::Object(media) => match media.object {
+                crate::cache::Object::Init => init::answer(self, asked, media).await,
+                crate::cache::Object::Segment(_) => segment::answer(self, asked, media).await,
+            },
+            Route::Health => Ok(health::alive(asked)),
+            Route::Ready => health::ready(self, asked).await,
+            Route::Metrics => Ok(health::metrics(self, asked)),
+            Route::Videos => videos::list(self, asked).await,
+            Route::Video(title) => videos::one(self, asked, title).await,
+            Route::Home => videos::home(self, asked).await,
+        }
+    }
+
+    /// What was counted, for telemetry.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Forgets what is known of a title: it was ingested, changed or deleted by this process.
+    pub fn forget(&self, title: &TitleId) {
+        self.presentations.forget(title);
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin").field("presentations", &self.presentations).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! Master and media playlists: rendered and compressed once per title, then answered from the snapshot.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use sha2::{Digest as _, Sha256};
+
+use crate::media::{Generation, RenditionName, TitleId};
+
+use super::Origin;
+use super::compress::Coding;
+use super::error::Problem;
+use super::respond::{self, Asked, Response};
+
+/// A master playlist may name a new generation after an upgrade, or be gone after a deletion: CDNs look again soon.
+const MASTER_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=10, stale-while-revalidate=60");
+/// A media playlist never changes below its generation; only a deletion ends it.
+const MEDIA_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60, stale-while-revalidate=600");
+
+/// The text of a playlist and, once asked for, its compressed forms. Each has its own strong tag: the hash of its bytes.
+#[derive(Debug)]
+pub(super) struct Playlist {
+    identity: Form,
+    gzip: OnceLock<Form>,
+    brotli: OnceLock<Form>,
+}
+
+/// The bytes sent, and their tag.
+#[derive(Debug)]
+pub(super) struct Form {
+    pub bytes: Bytes,
+    pub etag: HeaderValue,
+}
+
+/// `/v/{id}/master.m3u8`.
+pub(super) async fn master(origin: &Origin, asked: &Asked, title: &TitleId) -> Result<Response, Problem> {
+    let presentation = origin.presentations.get(title).await?;
+    // Who asks for the master plays soon.
+    (origin.rooms.on_master)(&presentation);
+    Ok(respond::playlist(asked, presentation.master(), MASTER_CACHE))
+}
+
+/// `/v/{id}/{generation}/{rendition}/index.m3u8`.
+pub(super) async fn media(
+    origin: &Origin,
+    asked: &Asked,
+    title: &TitleId,
+    generation: &Generation,
+    rendition: &RenditionName,
+) -> Result<Response, Problem> {
+    let presentation = origin.presentations.get(title).await?;
+    let rendition = presentation.rendition(generation, rendition)?;
+    Ok(respond::playlist(asked, presentation.media(rendition), MEDIA_CACHE))
+}
+
+impl Playlist {
+    pub(super) fn new(text: String) -> Self {
+        Self { identity: Form::new(text.into()), gzip: OnceLock::new(), brotli: OnceLock::new() }
+    }
+
+    pub(super) fn form(&self, coding: Coding) -> &Form {
+        let compressed = || Form::new(coding.encode(&self.identity.bytes));
+        match coding {
+            Coding::Identity => &self.identity,
+            Coding::Gzip => self.gzip.get_or_init(compressed),
+            Coding::Brotli => self.brotli.get_or_init(compressed),
+        }
+    }
+}
+
+impl Form {
+    fn new(bytes: Bytes) -> Self {
+        let hash = Sha256::digest(&bytes);
+        let hex: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
+        let etag = HeaderValue::from_str(&format!("\"{hex}\"")).expect("hexadecimal digits");
+        Self { bytes, etag }
+    }
+}
+
+/// Called with the snapshot of a title whose master playlist was asked for. Must not block.
+pub type OnMaster = Arc<dyn Fn(&Arc<super::Presentation>) + Send + Sync>;

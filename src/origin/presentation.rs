@@ -1,0 +1,339 @@
+//! Snapshots of titles. A request reads one from memory; the catalog is asked when nobody asked for the title lately,
+//! and a few seconds later again behind the viewer's back, so that a title that another process ingested appears and
+//! one it deleted disappears.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+use crate::manifest::hls;
+use crate::media::{Digest, Generation, Plan, Refusal, RenditionName, TitleId};
+
+use super::error::Problem;
+use super::playlist::Playlist;
+
+/// How long the catalog's word is believed.
+const FRESHNESS: Freshness =
+    Freshness { ready: Duration::from_secs(3), stale: Duration::from_secs(30), unready: Duration::from_secs(1) };
+/// Catalog look-ups at once: they block a thread each, and a flood of unknown ids must not take them all.
+const LOOKUPS: usize = 4;
+/// Longest wait for one of those, then 503.
+const LOOKUP_WAIT: Duration = Duration::from_secs(5);
+/// What an entry weighs besides its plan and playlists, bytes.
+const ENTRY_BYTES: u32 = 512;
+/// What a segment weighs in memory: a cut, a line of text, and that line compressed.
+const SEGMENT_BYTES: u32 = 64;
+
+/// Asks the catalog for a title; blocks. The error is for the log.
+pub type Find = Arc<dyn Fn(&TitleId) -> Result<Option<Title>, String> + Send + Sync>;
+
+/// What the catalog says of a title.
+#[derive(Clone, Debug)]
+pub struct Title {
+    /// Its id.
+    pub id: TitleId,
+    /// Its name, for people.
+    pub name: String,
+    /// When it came, RFC 3339.
+    pub created_at: String,
+    /// Whether it can be played.
+    pub found: Found,
+}
+
+/// Whether a title can be played.
+#[derive(Clone, Debug)]
+pub enum Found {
+    /// It cannot be played now.
+    Unready {
+        /// Why.
+        state: State,
+        /// Why, if it failed.
+        refusal: Option<Refusal>,
+    },
+    /// It can be played.
+    Ready(Facts),
+}
+
+/// State of a title that is not ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Its bytes are coming.
+    Receiving,
+    /// It is being looked at.
+    Processing,
+    /// It was refused.
+    Failed,
+}
+
+/// All that playback needs to know of a title.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Facts {
+    /// Its id.
+    pub id: TitleId,
+    /// Its source file.
+    pub digest: Digest,
+    /// The recipe its bytes are made by now.
+    pub generation: Generation,
+    /// Timeline and ladder.
+    pub plan: Arc<Plan>,
+}
+
+/// An immutable snapshot of a ready title, with its playlists once somebody asked for them.
+#[derive(Debug)]
+pub struct Presentation {
+    facts: Facts,
+    master: OnceLock<Playlist>,
+    /// In the order of the plan.
+    media: Box<[OnceLock<Playlist>]>,
+}
+
+/// The snapshots in memory.
+pub(super) struct Presentations {
+    find: Find,
+    freshness: Freshness,
+    slots: moka::sync::Cache<TitleId, Slot>,
+    lookups: Arc<Semaphore>,
+}
+
+#[derive(Clone, Copy)]
+struct Freshness {
+    /// Age past which a ready title's snapshot is asked for again in the background ...
+    ready: Duration,
+    /// ... and past which it is not served before the catalog has been asked: nobody looked for long.
+    stale: Duration,
+    /// Age to which "not there" and "not ready" are believed: bounds what a client that asks in a loop costs.
+    unready: Duration,
+}
+
+#[derive(Clone)]
+enum Known {
+    Absent,
+    Unready(State, Option<Arc<Refusal>>),
+    Ready(Arc<Presentation>),
+}
+
+#[derive(Clone)]
+struct Slot {
+    at: Instant,
+    known: Known,
+    /// True once somebody has gone to ask again.
+    asking: Arc<AtomicBool>,
+}
+
+impl State {
+    /// The word of the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Receiving => "receiving",
+            Self::Processing => "processing",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl Presentation {
+    /// A snapshot without playlists yet.
+    #[must_use]
+    pub fn new(facts: Facts) -> Self {
+        let media = facts.plan.renditions.iter().map(|_| OnceLock::new()).collect();
+        Self { facts, master: OnceLock::new(), media }
+    }
+
+    /// What is known of the title.
+    #[must_use]
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The multivariant playlist.
+    pub(super) fn master(&self) -> &Playlist {
+        self.master.get_or_init(|| Playlist::new(hls::master(&self.facts.plan, &self.facts.generation)))
+    }
+
+    /// The playlist of a rendition, by its index in the plan.
+    pub(super) fn media(&self, rendition: usize) -> &Playlist {
+        let plan = &self.facts.plan;
+        self.media[rendition]
+            .get_or_init(|| Playlist::new(hls::media(&plan.renditions[rendition], plan.target_duration_seconds())))
+    }
+
+    /// The index in the plan of a rendition of this generation. Bytes of an older recipe are not made any more.
+    pub(super) fn rendition(&self, generation: &Generation, name: &RenditionName) -> Result<usize, Problem> {
+        if *generation != self.facts.generation {
+            return Err(Problem::NoGeneration);
+        }
+        self.facts.plan.renditions.iter().position(|r| r.name == *name).ok_or(Problem::NoRendition)
+    }
+
+    fn weight(&self) -> u32 {
+        let cuts: u32 = self.facts.plan.renditions.iter().map(|r| r.grid.segments()).fold(0, u32::saturating_add);
+        cuts.saturating_mul(SEGMENT_BYTES).saturating_add(ENTRY_BYTES)
+    }
+}
+
+impl Presentations {
+    pub(super) fn new(find: Find, max_bytes: u64) -> Self {
+        let weigh = |_: &TitleId, slot: &Slot| match &slot.known {
+            Known::Ready(presentation) => presentation.weight(),
+            Known::Absent | Known::Unready(..) => ENTRY_BYTES,
+        };
+        let slots = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
+        Self { find, freshness: FRESHNESS, slots, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+    }
+
+    /// The snapshot of a title, from memory if it is there; then nothing waits.
+    pub(super) async fn get(self: &Arc<Self>, id: &TitleId) -> Result<Arc<Presentation>, Problem> {
+        if let Some(slot) = self.slots.get(id) {
+            let (age, fresh) = (slot.at.elapsed(), self.freshness);
+            match slot.known {
+                Known::Ready(ready) if age < fresh.ready => return Ok(ready),
+                Known::Ready(ready) if age < fresh.stale => {
+                    if !slot.asking.swap(true, Ordering::Relaxed) {
+                        tokio::spawn(self.clone().again(id.clone(), slot.at));
+                    }
+                    return Ok(ready);
+                }
+                Known::Absent | Known::Unready(..) if age < fresh.unready => return slot.known.answer(),
+                Known::Absent | Known::Unready(..) | Known::Ready(_) => {}
+            }
+        }
+        self.ask(id, Instant::now()).await?.answer()
+    }
+
+    /// Forgets a title, because it was changed or deleted by this process.
+    pub(super) fn forget(&self, id: &TitleId) {
+        self.slots.invalidate(id);
+    }
+
+    async fn again(self: Arc<Self>, id: TitleId, older_than: Instant) {
+        if let Err(problem) = self.ask(&id, older_than + Duration::from_nanos(1)).await {
+            // The snapshot stays until it is too old, and whoever comes then asks, and says so.
+            tracing::warn!(title = %id, ?problem, "the snapshot of a title could not be renewed");
+            if let Some(slot) = self.slots.get(&id) {
+                slot.asking.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Asks the catalog, unless somebody else has since `wanted`.
+    async fn ask(&self, id: &TitleId, wanted: Instant) -> Result<Known, Problem> {
+        let permit = tokio::time::timeout(LOOKUP_WAIT, self.lookups.clone().acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else { return Err(Problem::Late { waited_seconds: LOOKUP_WAIT.as_secs() }) };
+        let old = self.slots.get(id);
+        if let Some(slot) = old.as_ref().filter(|slot| slot.at >= wanted) {
+            return Ok(slot.known.clone());
+        }
+        let (find, key) = (self.find.clone(), id.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            // Held until the catalog has answered, also when nobody waits for it any more.
+            let _permit = permit;
+            (Instant::now(), find(&key))
+        });
+        let (at, found) = match task.await {
+            Ok((at, Ok(found))) => (at, found),
+            Ok((_, Err(inner))) => return Err(Problem::Catalog { inner }),
+            Err(panic) => return Err(Problem::Catalog { inner: panic.to_string() }),
+        };
+        let known = match found.map(|title| title.found) {
+            None => Known::Absent,
+            Some(Found::Unready { state, refusal }) => Known::Unready(state, refusal.map(Arc::new)),
+            // The playlists of an unchanged title stay.
+            Some(Found::Ready(facts)) => match old.map(|slot| slot.known) {
+                Some(Known::Ready(ready)) if ready.facts == facts => Known::Ready(ready),
+                _ => Known::Ready(Arc::new(Presentation::new(facts))),
+            },
+        };
+        self.slots.insert(id.clone(), Slot { at, known: known.clone(), asking: Arc::default() });
+        Ok(known)
+    }
+}
+
+impl Known {
+    fn answer(self) -> Result<Arc<Presentation>, Problem> {
+        match self {
+            Self::Absent => Err(Problem::NoTitle),
+            Self::Unready(state, refusal) => Err(Problem::NotReady { state, refusal: refusal.as_deref().cloned() }),
+            Self::Ready(presentation) => Ok(presentation),
+        }
+    }
+}
+
+impl fmt::Debug for Presentations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Presentations").field("entries", &self.slots.entry_count()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    type Catalog = Arc<Mutex<Option<Title>>>;
+
+    fn ready() -> Title {
+        let id: TitleId = "abcdefghjkmn".parse().unwrap();
+        let facts = Facts {
+            id: id.clone(),
+            digest: "0".repeat(64).parse().unwrap(),
+            generation: "0123456789abcdef".parse().unwrap(),
+            plan: Arc::new(Plan { renditions: Vec::new() }),
+        };
+        Title { id, name: String::new(), created_at: String::new(), found: Found::Ready(facts) }
+    }
+
+    fn over(catalog: &Catalog, ready: Duration, unready: Duration) -> Arc<Presentations> {
+        let catalog = catalog.clone();
+        let find: Find = Arc::new(move |_| Ok(catalog.lock().unwrap().clone()));
+        let freshness = Freshness { ready, stale: Duration::from_secs(60), unready };
+        Arc::new(Presentations { freshness, ..Presentations::new(find, 1 << 20) })
+    }
+
+    #[tokio::test]
+    async fn a_title_another_process_deleted_disappears_behind_an_answer_from_memory() {
+        let catalog: Catalog = Arc::new(Mutex::new(Some(ready())));
+        let presentations = over(&catalog, Duration::ZERO, Duration::from_secs(60));
+        let id = ready().id;
+        assert!(presentations.get(&id).await.is_ok());
+        *catalog.lock().unwrap() = None;
+        assert!(presentations.get(&id).await.is_ok(), "the snapshot answers while the catalog is asked");
+        let gone = async {
+            while presentations.get(&id).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), gone).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_title_another_process_ingested_appears_and_keeps_its_snapshot_while_it_stays_the_same() {
+        let catalog: Catalog = Arc::default();
+        let presentations = over(&catalog, Duration::ZERO, Duration::ZERO);
+        let id = ready().id;
+        assert!(matches!(presentations.get(&id).await, Err(Problem::NoTitle)));
+        *catalog.lock().unwrap() = Some(ready());
+        let first = presentations.get(&id).await.unwrap();
+        presentations.ask(&id, Instant::now()).await.ok().unwrap();
+        assert!(Arc::ptr_eq(&first, &presentations.get(&id).await.unwrap()), "playlists are not rendered again");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_asks_in_a_loop_asks_the_catalog_once() {
+        let catalog: Catalog = Arc::default();
+        let presentations = over(&catalog, Duration::ZERO, Duration::from_secs(60));
+        let id = ready().id;
+        assert!(presentations.get(&id).await.is_err());
+        *catalog.lock().unwrap() = Some(ready());
+        assert!(presentations.get(&id).await.is_err(), "believed for a while");
+        presentations.forget(&id);
+        assert!(presentations.get(&id).await.is_ok());
+    }
+}

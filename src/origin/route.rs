@@ -1,0 +1,168 @@
+//! The paths of the GET flow, parsed once into a closed enum. Nothing is percent-decoded: every name here is made of
+//! characters that need no encoding, so an encoded path names nothing.
+
+use std::fmt;
+
+use crate::cache::Object;
+use crate::media::{Generation, RenditionName, TitleId};
+
+/// What a path asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `/v/{id}/master.m3u8`.
+    Master(TitleId),
+    /// `/v/{id}/{generation}/{rendition}/index.m3u8`.
+    Media(TitleId, Generation, RenditionName),
+    /// `/v/{id}/{generation}/{rendition}/init.mp4` and `.../{n}.m4s`.
+    Object(Media),
+    /// `/healthz`: the process answers.
+    Health,
+    /// `/readyz`: it can serve.
+    Ready,
+    /// `/metrics`, Prometheus text.
+    Metrics,
+    /// `/api/v1/videos`.
+    Videos,
+    /// `/api/v1/videos/{id}`.
+    Video(TitleId),
+    /// `/`: what there is to play.
+    Home,
+}
+
+/// Names the media bytes of a title.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Media {
+    /// The title.
+    pub title: TitleId,
+    /// The recipe.
+    pub generation: Generation,
+    /// The rendition.
+    pub rendition: RenditionName,
+    /// The init segment or which segment.
+    pub object: Object,
+}
+
+impl Route {
+    /// `None` for a path that can name nothing.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<Self> {
+        if let Some(rest) = path.strip_prefix("/v/") {
+            return Self::title(rest);
+        }
+        Some(match path.strip_prefix("/api/v1").unwrap_or(path) {
+            "/healthz" => Self::Health,
+            "/readyz" => Self::Ready,
+            "/metrics" => Self::Metrics,
+            "/" if path == "/" => Self::Home,
+            "/videos" if path != "/videos" => Self::Videos,
+            _ => Self::Video(path.strip_prefix("/api/v1/videos/")?.parse().ok()?),
+        })
+    }
+
+    fn title(rest: &str) -> Option<Self> {
+        // One more than the longest path has, so that a longer one is seen to be longer.
+        let mut parts = rest.splitn(5, '/');
+        let title: TitleId = parts.next()?.parse().ok()?;
+        let second = parts.next()?;
+        let Some(rendition) = parts.next() else { return (second == "master.m3u8").then_some(Self::Master(title)) };
+        let (generation, rendition) = (second.parse().ok()?, rendition.parse().ok()?);
+        let (file, None) = (parts.next()?, parts.next()) else { return None };
+        let object = match file {
+            "index.m3u8" => return Some(Self::Media(title, generation, rendition)),
+            "init.mp4" => Object::Init,
+            _ => Object::Segment(canonical(file.strip_suffix(".m4s")?)?),
+        };
+        Some(Self::Object(Media { title, generation, rendition, object }))
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Master(title) => write!(f, "/v/{title}/master.m3u8"),
+            Self::Media(title, generation, rendition) => write!(f, "/v/{title}/{generation}/{rendition}/index.m3u8"),
+            Self::Object(media) => media.fmt(f),
+            Self::Health => f.write_str("/healthz"),
+            Self::Ready => f.write_str("/readyz"),
+            Self::Metrics => f.write_str("/metrics"),
+            Self::Videos => f.write_str("/api/v1/videos"),
+            Self::Video(title) => write!(f, "/api/v1/videos/{title}"),
+            Self::Home => f.write_str("/"),
+        }
+    }
+}
+
+impl fmt::Display for Media {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "/v/{}/{}/{}/", self.title, self.generation, self.rendition)?;
+        match self.object {
+            Object::Init => f.write_str("init.mp4"),
+            Object::Segment(n) => write!(f, "{n}.m4s"),
+        }
+    }
+}
+
+/// A number written the one way it can be: a second spelling would be a second URL for the same bytes.
+fn canonical(digits: &str) -> Option<u32> {
+    let plain = digits == "0" || !digits.starts_with('0');
+    (plain && digits.bytes().all(|b| b.is_ascii_digit())).then(|| digits.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_route_has_one_spelling() {
+        let base = "/v/abcdefghjkmn/0123456789abcdef/720p";
+        for good in ["0.m4s", "7.m4s", "10.m4s", "4294967295.m4s", "init.mp4", "index.m3u8"] {
+            let path = format!("{base}/{good}");
+            assert_eq!(Route::parse(&path).map(|r| r.to_string()), Some(path));
+        }
+        for bad in
+            ["00.m4s", "01.m4s", "+1.m4s", "-1.m4s", "4294967296.m4s", ".m4s", "1.m4S", "1.m4s/", "init.m4s", "١.m4s"]
+        {
+            assert_eq!(Route::parse(&format!("{base}/{bad}")), None, "{bad}");
+        }
+        for bad in [
+            "",
+            "//",
+            "/v",
+            "/v/",
+            "/v/x/master.m3u8",
+            "/videos",
+            "/api/v1",
+            "/api/v1/",
+            "/api/v1/v/abcdefghjkmn/master.m3u8",
+        ] {
+            assert_eq!(Route::parse(bad), None, "{bad}");
+        }
+        for (path, route) in [("/healthz", Route::Health), ("/api/v1/readyz", Route::Ready), ("/", Route::Home)] {
+            assert_eq!(Route::parse(path), Some(route), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_panics(path in "\\PC*") {
+            let _ = Route::parse(&path);
+        }
+
+        #[test]
+        fn what_parses_prints_as_it_was(
+            path in "/v/[a-z0-9]{11,13}/[a-z0-9]{15,17}/[a-z0-9-]{0,4}/([0-9+-]{0,11}\\.m4s|init\\.mp4|index\\.m3u8)"
+        ) {
+            if let Some(route) = Route::parse(&path) {
+                prop_assert_eq!(route.to_string(), path);
+            }
+        }
+
+        #[test]
+        fn every_segment_number_round_trips(n: u32) {
+            let path = format!("/v/abcdefghjkmn/0123456789abcdef/audio-128k/{n}.m4s");
+            prop_assert_eq!(Route::parse(&path).unwrap().to_string(), path);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! Segments. The hit path comes first: parsed path, snapshot, memory, answer. It asks no catalog and no encoder,
+//! holds no lock across an await and copies no byte of media.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use tokio::time::timeout;
+
+use crate::cache::{Claim, Flight, Key, Object, Tier, Writer};
+use crate::media::RenditionKind;
+
+use super::body::Stream;
+use super::conditional;
+use super::error::Problem;
+use super::range::Wanted;
+use super::respond::{self, Asked, Response};
+use super::route::Media;
+use super::{Origin, Presentation};
+
+/// Starts an encode whose bytes go to the writer; must not block. An order that cannot be taken fails its flight.
+pub type Make = Arc<dyn Fn(Order) + Send + Sync>;
+
+/// What the encoder is asked for.
+pub struct Order {
+    /// The title.
+    pub presentation: Arc<Presentation>,
+    /// Index of the rendition in the plan.
+    pub rendition: usize,
+    /// The init segment or which segment.
+    pub object: Object,
+    /// Where the bytes go.
+    pub writer: Writer,
+}
+
+/// How bytes that are being made are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// Chunk by chunk, as they come.
+    Chunks,
+    /// All at once, with a length.
+    Whole,
+}
+
+/// An object of a rendition that exists.
+pub(super) struct Target {
+    pub presentation: Arc<Presentation>,
+    /// Index in the plan.
+    pub rendition: usize,
+    pub key: Key,
+    pub etag: String,
+}
+
+/// `/v/{id}/{generation}/{rendition}/{n}.m4s`.
+pub(super) async fn answer(origin: &Origin, asked: &Asked, media: Media) -> Result<Response, Problem> {
+    object(origin, asked, media, Delivery::Chunks).await
+}
+
+/// Both kinds of object.
+pub(super) async fn object(
+    origin: &Origin,
+    asked: &Asked,
+    media: Media,
+    delivery: Delivery,
+) -> Result<Response, Problem> {
+    let presentation = origin.presentations.get(&media.title).await?;
+    let target = Target::find(presentation, media)?;
+    if conditional::not_modified(&asked.parts.headers, &target.etag) {
+        return Ok(respond::unchanged(&target));
+    }
+    if let Some(bytes) = origin.rooms.cache.peek(&target.key) {
+        origin.counters.media(Came::Memory);
+        return respond::whole(asked, &target, bytes, Came::Memory, None);
+    }
+    if asked.head() {
+        // What is not made has no length yet, and asking for it is no reason to make it.
+        return Ok(respond::unmade(&target));
+    }
+    cold(origin, asked, target, delivery).await
+}
+
+async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery) -> Result<Response, Problem> {
+    // No await between the claim and the order: a client that leaves here would strand those who joined.
+    let (flight, came) = match origin.rooms.cache.claim(&target.key).await {
+        Claim::Whole(bytes, tier) => {
+            origin.counters.media(tier.into());
+            return respond::whole(asked, &target, bytes, tier.into(), None);
+        }
+        Claim::Making(flight) => (flight, Came::Shared),
+        Claim::Lead(writer) => {
+            let flight = writer.flight().clone();
+            (origin.rooms.make)(target.order(writer));
+            (flight, Came::Made)
+        }
+    };
+    origin.counters.media(came);
+    let patience = origin.patience;
+    let part = Wanted::of(&asked.parts.headers, &target.etag) != Wanted::Whole;
+    // HTTP/1.0 has no chunks: a body without length that breaks off would look complete.
+    if part || delivery == Delivery::Whole || asked.parts.version < http::Version::HTTP_11 {
+        let bytes = whole(&flight, patience.whole).await?;
+        return respond::whole(asked, &target, bytes, came, Some(asked.received.elapsed()));
+    }
+    // Nothing is sent before the first chunk is there, so that an early failure still becomes a status.
+    let mut reader = flight.reader();
+    let first = match timeout(patience.first, reader.next()).await {
+        Ok(Some(first)) => first?,
+        Ok(None) => return Err(Problem::Encode { inner: "the flight ended without a byte".into() }),
+        Err(_) => return Err(Problem::Late { waited_seconds: patience.first.as_secs() }),
+    };
+    let waited = asked.received.elapsed();
+    let stream = Stream::new(first, reader, patience.gap, asked, origin.counters.clone());
+    Ok(respond::streamed(&target, stream, came, waited))
+}
+
+async fn whole(flight: &Arc<Flight>, patience: Duration) -> Result<Bytes, Problem> {
+    match timeout(patience, flight.reader().whole()).await {
+        Ok(bytes) => Ok(bytes?),
+        Err(_) => Err(Problem::Late { waited_seconds: patience.as_secs() }),
+    }
+}
+
+/// Where the bytes of an answer came from: X-Cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// They were in memory.
+    Memory,
+    /// They were on disk.
+    Disk,
+    /// They were made for this request.
+    Made,
+    /// They were being made for another.
+    Shared,
+}
+
+impl Came {
+    /// The word in X-Cache and Server-Timing.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Memory => "memory",
+            Self::Disk => "disk",
+            Self::Made => "made",
+            Self::Shared => "shared",
+        }
+    }
+}
+
+impl From<Tier> for Came {
+    fn from(tier: Tier) -> Self {
+        match tier {
+            Tier::Memory => Self::Memory,
+            Tier::Disk => Self::Disk,
+            // Another request's encode ended between the peek and the claim.
+            Tier::Made => Self::Shared,
+        }
+    }
+}
+
+impl Target {
+    fn find(presentation: Arc<Presentation>, media: Media) -> Result<Self, Problem> {
+        let rendition = presentation.rendition(&media.generation, &media.rendition)?;
+        let segments = presentation.facts().plan.renditions[rendition].grid.segments();
+        let Media { generation, rendition: name, object, .. } = media;
+        // Promise 2: the bytes are a function of these three, so their names are a strong tag.
+        let etag = match object {
+            Object::Init => format!("\"{generation}.{name}.init\""),
+            Object::Segment(n) if n < segments => format!("\"{generation}.{name}.{n}\""),
+            Object::Segment(_) => return Err(Problem::NoSegment { segments }),
+        };
+        Ok(Self { presentation, rendition, key: Key { generation, rendition: name, object }, etag })
+    }
+
+    fn order(&self, writer: Writer) -> Order {
+        let presentation = self.presentation.clone();
+        Order { presentation, rendition: self.rendition, object: self.key.object, writer }
+    }
+
+    /// Content-Type.
+    pub(super) fn media_type(&self) -> HeaderValue {
+        HeaderValue::from_static(match self.presentation.facts().plan.renditions[self.rendition].kind {
+            RenditionKind::Video(_) => "video/mp4",
+            RenditionKind::Audio(_) => "audio/mp4",
+        })
+    }
+
+    /// Number of the segment that follows, if this is one and one does.
+    pub(super) fn next(&self) -> Option<u32> {
+        let segments = self.presentation.facts().plan.renditions[self.rendition].grid.segments();
+        match self.key.object {
+            Object::Init => None,
+            Object::Segment(n) => n.checked_add(1).filter(|next| *next < segments),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The listener: accepts, bounds, and stops in order. Stop accepting, let what is under way be sent, cut what has not
+//! ended by the deadline and say how much that was.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+
+use super::config::Config;
+use super::error::Error;
+use super::{Origin, connection};
+
+/// What a connection beyond the limit is told.
+const TURNED_AWAY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 2\r\ncache-control: no-store\r\n\
+    access-control-allow-origin: *\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+/// Connections that are being told so at once; beyond these they are just closed.
+const MAX_TURNING_AWAY: usize = 64;
+/// How long telling may take: closing at once would reset the connection before the answer is read.
+const TURN_AWAY_TIME: Duration = Duration::from_secs(1);
+/// Pause after the system refused to accept (out of file descriptors): trying at once would spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound listener.
+#[derive(Debug)]
+pub struct Server {
+    listener: TcpListener,
+    config: Config,
+    origin: Arc<Origin>,
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drained {
+    /// Connections that ended by themselves after the stop.
+    pub finished: usize,
+    /// Connections that were cut at the deadline.
+    pub held: usize,
+}
+
+impl Server {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// [`Error::PortInUse`] and [`Error::Listen`] name address and remedy.
+    pub async fn bind(config: Config, origin: Arc<Origin>) -> Result<Self, Error> {
+        let address = config.listen;
+        let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => Error::PortInUse { address },
+            _ => Error::Listen { address, source },
+        })?;
+        Ok(Self { listener, config, origin })
+    }
+
+    /// Where it listens; tells which port the system chose for port 0.
+    ///
+    /// # Errors
+    /// Hardly ever: what the system says of the socket.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` completes, then drains for up to `drain_seconds`.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
+        let Self { listener, config, origin } = self;
+        let limits = config.limits();
+        let builder = Arc::new(connection::builder(&config));
+        let places = Arc::new(Semaphore::new(config.max_connections));
+        let turning = Arc::new(Semaphore::new(MAX_TURNING_AWAY));
+        let (closing, closed) = watch::channel(false);
+        let mut connections = JoinSet::new();
+        let mut stop = pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                Some(ended) = connections.join_next(), if !connections.is_empty() => {
+                    report(ended);
+                    continue;
+                }
+                accepted = listener.accept() => accepted,
+            };
+            let socket = match accepted {
+                Ok((socket, _)) => socket,
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            // Answers are written whole: waiting for more to send only delays them.
+            let _ = socket.set_nodelay(true);
+            let Ok(place) = places.clone().try_acquire_owned() else {
+                origin.counters.turned_away.fetch_add(1, Ordering::Relaxed);
+                if let Ok(permit) = turning.clone().try_acquire_owned() {
+                    tokio::spawn(async move {
+                        let _permit = permit;
+                        turn_away(socket).await;
+                    });
+                }
+                continue;
+            };
+            let serving = connection::serve(socket, origin.clone(), builder.clone(), limits, closed.clone());
+            let counters = origin.counters.clone();
+            connections.spawn(async move {
+                let _place = place;
+                let _count = counters.connection();
+                serving.await;
+            });
+        }
+        drop(listener);
+        origin.stop();
+        closing.send_replace(true);
+        drain(connections, Duration::from_secs(config.drain_seconds)).await
+    }
+}
+
+async fn drain(mut connections: JoinSet<()>, patience: Duration) -> Drained {
+    let mut finished = 0;
+    let all = async {
+        while let Some(ended) = connections.join_next().await {
+            report(ended);
+            finished += 1;
+        }
+    };
+    let _ = tokio::time::timeout(patience, all).await;
+    let held = connections.len();
+    if held > 0 {
+        tracing::warn!(held, waited_seconds = patience.as_secs(), "connections were cut while answers were under way");
+    }
+    connections.shutdown().await;
+    Drained { finished, held }
+}
+
+/// A panic ends one connection; here is where it is told.
+fn report(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a connection's task panicked");
+    }
+}
+
+async fn turn_away(mut socket: TcpStream) {
+    let farewell = async {
+        socket.write_all(TURNED_AWAY).await?;
+        socket.shutdown().await?;
+        let mut rest = [0; 1024];
+        while socket.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    let _ = tokio::time::timeout(TURN_AWAY_TIME, farewell).await;
+}

@@ -1,0 +1,161 @@
+//! What a client may hold, and how the server stops.
+
+use std::sync::atomic::Ordering;
+
+use crate::origin::{Config, Drained, Error, Origin, Server};
+
+use super::http1::{Client, ask, get};
+use super::support::{BASE, TestServer, bound, finish, make, push};
+
+fn short() -> Config {
+    Config {
+        header_seconds: 1,
+        idle_seconds: 1,
+        stall_seconds: 1,
+        first_byte_seconds: 1,
+        chunk_seconds: 1,
+        ..Config::default()
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_dawdles_over_its_head_is_cut() {
+    let server = TestServer::with(short()).await;
+    for begun in ["", "P", "PRI * HTTP/2.0\r\n\r\n", "GET /healthz HTTP/1.1\r\nhost: t\r\nx-slow: "] {
+        let mut client = Client::connect(server.address).await;
+        client.write(begun.as_bytes()).await;
+        client.closed().await;
+    }
+    let mut second = Client::connect(server.address).await;
+    second.send("GET", "/healthz", &[]).await;
+    assert_eq!(second.answer(false).await.unwrap().status, 200);
+    second.write(b"GET /hea").await;
+    second.closed().await;
+    assert_eq!(server.origin.counters().cut_connections.load(Ordering::Relaxed), 5);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let server = TestServer::with(short()).await;
+    let mut client = Client::connect(server.address).await;
+    client.send("GET", "/healthz", &[]).await;
+    assert_eq!(client.answer(false).await.unwrap().status, 200);
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_is_cut() {
+    let mut server = TestServer::with(short()).await;
+    let path = format!("{BASE}/720p/0.m4s");
+    let large = vec![7; 32 << 20];
+    let (_, ()) = tokio::join!(get(server.address, &path), async { make(server.orders.recv().await.unwrap(), &large) });
+    let mut client = Client::connect(server.address).await;
+    client.send("GET", &path, &[]).await;
+    client.head().await.unwrap();
+    // Nothing is read until the server has cut the connection.
+    server.until(|c| c.cut_connections.load(Ordering::Relaxed) == 1).await;
+}
+
+#[tokio::test]
+async fn an_h2_client_that_opens_no_window_is_cut() {
+    let mut server = TestServer::with(short()).await;
+    let path = format!("{BASE}/720p/0.m4s");
+    let large = vec![7; 4 << 20];
+    let (_, ()) = tokio::join!(get(server.address, &path), async { make(server.orders.recv().await.unwrap(), &large) });
+    let socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let (mut send, connection) = h2::client::handshake(socket).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let ask = http::Request::get(format!("http://t{path}")).body(()).unwrap();
+    let (answer, _) = send.send_request(ask, true).unwrap();
+    let body = answer.await.unwrap().into_body();
+    // The body is held, its window never opened.
+    let _ = bound(connection).await.unwrap();
+    drop(body);
+    assert_eq!(server.origin.counters().cut_connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_segment_that_does_not_begin_in_time_is_503() {
+    let mut server = TestServer::with(short()).await;
+    let answer = get(server.address, &format!("{BASE}/720p/0.m4s")).await;
+    assert_eq!((answer.status, answer.the("cache-control")), (503, "no-store"));
+    answer.the("retry-after");
+    let mut order = server.order().await;
+    push(&mut order.writer, b"late");
+    let mut client = Client::connect(server.address).await;
+    client.send("GET", &format!("{BASE}/720p/0.m4s"), &[]).await;
+    client.head().await.unwrap();
+    assert_eq!(client.chunk().await.unwrap(), b"late");
+    assert_eq!(client.chunk().await, None, "silence breaks the answer off");
+    drop(order);
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_told_so() {
+    let server = TestServer::with(Config { max_connections: 1, ..Config::default() }).await;
+    let mut first = Client::connect(server.address).await;
+    first.send("GET", "/healthz", &[]).await;
+    assert_eq!(first.answer(false).await.unwrap().status, 200);
+    let answer = get(server.address, "/healthz").await;
+    assert_eq!((answer.status, answer.the("retry-after")), (503, "2"));
+    first.send("GET", "/healthz", &[]).await;
+    assert_eq!(first.answer(false).await.unwrap().status, 200, "the first is served on");
+}
+
+#[tokio::test]
+async fn a_head_too_large_is_refused() {
+    let server = TestServer::start().await;
+    let answer = ask(server.address, "GET", "/healthz", &[("x-large", &"x".repeat(20 << 10))]).await;
+    assert_eq!(answer.status, 431);
+}
+
+#[tokio::test]
+async fn stopping_lets_a_body_under_way_finish() {
+    let mut server = TestServer::start().await;
+    let mut client = Client::connect(server.address).await;
+    client.send("GET", &format!("{BASE}/720p/0.m4s"), &[]).await;
+    let mut order = server.order().await;
+    push(&mut order.writer, b"first");
+    client.head().await.unwrap();
+    assert_eq!(client.chunk().await.unwrap(), b"first");
+    let mut idle = Client::connect(server.address).await;
+    idle.send("GET", "/healthz", &[]).await;
+    idle.answer(false).await.unwrap();
+    let address = server.address;
+    server.stop();
+    idle.closed().await;
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "no new ones come");
+    push(&mut order.writer, b"last");
+    finish(order.writer);
+    assert_eq!(client.chunk().await.unwrap(), b"last");
+    assert_eq!(client.chunk().await.unwrap(), b"");
+    client.closed().await;
+    assert_eq!(server.stopped().await, Drained { finished: 2, held: 0 });
+}
+
+#[tokio::test]
+async fn what_does_not_finish_in_time_is_cut_and_counted() {
+    let mut server = TestServer::with(Config { drain_seconds: 0, ..Config::default() }).await;
+    let mut client = Client::connect(server.address).await;
+    client.send("GET", &format!("{BASE}/720p/0.m4s"), &[]).await;
+    let mut order = server.order().await;
+    push(&mut order.writer, b"first");
+    client.head().await.unwrap();
+    assert_eq!(client.chunk().await.unwrap(), b"first");
+    assert_eq!(server.stopped().await.held, 1);
+    assert_eq!(client.chunk().await, None);
+    drop(order);
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_one_clear_line() {
+    let server = TestServer::start().await;
+    let config = Config { listen: server.address, ..Config::default() };
+    let error = Server::bind(config, server.origin.clone()).await.unwrap_err();
+    assert!(matches!(error, Error::PortInUse { .. }));
+    let line = error.to_string();
+    assert!(line.contains(&server.address.to_string()) && line.contains("--listen") && !line.contains('\n'));
+}
+
+fn _is_send_and_sync<T: Send + Sync>() {}
+const _: fn() = _is_send_and_sync::<Origin>;

@@ -1,0 +1,192 @@
+//! A server on a loopback port, a plan, and an encoder in the test's hands.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::cache::{Cache, FlightError, Writer};
+use crate::media::{
+    AudioRendition, AudioSource, Colour, Cut, Grid, Plan, Rate, Rendition, RenditionKind, Timescale, TitleId,
+    VideoRendition, VideoSource,
+};
+use crate::origin::presentation::{Facts, Found, State, Title};
+use crate::origin::{Config, Counters, Drained, Order, Origin, Page, Rooms, Server};
+
+pub const READY: &str = "abcdefghjkmn";
+pub const COMING: &str = "000000000001";
+pub const FAILED: &str = "000000000002";
+pub const BASE: &str = "/v/abcdefghjkmn/0123456789abcdef";
+pub const SEGMENTS: u32 = 30;
+
+pub struct TestServer {
+    pub address: SocketAddr,
+    pub origin: Arc<Origin>,
+    pub orders: mpsc::UnboundedReceiver<Order>,
+    pub lookups: Arc<AtomicUsize>,
+    pub hints: Arc<AtomicUsize>,
+    pub titles: Arc<Mutex<HashMap<TitleId, Title>>>,
+    stop: Option<oneshot::Sender<()>>,
+    running: JoinHandle<Drained>,
+}
+
+impl TestServer {
+    pub async fn start() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub async fn with(config: Config) -> Self {
+        let (order, orders) = mpsc::unbounded_channel();
+        let (lookups, hints) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let titles = Arc::new(Mutex::new(titles()));
+        let rooms = Rooms {
+            cache: cache(),
+            find: {
+                let (lookups, titles) = (lookups.clone(), titles.clone());
+                Arc::new(move |id| {
+                    lookups.fetch_add(1, Ordering::SeqCst);
+                    Ok(titles.lock().unwrap().get(id).cloned())
+                })
+            },
+            list: {
+                let titles = titles.clone();
+                Arc::new(move |_, _| {
+                    Ok(Page { videos: titles.lock().unwrap().values().cloned().collect(), more: false })
+                })
+            },
+            make: Arc::new(move |o| drop(order.send(o))),
+            on_master: {
+                let hints = hints.clone();
+                Arc::new(move |_| {
+                    hints.fetch_add(1, Ordering::SeqCst);
+                })
+            },
+            ready: Arc::new(|| Ok(())),
+            metrics: Arc::new(|| "up 1\n".to_owned()),
+        };
+        let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config };
+        let origin = Arc::new(Origin::new(&config, rooms));
+        let server = Server::bind(config, origin.clone()).await.unwrap();
+        let address = server.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let running = tokio::spawn(server.run(async { drop(stopped.await) }));
+        Self { address, origin, orders, lookups, hints, titles, stop: Some(stop), running }
+    }
+
+    /// The next order.
+    pub async fn order(&mut self) -> Order {
+        bound(self.orders.recv()).await.unwrap()
+    }
+
+    /// Waits until a count has been reached.
+    pub async fn until(&self, reached: impl Fn(&Counters) -> bool) {
+        let counters = self.origin.counters();
+        bound(async {
+            while !reached(counters) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// Starts the end.
+    pub fn stop(&mut self) {
+        drop(self.stop.take());
+    }
+
+    pub async fn stopped(mut self) -> Drained {
+        self.stop();
+        self.running.await.unwrap()
+    }
+}
+
+/// Turns what would hang into a failure.
+pub async fn bound<T>(wait: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes within 20 s")
+}
+
+// What the cache's API looks like to whoever fills it: the only lines that know.
+
+fn cache() -> Cache {
+    Cache::default()
+}
+
+pub fn push(writer: &mut Writer, bytes: &[u8]) {
+    writer.push(Bytes::copy_from_slice(bytes));
+}
+
+pub fn finish(writer: Writer) {
+    writer.commit();
+}
+
+pub fn fail(writer: Writer, error: FlightError) {
+    writer.fail(error);
+}
+
+/// Makes an object in one chunk.
+pub fn make(mut order: Order, bytes: &[u8]) {
+    push(&mut order.writer, bytes);
+    finish(order.writer);
+}
+
+fn titles() -> HashMap<TitleId, Title> {
+    let ready = Found::Ready(Facts {
+        id: READY.parse().unwrap(),
+        digest: "0".repeat(64).parse().unwrap(),
+        generation: "0123456789abcdef".parse().unwrap(),
+        plan: Arc::new(plan()),
+    });
+    let refusal = crate::media::Refusal { code: crate::media::RefusalCode::Damaged, message: "it is cut short".into() };
+    [
+        (READY, ready),
+        (COMING, Found::Unready { state: State::Processing, refusal: None }),
+        (FAILED, Found::Unready { state: State::Failed, refusal: Some(refusal) }),
+    ]
+    .map(|(id, found)| {
+        let id: TitleId = id.parse().unwrap();
+        (id.clone(), Title { id, name: "<Film>".into(), created_at: "2026-01-01T00:00:00Z".into(), found })
+    })
+    .into()
+}
+
+fn plan() -> Plan {
+    let grid = |scale: u32, frames: u64, ticks: u64| {
+        let cuts = (0..=u64::from(SEGMENTS)).map(|n| Cut { frame: n * frames, at: n * ticks }).collect();
+        Grid::new(Timescale::new(scale).unwrap(), cuts).unwrap()
+    };
+    let colour = Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false };
+    let video = VideoRendition {
+        width: 1280,
+        height: 720,
+        rate: Rate::new(25, 1).unwrap(),
+        colour,
+        audio: Some("audio-128k".parse().unwrap()),
+        source: VideoSource::Encode { ceiling: 2_800_000, level: 31, min_frame_ticks: 0 },
+    };
+    let audio = AudioRendition {
+        track: 0,
+        rate: 48_000,
+        channels: 2,
+        language: "und".into(),
+        source: AudioSource::Encode { bitrate: 128_000 },
+    };
+    let rendition = |name: &str, grid, codecs: &str, bandwidth, kind| Rendition {
+        name: name.parse().unwrap(),
+        grid,
+        codecs: codecs.into(),
+        bandwidth,
+        average_bandwidth: None,
+        kind,
+    };
+    Plan {
+        renditions: vec![
+            rendition("720p", grid(25, 100, 100), "avc1.64001F", 2_900_000, RenditionKind::Video(video)),
+            rendition("audio-128k", grid(48_000, 188, 192_512), "mp4a.40.2", 130_000, RenditionKind::Audio(audio)),
+        ],
+    }
+}
