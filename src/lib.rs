@@ -18,6 +18,7 @@ pub mod config;
 pub mod library;
 pub mod manifest;
 pub mod media;
+pub mod origin;
 pub mod packager;
 pub mod pipeline;
 pub mod telemetry;

@@ -76,7 +76,7 @@ pub(super) enum Problem {
 impl From<FlightError> for Problem {
     fn from(error: FlightError) -> Self {
         match error {
-            FlightError::Failed { message } => Self::Encode { inner: message },
+            FlightError::Failed { message } => Self::Encode { inner: message.to_string() },
             FlightError::Busy { retry_after_seconds } => Self::Busy { retry_after_seconds },
             FlightError::NotFound => Self::Gone,
             FlightError::Abandoned => Self::Busy { retry_after_seconds: BUSY_RETRY_SECONDS },

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use tokio::time::timeout;
 
-use crate::cache::{Claim, Flight, Key, Object, Tier, Writer};
+use crate::cache::{Claim, Key, Object, Reader, Tier, Writer};
 use crate::media::RenditionKind;
 
 use super::body::Stream;
@@ -82,16 +82,16 @@ pub(super) async fn object(
 
 async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery) -> Result<Response, Problem> {
     // No await between the claim and the order: a client that leaves here would strand those who joined.
-    let (flight, came) = match origin.rooms.cache.claim(&target.key).await {
+    let (mut reader, came) = match origin.rooms.cache.claim(&target.key).await {
         Claim::Whole(bytes, tier) => {
             origin.counters.media(tier.into());
             return respond::whole(asked, &target, bytes, tier.into(), None);
         }
-        Claim::Making(flight) => (flight, Came::Shared),
+        Claim::Making(reader) => (reader, Came::Shared),
         Claim::Lead(writer) => {
-            let flight = writer.flight().clone();
+            let reader = writer.reader();
             (origin.rooms.make)(target.order(writer));
-            (flight, Came::Made)
+            (reader, Came::Made)
         }
     };
     origin.counters.media(came);
@@ -99,11 +99,10 @@ async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery
     let part = Wanted::of(&asked.parts.headers, &target.etag) != Wanted::Whole;
     // HTTP/1.0 has no chunks: a body without length that breaks off would look complete.
     if part || delivery == Delivery::Whole || asked.parts.version < http::Version::HTTP_11 {
-        let bytes = whole(&flight, patience.whole).await?;
+        let bytes = whole(reader, patience.whole).await?;
         return respond::whole(asked, &target, bytes, came, Some(asked.received.elapsed()));
     }
     // Nothing is sent before the first chunk is there, so that an early failure still becomes a status.
-    let mut reader = flight.reader();
     let first = match timeout(patience.first, reader.next()).await {
         Ok(Some(first)) => first?,
         Ok(None) => return Err(Problem::Encode { inner: "the flight ended without a byte".into() }),
@@ -114,8 +113,8 @@ async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery
     Ok(respond::streamed(&target, stream, came, waited))
 }
 
-async fn whole(flight: &Arc<Flight>, patience: Duration) -> Result<Bytes, Problem> {
-    match timeout(patience, flight.reader().whole()).await {
+async fn whole(reader: Reader, patience: Duration) -> Result<Bytes, Problem> {
+    match timeout(patience, reader.whole()).await {
         Ok(bytes) => Ok(bytes?),
         Err(_) => Err(Problem::Late { waited_seconds: patience.as_secs() }),
     }
