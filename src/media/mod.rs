@@ -31,4 +31,4 @@ pub use rendition::{
 };
 pub use sample::Sample;
 pub use template::{Templates, Trial};
-pub use time::{Rate, Timescale};
+pub use time::{Rate, Timescale, gcd};

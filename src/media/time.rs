@@ -64,10 +64,11 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// `None` if either number is zero.
+    /// In lowest terms; `None` if either number is zero.
     #[must_use]
     pub fn new(num: u32, den: u32) -> Option<Self> {
-        NonZeroU32::new(den).filter(|_| num > 0).map(|den| Self { num, den })
+        let divisor = gcd(num, den);
+        NonZeroU32::new(den / divisor).filter(|_| num > 0).map(|den| Self { num: num / divisor, den })
     }
 
     /// Frames per second, for people and comparisons with thresholds.
@@ -81,6 +82,12 @@ impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.den.get() == 1 { write!(f, "{}", self.num) } else { write!(f, "{}/{}", self.num, self.den) }
     }
+}
+
+/// Greatest common divisor, at least 1.
+#[must_use]
+pub fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use super::encode::Encoder;
 use super::packets::Reader;
 use super::template::{AudioValues, Template};
 use super::{Error, Finished, Output};
-use crate::media::{AudioRendition, AudioTrack, Rendition, Sample, Timescale, Track};
+use crate::media::{AudioRendition, AudioTrack, Rendition, Sample, Timescale, Track, gcd};
 
 /// Samples in an AAC-LC frame.
 const FRAME: i64 = 1024;
@@ -245,10 +245,6 @@ fn resample(samples: &[f32], from: u32, to: u32, channels: u32) -> Result<Vec<f3
         output.extend(block.data.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])));
     }
     Ok(output)
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }
 
 fn check(cancel: &AtomicBool) -> Result<(), Error> {

@@ -35,8 +35,7 @@ pub fn grid_of(shown: &[Shown], end: i64, timescale: Timescale, direct: bool) ->
     let first = shown.first().map_or(0, |s| s.at);
     let uniform = uniform_step(shown, end);
     if direct && let Some(step) = uniform {
-        let divisor = gcd(timescale.get(), step);
-        return (timescale, Rate::new(timescale.get() / divisor, step / divisor), Box::new(|t| t));
+        return (timescale, Rate::new(timescale.get(), step), Box::new(|t| t));
     }
     let tolerance = if direct { 1 } else { DEMUXER_TOLERANCE_NS };
     let fitting =
@@ -92,10 +91,6 @@ fn exact_timescale(rate: Rate) -> Timescale {
         rate.num
     };
     Timescale::new(scale).unwrap_or(Timescale::NANOSECONDS)
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a.max(1) } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]

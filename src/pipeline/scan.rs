@@ -126,20 +126,16 @@ impl Scan {
             }
         });
         let seen = Arc::clone(&shared);
-        pipeline.connect_deep_element_added(move |_, _, element| {
-            if element.factory().is_some_and(|f| f.name() == "typefind") {
-                let seen = Arc::clone(&seen);
-                element.connect("have-type", false, move |values| {
-                    let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
-                    if let (Some(caps), Ok(mut seen)) = (caps, seen.lock())
-                        && seen.container.is_empty()
-                    {
-                        seen.container = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
-                    }
-                    None
-                });
-            }
-        });
+        let typefind = parsebin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("typefind"));
+        if let Some(typefind) = typefind {
+            typefind.connect("have-type", false, move |values| {
+                let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
+                if let (Some(caps), Ok(mut seen)) = (caps, seen.lock()) {
+                    seen.container = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
+                }
+                None
+            });
+        }
         let scan = Self { pipeline, shared, container: String::new() };
         let _ = scan.pipeline.set_state(gst::State::Playing);
         Ok(scan)
