@@ -15,6 +15,7 @@
 pub mod cache;
 pub mod catalog;
 pub mod config;
+pub mod encoder;
 pub mod library;
 pub mod manifest;
 pub mod media;

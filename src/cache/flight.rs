@@ -177,6 +177,12 @@ impl Flight {
         let _ = self.viewers.subscribe().wait_for(|viewers| *viewers == 0).await;
     }
 
+    /// Resolves when there is a reader, which may be at once.
+    pub async fn watched(&self) {
+        // The sender lives as long as `self`: there is no error to handle.
+        let _ = self.viewers.subscribe().wait_for(|viewers| *viewers > 0).await;
+    }
+
     /// The chunks so far, in order.
     pub(super) fn chunks(&self) -> Vec<Bytes> {
         match &lock(&self.progress).state {

@@ -49,7 +49,7 @@ pub use counters::Counters;
 pub use error::Error;
 pub use playlist::OnMaster;
 pub use presentation::{Facts, Find, Found, Presentation, State, Title};
-pub use segment::{Came, Make, Order};
+pub use segment::{Came, Make, OnSegment, Order};
 pub use server::{Drained, Server};
 pub use videos::{List, Page};
 
@@ -70,6 +70,8 @@ pub struct Rooms {
     pub list: List,
     /// Orders an encode.
     pub make: Make,
+    /// A viewer is at this segment, wherever its bytes come from; must not block.
+    pub on_segment: OnSegment,
     /// A hint that a title will be played.
     pub on_master: OnMaster,
     /// Whether catalog, disk and an encoder are there, or what is not; blocks.

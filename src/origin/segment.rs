@@ -22,6 +22,9 @@ use super::{Origin, Presentation};
 /// Starts an encode whose bytes go to the writer; must not block. An order that cannot be taken fails its flight.
 pub type Make = Arc<dyn Fn(Order) + Send + Sync>;
 
+/// Told of every segment a viewer asks for, with its rendition's place in the plan; must not block.
+pub type OnSegment = Arc<dyn Fn(&Presentation, usize, u32) + Send + Sync>;
+
 /// What the encoder is asked for.
 pub struct Order {
     /// The title.
@@ -68,6 +71,9 @@ pub(super) async fn object(
     let target = Target::find(presentation, media)?;
     if conditional::not_modified(&asked.parts.headers, &target.etag) {
         return Ok(respond::unchanged(&target));
+    }
+    if let (Object::Segment(number), false) = (target.key.object, asked.head()) {
+        (origin.rooms.on_segment)(&target.presentation, target.rendition, number);
     }
     if let Some(bytes) = origin.rooms.cache.peek(&target.key) {
         origin.counters.media(Came::Memory);

@@ -130,6 +130,12 @@ impl Pool {
         Ok(Self(inner))
     }
 
+    /// What the pool was started with.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
     /// A worker that can read `source` and nothing else, and `devices`. Takes a standby worker if one is ready, else
     /// the time of a start.
     ///

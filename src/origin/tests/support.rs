@@ -60,6 +60,7 @@ impl TestServer {
                 })
             },
             make: Arc::new(move |o| drop(order.send(o))),
+            on_segment: Arc::new(|_, _, _| {}),
             on_master: {
                 let hints = hints.clone();
                 Arc::new(move |_| {

@@ -1,0 +1,171 @@
+//! One object on one worker: asks for it, packages what comes, checks it against the grid, and stops when nobody needs it.
+
+use bytes::Bytes;
+
+use super::Error;
+use super::schedule::{Lane, Slot};
+use crate::cache::{Object, Writer};
+use crate::media::Rendition;
+use crate::packager::{Chunker, Tally};
+use crate::worker::protocol::{Event, Request};
+use crate::worker::{SendError, Worker};
+
+/// A worker that was told to stop has this long to say so; then it is killed.
+const STOP_TIME: std::time::Duration = std::time::Duration::from_millis(800);
+/// A segment may have this many times the bytes its bandwidth explains, and a fixed amount more: rate control may miss, a
+/// worker gone wrong may not fill the memory.
+const BYTES_FACTOR: u64 = 8;
+const BYTES_EXTRA: u64 = 4 << 20;
+
+/// One object to make.
+pub struct Job<'a> {
+    pub rendition: &'a Rendition,
+    pub object: Object,
+    pub lane: Lane,
+    pub chunk_seconds: f64,
+}
+
+/// What was made and checked; not committed yet.
+pub struct Outcome {
+    /// Bytes that were held back until everything was checked, with their offsets.
+    pub rest: Vec<(u64, Bytes)>,
+    /// The parameter sets of the encoder.
+    pub config: Vec<u8>,
+    /// Frames that were bridged.
+    pub bridged: u32,
+    /// It is the init segment.
+    pub is_init: bool,
+}
+
+/// Takes a segment's samples and sends its chunks.
+struct Assembly<'a> {
+    writer: &'a mut Writer,
+    tally: Tally,
+    chunker: Chunker,
+    at: u64,
+    limit: u64,
+}
+
+/// Distinguishes the answers to this job from late ones to an earlier.
+static JOBS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+
+impl Job<'_> {
+    /// Makes it. On [`Error::Cancelled`] and on success the worker can be used again.
+    pub async fn run(&self, worker: &mut Worker, writer: &mut Writer, slot: &Slot) -> Result<Outcome, Error> {
+        let job = JOBS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let rendition = Box::new(self.rendition.clone());
+        let request = match self.object {
+            Object::Init => Request::Parameters { job, rendition },
+            Object::Segment(number) => Request::Segment { job, rendition, number },
+        };
+        self.ask(worker, &request).await?;
+        let Object::Segment(number) = self.object else { return self.parameters(worker, job).await };
+        let Some((from, _)) = self.rendition.grid.segment(number) else {
+            return Err(Error::Job(format!("there is no segment {number}")));
+        };
+        let timescale = self.rendition.grid.timescale();
+        let chunk_ticks = timescale.ticks(self.chunk_seconds).max(1).cast_unsigned();
+        let per_second = self.rendition.bandwidth * BYTES_FACTOR / 8;
+        let mut assembly = Assembly {
+            tally: Tally::new(self.rendition, number)?,
+            chunker: Chunker::new(number, from.at, chunk_ticks),
+            writer,
+            at: 0,
+            limit: BYTES_EXTRA + per_second * self.rendition.grid.ticks(number).div_ceil(u64::from(timescale.get())),
+        };
+        let mut watched = self.lane == Lane::Viewer;
+        loop {
+            let flight = std::sync::Arc::clone(assembly.writer.flight());
+            tokio::select! {
+                event = worker.next() => match event? {
+                    Event::Samples { job: of, samples } if of == job => samples.into_iter().try_for_each(|s| assembly.take(s))?,
+                    Event::Finished { job: of, config, bridged } if of == job => {
+                        let rest = assembly.end()?;
+                        return Ok(Outcome { rest, config, bridged, is_init: false });
+                    }
+                    Event::Failed { job: of, message } if of == job => return Err(Error::Job(message)),
+                    // Heartbeats, and late answers to a job that was cancelled.
+                    _ => {}
+                },
+                () = flight.unwatched(), if watched => return Err(self.stop(worker, job).await),
+                () = flight.watched(), if !watched => {
+                    watched = true;
+                    slot.promote();
+                }
+                () = slot.wanted.notified(), if !watched => return Err(self.stop(worker, job).await),
+            }
+        }
+    }
+
+    async fn parameters(&self, worker: &mut Worker, job: u64) -> Result<Outcome, Error> {
+        loop {
+            match worker.next().await? {
+                Event::Parameters { job: of, config } if of == job => {
+                    let init = crate::packager::init(self.rendition, &config)?;
+                    return Ok(Outcome { rest: vec![(0, init)], config, bridged: 0, is_init: true });
+                }
+                Event::Failed { job: of, message } if of == job => return Err(Error::Job(message)),
+                _ => {}
+            }
+        }
+    }
+
+    async fn ask(&self, worker: &mut Worker, request: &Request) -> Result<(), Error> {
+        match worker.send(request).await {
+            Ok(()) => Ok(()),
+            // How it died is what the line says next.
+            Err(SendError::Gone) => loop {
+                worker.next().await?;
+            },
+            Err(error) => Err(Error::Job(error.to_string())),
+        }
+    }
+
+    /// Stops the job, and waits until the worker is free for another.
+    async fn stop(&self, worker: &mut Worker, job: u64) -> Error {
+        let stopped = async {
+            self.ask(worker, &Request::Cancel { job }).await?;
+            loop {
+                match worker.next().await? {
+                    Event::Cancelled { job: of } | Event::Finished { job: of, .. } | Event::Failed { job: of, .. }
+                        if of == job =>
+                    {
+                        return Ok(());
+                    }
+                    _ => {}
+                }
+            }
+        };
+        match tokio::time::timeout(STOP_TIME, stopped).await {
+            Ok(Ok(())) => Error::Cancelled,
+            Ok(Err(error)) => error,
+            Err(_) => Error::Stuck,
+        }
+    }
+}
+
+impl Assembly<'_> {
+    fn take(&mut self, sample: crate::media::Sample) -> Result<(), Error> {
+        self.tally.push(&sample)?;
+        match self.chunker.push(sample) {
+            Some(chunk) => self.send(chunk),
+            None => Ok(()),
+        }
+    }
+
+    fn send(&mut self, chunk: Bytes) -> Result<(), Error> {
+        let at = self.at;
+        self.at += chunk.len() as u64;
+        if self.at > self.limit {
+            return Err(Error::TooLarge(self.limit));
+        }
+        Ok(self.writer.offer(at, chunk)?)
+    }
+
+    /// The last chunk is held back until the whole has been checked, so that a segment that fails is never complete.
+    fn end(self) -> Result<Vec<(u64, Bytes)>, Error> {
+        self.tally.finish()?;
+        let last = self.chunker.finish().map(|chunk| (self.at, chunk));
+        Ok(last.into_iter().collect())
+    }
+}

@@ -1,0 +1,282 @@
+//! Makes what nobody has made yet: init segments and segments, once each, in the order viewers need them.
+//!
+//! What runs without being asked: nothing. An order attaches to a *run* of its rendition that will reach the segment soon,
+//! or starts one. A run owns one worker, makes what was ordered and then a few segments more (look-ahead), waits a while for
+//! the viewer to come back for the next, and ends. What an order costs: at best nothing but its place in a run that is on
+//! its way; else a worker (standing by, or from a run that ended) and a decoder from the last key frame on.
+//!
+//! The rule not to break: nothing is committed that was not checked against the grid, and bytes that were sent are never
+//! contradicted: a second attempt repeats them or the flight fails.
+//!
+//! Reading order: `recipe`, `schedule` (who may work now), `run` (what next), `job` (one object on one worker), `tenants`
+//! (workers bound to sources).
+//!
+//! Arrow: `encoder -> cache, worker, packager, media`.
+
+mod config;
+mod error;
+mod job;
+mod recipe;
+mod run;
+mod schedule;
+mod tenants;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+pub use config::Config;
+pub use error::Error;
+pub use recipe::Recipe;
+
+use crate::cache::{Cache, FlightError, Key, Object, Writer};
+use crate::media::{Digest, Generation, Plan, Rendition, RenditionKind};
+use crate::worker::Pool;
+use run::Run;
+use schedule::{Lane, Schedule};
+use tenants::Tenants;
+
+/// Seconds after which a viewer who met a full queue should ask again.
+pub const BUSY_RETRY_SECONDS: u32 = 2;
+/// Runs of one rendition: viewers far apart each need one, but not every seek of a restless viewer.
+const RUNS_PER_RENDITION: usize = 4;
+
+/// The encoder. Clones are the same one.
+#[derive(Clone)]
+pub struct Encoder(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    recipe: Recipe,
+    rooms: Rooms,
+    schedule: Schedule,
+    tenants: Tenants,
+    runs: RwLock<Runs>,
+    tasks: Mutex<JoinSet<()>>,
+    started: AtomicU64,
+    bridged: AtomicU64,
+    over_bandwidth: AtomicU64,
+}
+
+/// The runs under way, by rendition.
+type Runs = HashMap<(Generation, usize), Vec<run::Handle>>;
+
+/// What the encoder needs of other rooms.
+#[derive(Clone)]
+pub struct Rooms {
+    /// Where workers come from.
+    pub pool: Pool,
+    /// Where segments go.
+    pub cache: Cache,
+    /// Finds a source; may block.
+    pub open: Open,
+    /// Is told how every encode ended and how many seconds it took.
+    pub ended: Arc<dyn Fn(Ended, f64) + Send + Sync>,
+}
+
+/// Finds a source by its digest; may block. The error is for the log.
+pub type Open = Arc<dyn Fn(&Digest) -> Result<Source, String> + Send + Sync>;
+
+/// A source a worker can be bound to.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The file.
+    pub path: PathBuf,
+    /// Its [`crate::media::Index`], `postcard`.
+    pub index: Bytes,
+}
+
+/// How an encode ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Checked and committed.
+    Finished,
+    /// Given up after its retry.
+    Failed,
+    /// Nobody waited any more, or somebody who waits needed the slot.
+    Cancelled,
+}
+
+/// A title as the encoder needs it.
+#[derive(Clone, Debug)]
+pub struct Work {
+    /// Its source file.
+    pub digest: Digest,
+    /// Its recipe.
+    pub generation: Generation,
+    /// Its timeline and ladder.
+    pub plan: Arc<Plan>,
+}
+
+/// Something to make.
+#[derive(Debug)]
+pub struct Order {
+    /// The title.
+    pub work: Work,
+    /// Which of the plan's renditions.
+    pub rendition: usize,
+    /// Which object of it.
+    pub object: Object,
+    /// Where the bytes go. Whoever waits for them has a reader of it by now.
+    pub writer: Writer,
+}
+
+/// What is going on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Orders that wait for a slot.
+    pub queued: usize,
+    /// Encodes under way.
+    pub running: usize,
+    /// Runs that exist, working or waiting for their viewer.
+    pub runs: usize,
+    /// Encodes begun since the start.
+    pub started: u64,
+    /// Frames replaced by their neighbour or by silence.
+    pub bridged: u64,
+    /// Segments that exceeded the bandwidth their playlist declares.
+    pub over_bandwidth: u64,
+}
+
+impl Encoder {
+    /// Nothing runs yet.
+    #[must_use]
+    pub fn start(config: &Config, recipe: Recipe, rooms: Rooms) -> Self {
+        let workers = config.slots();
+        Self(Arc::new(Inner {
+            schedule: Schedule::new(workers, config.queue()),
+            tenants: Tenants::new(rooms.pool.clone(), recipe.devices().to_vec(), config),
+            config: config.clone(),
+            recipe,
+            rooms,
+            runs: RwLock::default(),
+            tasks: Mutex::default(),
+            started: AtomicU64::new(0),
+            bridged: AtomicU64::new(0),
+            over_bandwidth: AtomicU64::new(0),
+        }))
+    }
+
+    /// What decides the bytes besides source and plan.
+    #[must_use]
+    pub fn recipe(&self) -> &Recipe {
+        &self.0.recipe
+    }
+
+    /// Takes an order; the flight it belongs to then progresses, or fails. Call it within a tokio runtime.
+    pub fn make(&self, order: Order) {
+        self.place(order, Lane::Viewer);
+    }
+
+    /// A title will probably be played: makes what a player asks for first, of this rendition and its sound, while no
+    /// viewer needs the slot.
+    pub fn hint(&self, work: &Work, rendition: usize) {
+        let sound = work.plan.renditions.get(rendition).and_then(|r| match &r.kind {
+            RenditionKind::Video(v) => v.audio.as_ref(),
+            RenditionKind::Audio(_) => None,
+        });
+        let sound = sound.and_then(|name| work.plan.renditions.iter().position(|r| r.name == *name));
+        for rendition in [Some(rendition), sound].into_iter().flatten() {
+            for object in [Object::Init, Object::Segment(0)] {
+                let Some(of) = work.plan.renditions.get(rendition) else { continue };
+                if let Some(writer) = self.0.rooms.cache.lead_if_absent(&work.key(of, object)) {
+                    self.place(Order { work: work.clone(), rendition, object, writer }, Lane::Ahead);
+                }
+            }
+        }
+    }
+
+    /// A viewer got this segment without an order, because it was there or is being made: the run that made it may look
+    /// further ahead. Called for every segment served; costs a look-up in a table of the runs under way.
+    pub fn seen(&self, generation: &Generation, rendition: usize, segment: u32) {
+        let runs = self.0.runs.read().unwrap_or_else(PoisonError::into_inner);
+        // The table is small, and empty where everything is cached.
+        for ((of, which), runs) in runs.iter() {
+            if *which == rendition && of == generation {
+                runs.iter().for_each(|run| run.seen(segment, self.0.config.lookahead_segments));
+            }
+        }
+    }
+
+    /// What is going on.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let (queued, running) = self.0.schedule.counts();
+        Stats {
+            queued,
+            running,
+            runs: self.0.runs.read().unwrap_or_else(PoisonError::into_inner).values().map(Vec::len).sum(),
+            started: self.0.started.load(Ordering::Relaxed),
+            bridged: self.0.bridged.load(Ordering::Relaxed),
+            over_bandwidth: self.0.over_bandwidth.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Stops every run; flights that are not finished fail.
+    pub async fn close(&self) {
+        self.0.schedule.close();
+        self.0.runs.write().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut tasks = std::mem::take(&mut *lock(&self.0.tasks));
+        tasks.shutdown().await;
+        self.0.tenants.clear().await;
+    }
+
+    /// Gives the order to a run that will reach it soon, or to a new one.
+    fn place(&self, order: Order, lane: Lane) {
+        if order.work.plan.renditions.get(order.rendition).is_none() {
+            return order.writer.fail(FlightError::NotFound);
+        }
+        let reach = self.0.config.lookahead_segments;
+        let place = (order.work.generation.clone(), order.rendition);
+        let mut order = (order, lane);
+        let mut runs = self.0.runs.write().unwrap_or_else(PoisonError::into_inner);
+        runs.retain(|_, runs| runs.iter().any(|run| !run.is_over()));
+        let here = runs.entry(place.clone()).or_default();
+        here.retain(|run| !run.is_over());
+        let crowded = here.len() >= RUNS_PER_RENDITION;
+        let object = order.0.object;
+        here.sort_by_key(|run| run.distance(object));
+        for run in here.iter().filter(|run| crowded || run.reaches(object, reach)) {
+            match run.take(order) {
+                Ok(()) => return,
+                Err(back) => order = back,
+            }
+        }
+        let (handle, run) = Run::new(&self.0, &order.0);
+        match handle.take(order) {
+            Ok(()) => here.push(handle),
+            Err((order, _)) => return order.writer.fail(FlightError::failed("the encoder is closed")),
+        }
+        drop(runs);
+        let mut tasks = lock(&self.0.tasks);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(run.go());
+    }
+}
+
+impl Work {
+    /// The cache's name of an object of a rendition.
+    #[must_use]
+    pub fn key(&self, rendition: &Rendition, object: Object) -> Key {
+        Key { generation: self.generation.clone(), rendition: rendition.name.clone(), object }
+    }
+}
+
+impl Inner {
+    fn ended(&self, how: Ended, since: std::time::Instant) {
+        (self.rooms.ended)(how, since.elapsed().as_secs_f64());
+    }
+}
+
+/// Nothing that can panic runs while these locks are held, so what they guard is whole even if something did.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Orders on their way to a run.
+type Orders = mpsc::UnboundedReceiver<(Order, Lane)>;

@@ -1,0 +1,88 @@
+//! The recipe: what decides a rendition's bytes besides the source and the plan.
+
+use std::path::PathBuf;
+
+use sha2::{Digest as _, Sha256};
+
+use super::Error;
+use crate::media::{Digest, Generation, Plan, Templates, Trial};
+
+/// Changes when the shape of packaged bytes does, so that nothing cached before is mixed with what is made after.
+const PACKAGING: &[u8] = b"cmaf 1";
+
+/// The templates in use, and what they make of the test signal here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipe {
+    templates: Templates,
+    devices: Vec<PathBuf>,
+    fingerprint: [u8; 32],
+}
+
+impl Recipe {
+    /// The highest-ranked template of each codec among those that passed their trial.
+    ///
+    /// # Errors
+    /// [`Error::NoTemplate`] names the codec nothing works for.
+    pub fn choose(trials: &[Trial]) -> Result<Self, Error> {
+        let best = |codec: &'static str| {
+            let working = trials.iter().filter(|t| t.codec == codec && t.outcome.is_ok());
+            working.max_by_key(|t| t.rank).ok_or(Error::NoTemplate { codec })
+        };
+        let (video, audio) = (best("h264")?, best("aac")?);
+        let mut hash = Sha256::new();
+        hash.update(PACKAGING);
+        for trial in [video, audio] {
+            hash.update(trial.outcome.as_ref().map_or(&[][..], |fingerprint| &fingerprint[..]));
+        }
+        Ok(Self {
+            templates: Templates { video: video.name.clone(), audio: audio.name.clone() },
+            devices: [video, audio].iter().flat_map(|t| t.devices.clone()).collect(),
+            fingerprint: hash.finalize().into(),
+        })
+    }
+
+    /// The templates in use.
+    #[must_use]
+    pub fn templates(&self) -> &Templates {
+        &self.templates
+    }
+
+    /// Device files they need.
+    #[must_use]
+    pub fn devices(&self) -> &[PathBuf] {
+        &self.devices
+    }
+
+    /// The name of everything that decides a title's bytes.
+    #[must_use]
+    pub fn generation(&self, source: &Digest, plan: &Plan) -> Generation {
+        let mut hash = Sha256::new();
+        hash.update(self.fingerprint);
+        hash.update(source.as_str());
+        // A plan is plain data: its encoding cannot fail and does not depend on the host.
+        hash.update(postcard::to_stdvec(plan).unwrap_or_default());
+        let digest: [u8; 32] = hash.finalize().into();
+        Generation::from_hash(*digest.first_chunk().expect("a SHA-256 has 32 bytes"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn trial(name: &str, codec: &str, rank: i32, outcome: Result<[u8; 32], String>) -> Trial {
+        Trial { name: name.into(), codec: codec.into(), rank, devices: Vec::new(), outcome }
+    }
+
+    #[test]
+    fn the_highest_rank_that_works_is_used_and_its_fingerprint_names_the_generation() {
+        let gpu = |outcome| trial("gpu", "h264", 300, outcome);
+        let rest = [trial("cpu", "h264", 100, Ok([1; 32])), trial("aac", "aac", 100, Ok([2; 32]))];
+        let with = |gpu: Trial| Recipe::choose(&[vec![gpu], rest.to_vec()].concat()).unwrap();
+        let (broken, working) = (with(gpu(Err("no device".into()))), with(gpu(Ok([3; 32]))));
+        assert_eq!((broken.templates().video.as_str(), working.templates().video.as_str()), ("cpu", "gpu"));
+        let (source, plan) = ("0".repeat(64).parse().unwrap(), Plan { renditions: Vec::new() });
+        assert_ne!(broken.generation(&source, &plan), working.generation(&source, &plan));
+        assert!(matches!(Recipe::choose(&rest[..1]), Err(Error::NoTemplate { codec: "aac" })));
+    }
+}

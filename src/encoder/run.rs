@@ -1,0 +1,358 @@
+//! A run: a rendition's segments in a row, by one worker. It makes what was ordered, then looks ahead as far as its credit
+//! goes, then waits for its viewer to come back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::timeout;
+
+use super::job::{Job, Outcome};
+use super::schedule::{Full, Lane, Slot, Weight};
+use super::tenants::Tenant;
+use super::{BUSY_RETRY_SECONDS, Ended, Error, Inner, Order, Orders, Source, Work};
+use crate::cache::{FlightError, Object, Writer};
+use crate::media::{Rendition, RenditionKind, VideoSource};
+
+/// Attempts at one object: the first, and one on a fresh worker.
+const ATTEMPTS: u32 = 2;
+
+/// A run as the encoder sees it.
+pub struct Handle {
+    orders: mpsc::UnboundedSender<(Order, Lane)>,
+    state: Arc<State>,
+}
+
+/// Where a run is.
+struct State {
+    /// The segment it makes now or would make next.
+    at: AtomicU32,
+    /// It makes something, or has something to make.
+    busy: AtomicBool,
+    /// One more than the last segment a viewer was seen at: look-ahead counts from there.
+    asked: AtomicU32,
+    /// Wakes a run at rest when its viewer has moved on.
+    moved: Notify,
+}
+
+/// A run as a task.
+pub struct Run {
+    id: u64,
+    inner: Arc<Inner>,
+    work: Work,
+    rendition: usize,
+    orders: Orders,
+    state: Arc<State>,
+    /// What was ordered and is not made yet.
+    pending: BTreeMap<Object, (Writer, Lane)>,
+    next: u32,
+    tenant: Option<Tenant>,
+    source: Option<Source>,
+    /// The init segment that every segment's parameter sets must agree with, once known.
+    init: Option<Bytes>,
+}
+
+static RUNS: AtomicU64 = AtomicU64::new(0);
+
+impl Handle {
+    /// Will the run reach this soon?
+    pub fn reaches(&self, object: Object, ahead: u32) -> bool {
+        match object {
+            Object::Init => true,
+            Object::Segment(n) => {
+                let at = self.state.at.load(Ordering::Relaxed);
+                // A run that only waits may go anywhere close by; one at work is as far away as what it has to make.
+                (at..=at.saturating_add(ahead.max(1))).contains(&n)
+            }
+        }
+    }
+
+    /// A viewer is at this segment; if it is one this run made or will make soon, the run may look ahead from there.
+    pub fn seen(&self, segment: u32, ahead: u32) {
+        let at = self.state.at.load(Ordering::Relaxed);
+        let near = at.saturating_sub(ahead + 1)..=at.saturating_add(ahead);
+        if near.contains(&segment) && self.state.asked.fetch_max(segment + 1, Ordering::Relaxed) < segment + 1 {
+            self.state.moved.notify_one();
+        }
+    }
+
+    /// How far the run is from this, for choosing among several.
+    pub fn distance(&self, object: Object) -> u32 {
+        let busy = u32::from(self.state.busy.load(Ordering::Relaxed));
+        match object {
+            Object::Init => busy,
+            Object::Segment(n) => n.abs_diff(self.state.at.load(Ordering::Relaxed)) * 2 + busy,
+        }
+    }
+
+    /// Hands an order over, or back if the run is over.
+    pub fn take(&self, order: (Order, Lane)) -> Result<(), (Order, Lane)> {
+        self.orders.send(order).map_err(|e| e.0)
+    }
+
+    /// True once the run takes no more orders.
+    pub fn is_over(&self) -> bool {
+        self.orders.is_closed()
+    }
+}
+
+impl Run {
+    /// A run that begins with this order, which must still be handed over.
+    pub fn new(inner: &Arc<Inner>, order: &Order) -> (Handle, Self) {
+        let (sender, orders) = mpsc::unbounded_channel();
+        let next = match order.object {
+            Object::Segment(n) => n,
+            Object::Init => 0,
+        };
+        let state = Arc::new(State {
+            at: AtomicU32::new(next),
+            busy: AtomicBool::new(true),
+            asked: AtomicU32::new(0),
+            moved: Notify::new(),
+        });
+        let run = Self {
+            id: RUNS.fetch_add(1, Ordering::Relaxed),
+            inner: Arc::clone(inner),
+            work: order.work.clone(),
+            rendition: order.rendition,
+            orders,
+            state: Arc::clone(&state),
+            pending: BTreeMap::new(),
+            next,
+            tenant: None,
+            source: None,
+            init: None,
+        };
+        (Handle { orders: sender, state }, run)
+    }
+
+    /// Works until there is nothing to do for the idle time.
+    pub async fn go(mut self) {
+        loop {
+            while let Ok(order) = self.orders.try_recv() {
+                self.note(order);
+            }
+            let job = self.pending.pop_first().or_else(|| self.look_ahead());
+            self.state.busy.store(job.is_some(), Ordering::Relaxed);
+            match job {
+                Some((object, (writer, lane))) => self.make(object, writer, lane).await,
+                None if !self.rest().await => break,
+                None => {}
+            }
+        }
+        self.inner.tenants.end(self.id);
+    }
+
+    fn note(&mut self, (order, lane): (Order, Lane)) {
+        if let (Object::Segment(n), Lane::Viewer) = (order.object, lane) {
+            self.state.asked.store(n + 1, Ordering::Relaxed);
+        }
+        self.pending.insert(order.object, (order.writer, lane));
+    }
+
+    /// The next segment beyond what was asked for that nobody has or makes, as far as credit goes.
+    fn look_ahead(&mut self) -> Option<(Object, (Writer, Lane))> {
+        let last = self.state.asked.load(Ordering::Relaxed).checked_sub(1)?;
+        let end = last.saturating_add(self.inner.config.lookahead_segments + 1).min(self.rendition().grid.segments());
+        for number in self.next.max(last + 1)..end {
+            let object = Object::Segment(number);
+            let key = self.work.key(self.rendition(), object);
+            if let Some(writer) = self.inner.rooms.cache.lead_if_absent(&key) {
+                return Some((object, (writer, Lane::Ahead)));
+            }
+        }
+        None
+    }
+
+    /// Waits for the next order, with the worker in reserve. False when the idle time is over.
+    async fn rest(&mut self) -> bool {
+        if let Some(tenant) = self.tenant.take() {
+            self.inner.tenants.rest(self.id, &self.work.digest, tenant);
+        }
+        let order = tokio::select! {
+            order = timeout(self.inner.config.idle(), self.orders.recv()) => order,
+            () = self.state.moved.notified() => return true,
+        };
+        let order = match order {
+            Ok(order) => order,
+            Err(_) => {
+                // From here on orders go to another run; one that came in this instant is still made.
+                self.orders.close();
+                self.orders.try_recv().ok()
+            }
+        };
+        order.map(|order| self.note(order)).is_some()
+    }
+
+    fn rendition(&self) -> &Rendition {
+        &self.work.plan.renditions[self.rendition]
+    }
+
+    fn weight(&self, object: Object) -> Weight {
+        let encodes = match &self.rendition().kind {
+            RenditionKind::Video(v) => matches!(v.source, VideoSource::Encode { .. }),
+            RenditionKind::Audio(_) => false,
+        };
+        if encodes && object != Object::Init { Weight::Heavy } else { Weight::Light }
+    }
+
+    /// Makes one object: waits for a slot, works, tries once more on a fresh worker if that can help.
+    async fn make(&mut self, object: Object, writer: Writer, lane: Lane) {
+        if let Object::Segment(n) = object {
+            self.next = n;
+            self.state.at.store(n, Ordering::Relaxed);
+        }
+        let Some((slot, lane)) = self.slot(&writer, lane, self.weight(object)).await else {
+            return writer.fail(FlightError::Busy { retry_after_seconds: BUSY_RETRY_SECONDS });
+        };
+        if lane == Lane::Viewer && writer.viewers() == 0 {
+            // Everybody left while this waited.
+            drop(writer.abandon_if_unwatched());
+            return;
+        }
+        self.inner.started.fetch_add(1, Ordering::Relaxed);
+        let since = Instant::now();
+        let mut writer = Some(writer);
+        for attempt in 1..=ATTEMPTS {
+            let Some(current) = writer.as_mut() else { break };
+            match self.attempt(object, current, lane, &slot).await {
+                Ok(outcome) => {
+                    self.finish(object, outcome, writer.take());
+                    self.inner.ended(Ended::Finished, since);
+                }
+                Err(Error::Cancelled | Error::Stuck) => {
+                    writer = writer.take().and_then(Writer::abandon_if_unwatched);
+                    // Somebody came in this instant: what was sent stays, and the rest is made anew.
+                    if writer.is_none() {
+                        self.inner.ended(Ended::Cancelled, since);
+                    }
+                }
+                Err(error) if attempt < ATTEMPTS && error.is_retryable() => {
+                    tracing::warn!(%error, key = %current.key(), "an encode failed and is tried once more");
+                }
+                Err(error) => {
+                    tracing::error!(%error, key = %current.key(), "an encode failed");
+                    if let Some(writer) = writer.take() {
+                        writer.fail(FlightError::failed(error.to_string()));
+                    }
+                    self.inner.ended(Ended::Failed, since);
+                }
+            }
+        }
+        if let Some(writer) = writer {
+            writer.fail(FlightError::Abandoned);
+            self.inner.ended(Ended::Cancelled, since);
+        }
+    }
+
+    /// Waits for leave to work. Look-ahead that a viewer joins meanwhile queues up as a viewer's.
+    async fn slot(&self, writer: &Writer, lane: Lane, weight: Weight) -> Option<(Slot, Lane)> {
+        if lane == Lane::Ahead {
+            tokio::select! {
+                biased;
+                () = writer.flight().watched() => {}
+                slot = self.inner.schedule.slot(Lane::Ahead, weight) => return slot.ok().map(|slot| (slot, Lane::Ahead)),
+            }
+        }
+        match self.inner.schedule.slot(Lane::Viewer, weight).await {
+            Ok(slot) => Some((slot, Lane::Viewer)),
+            Err(Full) => None,
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        object: Object,
+        writer: &mut Writer,
+        lane: Lane,
+        slot: &Slot,
+    ) -> Result<Outcome, Error> {
+        let mut tenant = self.tenant().await?;
+        let rendition = &self.work.plan.renditions[self.rendition];
+        let job = Job { rendition, object, lane, chunk_seconds: self.inner.config.chunk_seconds };
+        let result = job.run(&mut tenant.worker, writer, slot).await;
+        match &result {
+            Ok(_) => {
+                self.tenant = Some(tenant);
+                self.inner.tenants.succeeded(&self.work.digest);
+            }
+            Err(Error::Died(death)) => {
+                if death.exit.is_suspicious() {
+                    self.inner.tenants.died(&self.work.digest);
+                }
+            }
+            // A worker that stopped when told to can go on elsewhere; one that failed is not trusted with a retry.
+            Err(Error::Cancelled) => self.tenant = Some(tenant),
+            Err(_) => drop(tenant),
+        }
+        let outcome = result?;
+        self.agree(&outcome).await?;
+        Ok(outcome)
+    }
+
+    /// The parameter sets must be those of the init segment; the first to know them provides it.
+    async fn agree(&mut self, outcome: &Outcome) -> Result<(), Error> {
+        let made = crate::packager::init(self.rendition(), &outcome.config)?;
+        if self.init.is_none() && !outcome.is_init {
+            let key = self.work.key(self.rendition(), Object::Init);
+            // An init segment that is just being made comes from another worker's same answer.
+            match self.inner.rooms.cache.lead_if_absent(&key) {
+                Some(mut writer) => {
+                    writer.push(made.clone());
+                    let _ = writer.commit();
+                }
+                None => self.init = self.inner.rooms.cache.peek(&key),
+            }
+        }
+        let known = self.init.get_or_insert_with(|| made.clone());
+        if *known == made { Ok(()) } else { Err(Error::Parameters) }
+    }
+
+    /// Commits what was made and checked.
+    fn finish(&mut self, object: Object, outcome: Outcome, writer: Option<Writer>) {
+        let Some(mut writer) = writer else { return };
+        let key = writer.key().clone();
+        for (at, bytes) in outcome.rest {
+            if let Err(mismatch) = writer.offer(at, bytes) {
+                return writer.fail(FlightError::failed(mismatch.to_string()));
+            }
+        }
+        if let Object::Segment(n) = object {
+            self.next = n + 1;
+            self.state.at.store(n + 1, Ordering::Relaxed);
+            self.inner.bridged.fetch_add(u64::from(outcome.bridged), Ordering::Relaxed);
+            if outcome.bridged > 0 {
+                tracing::warn!(%key, frames = outcome.bridged, "frames that cannot be decoded were bridged");
+            }
+            let grid = &self.rendition().grid;
+            let bits = writer.len() * 8 * u64::from(grid.timescale().get()) / grid.ticks(n).max(1);
+            if bits > self.rendition().bandwidth {
+                self.inner.over_bandwidth.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(%key, bits_per_second = bits, "a segment exceeds its declared bandwidth");
+            }
+        }
+        if let Err(error) = writer.commit() {
+            tracing::error!(%error, %key, "a finished segment cannot be committed");
+        }
+    }
+
+    /// The run's worker, or a new one.
+    async fn tenant(&mut self) -> Result<Tenant, Error> {
+        if let Some(tenant) = self.tenant.take() {
+            return Ok(tenant);
+        }
+        let source = match &self.source {
+            Some(source) => source.clone(),
+            None => {
+                let (open, digest) = (Arc::clone(&self.inner.rooms.open), self.work.digest.clone());
+                let opened = tokio::task::spawn_blocking(move || open(&digest)).await;
+                let opened = opened.map_err(|e| Error::Source(e.to_string()))?.map_err(Error::Source)?;
+                self.source.insert(opened).clone()
+            }
+        };
+        self.inner.tenants.get(self.id, &self.work.digest, &source, self.inner.recipe.templates()).await
+    }
+}
