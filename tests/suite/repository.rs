@@ -69,8 +69,8 @@ fn every_template_says_what_it_is_for_what_it_needs_and_how_it_ranks() {
     for (name, text) in templates {
         let header: Vec<&str> = text.lines().take_while(|l| l.starts_with('#')).collect();
         for field in ["purpose", "elements", "rank"] {
-            let given = |l: &&str| l.strip_prefix(&format!("# {field}: ")).is_some_and(|v| !v.trim().is_empty());
-            if !header.iter().any(|l| given(&l)) {
+            let given = |l: &str| l.strip_prefix(&format!("# {field}: ")).is_some_and(|v| !v.trim().is_empty());
+            if !header.iter().any(|l| given(l)) {
                 complaints.push(format!("{name}: the header has no line `# {field}: ...`"));
             }
         }
