@@ -279,4 +279,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Orders on their way to a run.
-type Orders = mpsc::UnboundedReceiver<(Order, Lane)>;
+type Orders = mpsc::Receiver<(Order, Lane)>;

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
@@ -19,10 +20,12 @@ use crate::media::{Rendition, RenditionKind, VideoSource};
 
 /// Attempts at one object: the first, and one on a fresh worker.
 const ATTEMPTS: u32 = 2;
+/// Orders that may wait for one run; more are given to another.
+const ORDERS: usize = 64;
 
 /// A run as the encoder sees it.
 pub struct Handle {
-    orders: mpsc::UnboundedSender<(Order, Lane)>,
+    orders: mpsc::Sender<(Order, Lane)>,
     state: Arc<State>,
 }
 
@@ -88,9 +91,9 @@ impl Handle {
         }
     }
 
-    /// Hands an order over, or back if the run is over.
+    /// Hands an order over, or back if the run is over or has too much to do.
     pub fn take(&self, order: (Order, Lane)) -> Result<(), (Order, Lane)> {
-        self.orders.send(order).map_err(|e| e.0)
+        self.orders.try_send(order).map_err(TrySendError::into_inner)
     }
 
     /// True once the run takes no more orders.
@@ -102,7 +105,7 @@ impl Handle {
 impl Run {
     /// A run that begins with this order, which must still be handed over.
     pub fn new(inner: &Arc<Inner>, order: &Order) -> (Handle, Self) {
-        let (sender, orders) = mpsc::unbounded_channel();
+        let (sender, orders) = mpsc::channel(ORDERS);
         let next = match order.object {
             Object::Segment(n) => n,
             Object::Init => 0,

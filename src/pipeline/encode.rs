@@ -38,6 +38,10 @@ impl Encoder {
         let sink =
             pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().ok_or_else(|| failed("no appsink sink"))?;
         src.set_caps(Some(caps));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "holds at most the frames of one segment, which the caller counts"
+        )]
         let (sender, output) = channel();
         sink.set_callbacks(
             gst_app::AppSinkCallbacks::builder()

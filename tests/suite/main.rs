@@ -1,3 +1,4 @@
-//! The one integration binary: a module for each promise.
+//! The one integration binary: a module for each promise, and the repository's own rules.
 
+mod repository;
 mod worker;

@@ -1,0 +1,58 @@
+# The recipes that people and CI share. `make help` lists them.
+# Nothing is downloaded but crates and Debian packages; the packages are those of docker/packages.txt.
+
+DATA ?= data
+LISTEN ?= 127.0.0.1:8080
+MATINEE := target/release/matinee
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test check bench
+
+help:
+	@echo "make run                 build, add a demonstration film if the library is empty, serve on $(LISTEN)"
+	@echo "make run MEDIA=film.mp4  the same with a film of your own"
+	@echo "make test                every test"
+	@echo "make check               formatting, lints, layering, documentation"
+	@echo "make bench               side by side with one ffmpeg process, as ratios"
+	@echo "make build               the release binary, $(MATINEE)"
+	@echo "DATA=folder and LISTEN=address:port change where run keeps its data ($(DATA)) and listens ($(LISTEN))"
+
+build:
+	@scripts/packages.sh run build
+	cargo build --release --locked
+
+# The library is empty as long as it holds no file: sources arrive there by one rename, after they were understood.
+# `exec` makes the server the process that Ctrl-C reaches.
+run: build
+ifdef MEDIA
+	$(MATINEE) ingest --data "$(DATA)" "$(MEDIA)"
+else
+	@if [ -z "$$(find "$(DATA)/library" -name source -type f 2>/dev/null | head -n 1)" ]; then \
+		set -e; \
+		scripts/packages.sh demo; \
+		echo "The library is empty: making a demonstration film (about 20 s) ..."; \
+		trap 'rm -f "$(DATA)/demo.mp4"' EXIT; \
+		scripts/demo.sh "$(DATA)/demo.mp4"; \
+		$(MATINEE) ingest --data "$(DATA)" "$(DATA)/demo.mp4"; \
+	fi
+endif
+	@echo
+	@echo "Open http://$(LISTEN)/ for the list of titles and their playback addresses; Ctrl-C stops the server."
+	@echo
+	@exec $(MATINEE) serve --listen "$(LISTEN)" --data "$(DATA)"
+
+test:
+	@scripts/packages.sh run build test
+	cargo test --locked
+
+# Cheapest first. The layering test is one of the repository's rules, which `make test` runs as well.
+check:
+	@scripts/packages.sh run build
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --test suite repository::
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+
+bench:
+	@scripts/packages.sh run build test
+	cargo bench --locked --bench cold_segment
