@@ -233,13 +233,13 @@ impl Encoder {
         }
         let reach = self.0.config.lookahead_segments;
         let place = (order.work.generation.clone(), order.rendition);
-        let mut order = (order, lane);
+        let object = order.object;
+        let mut order = Box::new((order, lane));
         let mut runs = self.0.runs.write().unwrap_or_else(PoisonError::into_inner);
         runs.retain(|_, runs| runs.iter().any(|run| !run.is_over()));
         let here = runs.entry(place.clone()).or_default();
         here.retain(|run| !run.is_over());
         let crowded = here.len() >= RUNS_PER_RENDITION;
-        let object = order.0.object;
         here.sort_by_key(|run| run.distance(object));
         for run in here.iter().filter(|run| crowded || run.reaches(object, reach)) {
             match run.take(order) {
@@ -250,7 +250,7 @@ impl Encoder {
         let (handle, run) = Run::new(&self.0, &order.0);
         match handle.take(order) {
             Ok(()) => here.push(handle),
-            Err((order, _)) => return order.writer.fail(FlightError::failed("the encoder is closed")),
+            Err(back) => return back.0.writer.fail(FlightError::failed("the encoder is closed")),
         }
         drop(runs);
         let mut tasks = lock(&self.0.tasks);
@@ -279,4 +279,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Orders on their way to a run.
-type Orders = mpsc::Receiver<(Order, Lane)>;
+type Orders = mpsc::Receiver<Box<(Order, Lane)>>;

@@ -25,7 +25,7 @@ const ORDERS: usize = 64;
 
 /// A run as the encoder sees it.
 pub struct Handle {
-    orders: mpsc::Sender<(Order, Lane)>,
+    orders: mpsc::Sender<Box<(Order, Lane)>>,
     state: Arc<State>,
 }
 
@@ -92,7 +92,7 @@ impl Handle {
     }
 
     /// Hands an order over, or back if the run is over or has too much to do.
-    pub fn take(&self, order: (Order, Lane)) -> Result<(), (Order, Lane)> {
+    pub fn take(&self, order: Box<(Order, Lane)>) -> Result<(), Box<(Order, Lane)>> {
         self.orders.try_send(order).map_err(TrySendError::into_inner)
     }
 
@@ -149,7 +149,8 @@ impl Run {
         self.inner.tenants.end(self.id);
     }
 
-    fn note(&mut self, (order, lane): (Order, Lane)) {
+    fn note(&mut self, order: Box<(Order, Lane)>) {
+        let (order, lane) = *order;
         if let (Object::Segment(n), Lane::Viewer) = (order.object, lane) {
             self.state.asked.store(n + 1, Ordering::Relaxed);
         }

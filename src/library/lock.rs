@@ -63,6 +63,7 @@ impl Library {
         open.map_err(|why| Error::at("open", &path, why))
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a file lock tells nobody when it is free; the wait is bounded")]
     fn wait_for_lock(&self, try_lock: fn(&File) -> Result<(), TryLockError>) -> Result<File, Error> {
         let file = self.lock_file()?;
         let began = Instant::now();

@@ -6,7 +6,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use gst::prelude::*;
@@ -15,8 +14,8 @@ use super::decode::Decoder;
 use super::encode::Encoder;
 use super::packets::Reader;
 use super::template::{AudioValues, Template};
-use super::{Error, Finished, Output};
-use crate::media::{AudioRendition, AudioTrack, Rendition, Sample, Timescale, Track, gcd};
+use super::{Error, Finished, Job, Output};
+use crate::media::{AudioRendition, AudioTrack, Sample, Timescale, Track, gcd};
 
 /// Samples in an AAC-LC frame.
 const FRAME: i64 = 1024;
@@ -54,17 +53,15 @@ impl Audio {
     /// Makes a segment by decoding and encoding.
     pub fn encode(
         &self,
+        job: Job,
         template: &Template,
-        rendition: &Rendition,
         audio: &AudioRendition,
         bitrate: u32,
-        number: u32,
-        cancel: &AtomicBool,
         emit: &mut dyn FnMut(Output),
     ) -> Result<Finished, Error> {
-        let (from, to) = frames(rendition, number)?;
+        let (from, to) = frames(job)?;
         let start = (from - WARM_UP) * FRAME;
-        let pcm = self.sound(start, (to + 1) * FRAME, audio, cancel)?;
+        let pcm = self.sound(start, (to + 1) * FRAME, audio, job)?;
         emit(Output::Progress(0));
         let encoder = start_encoder(template, audio, bitrate)?;
         feed(&encoder, &pcm.samples, audio.rate, audio.channels)?;
@@ -74,7 +71,7 @@ impl Audio {
         let mut samples = Vec::with_capacity(wanted);
         let mut packet = 0;
         while let Some(coded) = encoder.take()? {
-            check(cancel)?;
+            job.check()?;
             if packet >= skip && samples.len() < wanted {
                 samples.push(sample(Bytes::from(coded.data)));
             }
@@ -91,13 +88,12 @@ impl Audio {
     /// Makes a segment of the source's own frames.
     pub fn pass(
         &self,
-        rendition: &Rendition,
+        job: Job,
         config: &[u8],
         first_packet: u64,
-        number: u32,
         emit: &mut dyn FnMut(Output),
     ) -> Result<Finished, Error> {
-        let (from, to) = frames(rendition, number)?;
+        let (from, to) = frames(job)?;
         let first = usize::try_from(first_packet).unwrap_or(0);
         let packets = first + usize::try_from(from).unwrap_or(0)..first + usize::try_from(to).unwrap_or(0);
         let mut reader = Reader::open(&self.source, &self.track, packets.start)?;
@@ -123,16 +119,16 @@ impl Audio {
 
     /// Decoded sound between two sample positions of the rendition. Before the title's zero and where the source has
     /// none, it is silent.
-    fn sound(&self, from: i64, to: i64, audio: &AudioRendition, cancel: &AtomicBool) -> Result<Pcm, Error> {
+    fn sound(&self, from: i64, to: i64, audio: &AudioRendition, job: Job) -> Result<Pcm, Error> {
         if audio.rate == self.rate {
-            return self.decoded(from, to, audio.channels, cancel);
+            return self.decoded(from, to, audio.channels, job);
         }
         let divisor = gcd(self.rate, audio.rate);
         let (per_in, per_out) = (i64::from(self.rate / divisor), i64::from(audio.rate / divisor));
         // Start where an input and an output sample coincide, or the phase of the resampler would differ by segment.
         let start = (from - RESAMPLE_MARGIN).div_euclid(per_out) * per_in;
         let end = ((to + RESAMPLE_MARGIN).div_euclid(per_out) + 1) * per_in;
-        let input = self.decoded(start, end, audio.channels, cancel)?;
+        let input = self.decoded(start, end, audio.channels, job)?;
         let output = resample(&input.samples, self.rate, audio.rate, audio.channels)?;
         let channels = audio.channels as usize;
         let skip = usize::try_from(from - start / per_in * per_out).unwrap_or(0) * channels;
@@ -142,7 +138,7 @@ impl Audio {
     }
 
     /// The same at the source's own rate.
-    fn decoded(&self, from: i64, to: i64, channels: u32, cancel: &AtomicBool) -> Result<Pcm, Error> {
+    fn decoded(&self, from: i64, to: i64, channels: u32, job: Job) -> Result<Pcm, Error> {
         let scale = Timescale::new(self.rate).ok_or_else(|| Error::Failed("a sample rate of zero".into()))?;
         let position = |ticks: i64| self.track.timescale.convert(ticks, scale);
         let packets = &self.track.packets;
@@ -158,7 +154,7 @@ impl Audio {
             let mut decoder = Decoder::open(&self.source, &self.track, first..end, &chain)?;
             let mut expected: Option<i64> = None;
             while let Some(raw) = decoder.next() {
-                check(cancel)?;
+                job.check()?;
                 let said = position(raw.at);
                 let at = expected.filter(|e| (e - said).abs() <= i64::from(self.rate) / GAP_PART).unwrap_or(said);
                 let Some(buffer) = raw.sample.buffer() else { continue };
@@ -185,9 +181,9 @@ impl Audio {
     }
 }
 
-fn frames(rendition: &Rendition, number: u32) -> Result<(i64, i64), Error> {
-    let (from, to) =
-        rendition.grid.segment(number).ok_or_else(|| Error::Failed(format!("there is no segment {number}")))?;
+fn frames(job: Job) -> Result<(i64, i64), Error> {
+    let segment = job.rendition.grid.segment(job.number);
+    let (from, to) = segment.ok_or_else(|| Error::Failed(format!("there is no segment {}", job.number)))?;
     Ok((from.frame.cast_signed(), to.frame.cast_signed()))
 }
 
@@ -245,8 +241,4 @@ fn resample(samples: &[f32], from: u32, to: u32, channels: u32) -> Result<Vec<f3
         output.extend(block.data.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])));
     }
     Ok(output)
-}
-
-fn check(cancel: &AtomicBool) -> Result<(), Error> {
-    if cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
 }

@@ -1,7 +1,7 @@
 //! A short-lived encoder: raw buffers in, coded access units out. One for every segment, so that its bytes depend on
 //! nothing that came before.
 
-use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -76,10 +76,7 @@ impl Encoder {
 
     /// An access unit, if one is finished.
     pub fn try_take(&self) -> Option<Coded> {
-        match self.output.try_recv() {
-            Ok(coded) => Some(coded),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.output.try_recv().ok()
     }
 
     /// The next access unit; waits for it. `None` after the last.

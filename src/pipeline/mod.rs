@@ -26,7 +26,7 @@ mod video;
 mod warm_up;
 
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use inspect::inspect;
 pub use trial::trial;
@@ -61,6 +61,21 @@ pub enum Error {
     /// A pipeline failed.
     #[error("{0}")]
     Failed(String),
+}
+
+/// One segment to make.
+#[derive(Clone, Copy)]
+struct Job<'a> {
+    rendition: &'a Rendition,
+    number: u32,
+    cancel: &'a AtomicBool,
+}
+
+impl Job<'_> {
+    /// [`Error::Cancelled`] once the job is not wanted any more.
+    fn check(&self) -> Result<(), Error> {
+        if self.cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
 }
 
 /// A source open for encoding.
@@ -116,24 +131,21 @@ impl Session {
         cancel: &AtomicBool,
         emit: &mut dyn FnMut(Output),
     ) -> Result<Finished, Error> {
+        let job = Job { rendition, number, cancel };
         match &rendition.kind {
             RenditionKind::Video(v) => match &v.source {
-                VideoSource::Passthrough { avcc } => self.video()?.pass(rendition, avcc, number, cancel, emit),
+                VideoSource::Passthrough { avcc } => self.video()?.pass(job, avcc, emit),
                 VideoSource::Encode { .. } => {
                     let template = self.video_template.clone();
-                    self.video()?.encode(&template, rendition, v, number, cancel, emit)
+                    self.video()?.encode(job, &template, v, emit)
                 }
             },
             RenditionKind::Audio(a) => {
                 let track = self.audio.get(a.track as usize);
                 let track = track.ok_or_else(|| Error::Failed(format!("there is no audio track {}", a.track)))?;
                 match &a.source {
-                    AudioSource::Passthrough { config, first_packet } => {
-                        track.pass(rendition, config, *first_packet, number, emit)
-                    }
-                    AudioSource::Encode { bitrate } => {
-                        track.encode(&self.audio_template, rendition, a, *bitrate, number, cancel, emit)
-                    }
+                    AudioSource::Passthrough { config, first_packet } => track.pass(job, config, *first_packet, emit),
+                    AudioSource::Encode { bitrate } => track.encode(job, &self.audio_template, a, *bitrate, emit),
                 }
             }
         }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -11,7 +10,7 @@ use super::decode::{Decoder, Raw};
 use super::encode::{Coded, Encoder};
 use super::packets::Reader;
 use super::template::{Template, VideoValues};
-use super::{Error, Finished, Output};
+use super::{Error, Finished, Job, Output};
 use crate::media::{
     Grid, Rendition, Rotation, Sample, Shown, Track, VideoRendition, VideoSource, VideoTrack, decimate,
 };
@@ -64,13 +63,12 @@ impl Video {
     /// Makes a segment by decoding and encoding.
     pub fn encode(
         &mut self,
+        job: Job,
         template: &Template,
-        rendition: &Rendition,
         video: &VideoRendition,
-        number: u32,
-        cancel: &AtomicBool,
         emit: &mut dyn FnMut(Output),
     ) -> Result<Finished, Error> {
+        let Job { rendition, number, .. } = job;
         let (frames, times, end) = self.frames_of(rendition, video, number)?;
         let values = values(rendition, video, number, self.rotation);
         let mut segment = Segment::new(times, end, emit);
@@ -78,7 +76,7 @@ impl Video {
         let mut bridged = 0;
         self.position(frames[0])?;
         for (i, &frame) in frames.iter().enumerate() {
-            let (sample, real) = self.frame(frame, cancel, segment.emit)?;
+            let (sample, real) = self.frame(frame, job, segment.emit)?;
             bridged += u32::from(!real);
             let caps = input_caps(&sample, video)?;
             let encoder = match &mut encoder {
@@ -107,7 +105,7 @@ impl Video {
         let (encoder, _) = encoder.ok_or_else(|| Error::Failed("a segment without frames".into()))?;
         encoder.end()?;
         while let Some(coded) = encoder.take()? {
-            check(cancel)?;
+            job.check()?;
             segment.take(coded)?;
         }
         if self.decoder.as_ref().is_some_and(|d| d.damaged) {
@@ -119,14 +117,8 @@ impl Video {
     }
 
     /// Makes a segment of the source's own packets.
-    pub fn pass(
-        &mut self,
-        rendition: &Rendition,
-        avcc: &[u8],
-        number: u32,
-        cancel: &AtomicBool,
-        emit: &mut dyn FnMut(Output),
-    ) -> Result<Finished, Error> {
+    pub fn pass(&mut self, job: Job, avcc: &[u8], emit: &mut dyn FnMut(Output)) -> Result<Finished, Error> {
+        let Job { rendition, number, .. } = job;
         let range = self.range(&rendition.grid, number)?;
         let shown = &self.shown[range.clone()];
         let times: Vec<i64> = shown.iter().map(|s| s.at).collect();
@@ -135,7 +127,7 @@ impl Video {
         let mut reader = Reader::open(&self.source, &self.track, first)?;
         let mut batch = Vec::with_capacity(BATCH);
         for (i, &decode) in times.iter().enumerate() {
-            check(cancel)?;
+            job.check()?;
             let (packet, buffer) = reader.next()?.ok_or_else(|| Error::Failed("the source ended early".into()))?;
             let map = buffer.map_readable().map_err(|e| Error::Failed(e.to_string()))?;
             let next = times.get(i + 1).copied().unwrap_or(end);
@@ -220,17 +212,12 @@ impl Video {
 
     /// The picture at a position, and whether it is the real one. A picture that cannot be decoded is replaced by the one
     /// before it, or the one after it at the start.
-    fn frame(
-        &mut self,
-        wanted: usize,
-        cancel: &AtomicBool,
-        emit: &mut dyn FnMut(Output),
-    ) -> Result<(gst::Sample, bool), Error> {
+    fn frame(&mut self, wanted: usize, job: Job, emit: &mut dyn FnMut(Output)) -> Result<(gst::Sample, bool), Error> {
         let (shown, size) = (&self.shown, self.size);
         let running = self.decoder.as_mut().ok_or_else(|| Error::Failed("no decoder".into()))?;
         let mut passed = 0;
         loop {
-            check(cancel)?;
+            job.check()?;
             let (position, sample) = match running.ahead.take() {
                 Some(ahead) => ahead,
                 None => match running.decoder.next() {
@@ -401,10 +388,6 @@ fn clock(ticks: i64, timescale: crate::media::Timescale) -> gst::ClockTime {
 fn segment_end(grid: &Grid, number: u32) -> Result<i64, Error> {
     let (_, to) = grid.segment(number).ok_or_else(|| Error::Failed(format!("there is no segment {number}")))?;
     Ok(to.at.cast_signed())
-}
-
-fn check(cancel: &AtomicBool) -> Result<(), Error> {
-    if cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
 }
 
 fn ticks_u32(ticks: i64) -> Result<u32, Error> {

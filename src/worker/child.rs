@@ -33,6 +33,10 @@ pub fn run() -> ExitCode {
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
         print(info);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "other threads still run; nothing here has a Drop worth waiting for"
+        )]
         process::exit(i32::from(exit::PANIC));
     }));
     let link = match attach() {
@@ -143,6 +147,10 @@ impl Voice {
     /// For the thread that does the jobs, which has no one to tell that the line is cut.
     fn must_say(&self, event: &Event) {
         if self.say(event).is_err() {
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "the server is gone, and the main thread waits for it to speak"
+            )]
             process::exit(0);
         }
     }

@@ -93,6 +93,7 @@ impl Spawner {
     /// # Errors
     /// The system's.
     pub fn start() -> io::Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "an order per worker, of which the pool bounds the number")]
         let (orders, inbox) = mpsc::channel::<Order>();
         thread::Builder::new().name("spawner".to_owned()).spawn(move || {
             for mut order in inbox {

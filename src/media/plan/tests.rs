@@ -1,0 +1,133 @@
+//! Properties of the plan over random sources.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::media::{Access, AudioTrack, Colour, Packet, RenditionKind, Rotation, Timescale, Track, VideoTrack};
+
+const COLOUR: Colour = Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false };
+
+fn track(timescale: u32, packets: Vec<Packet>, end: i64) -> Track {
+    Track {
+        stream_id: "001".into(),
+        caps: String::new(),
+        codec: "H.264".into(),
+        timescale: Timescale::new(timescale).unwrap(),
+        access: Access::Direct,
+        packets,
+        end,
+    }
+}
+
+fn video(timescale: u32, times: &[i64], keys: impl Fn(usize) -> bool, last: i64) -> VideoTrack {
+    let packet = |(i, &pts): (usize, &i64)| Packet { pts, shown: true, key: i == 0 || keys(i), offset: 0, size: 1000 };
+    VideoTrack {
+        track: track(timescale, times.iter().enumerate().map(packet).collect(), times[times.len() - 1] + last),
+        width: 1920,
+        height: 1080,
+        pixel_aspect: (1, 1),
+        rotation: Rotation::None,
+        rate: None,
+        colour: COLOUR,
+        is_8bit_420: true,
+        interlaced: false,
+        avcc: Some(vec![1, 100, 0, 40]),
+        keys_are_idr: true,
+    }
+}
+
+fn sound(rate: u32, frames: i64) -> AudioTrack {
+    let packets = (0..frames).map(|j| Packet { pts: 1024 * j, shown: true, key: true, offset: 0, size: 300 });
+    AudioTrack {
+        track: track(rate, packets.collect(), 1024 * frames),
+        rate,
+        channels: 2,
+        language: "und".into(),
+        aac_lc_config: Some(vec![17, 144]),
+    }
+}
+
+fn index(video: Option<VideoTrack>, audio: Vec<AudioTrack>) -> Index {
+    Index { container: "video/quicktime".into(), video, audio }
+}
+
+fn cfr(seconds: i64, gop: usize) -> VideoTrack {
+    let times: Vec<i64> = (0..seconds * 25).map(|i| i * 3600).collect();
+    let video = video(90_000, &times, |i| i % gop == 0, 3600);
+    VideoTrack { rate: crate::media::Rate::new(25, 1), ..video }
+}
+
+fn names(plan: &Plan) -> Vec<&str> {
+    plan.renditions.iter().map(|r| r.name.as_str()).collect()
+}
+
+#[test]
+fn a_playable_source_is_offered_as_it_is_and_not_encoded_at_its_own_size() {
+    let plan = plan(&index(Some(cfr(60, 50)), vec![sound(48_000, 2813)]), &Ladder::default()).unwrap();
+    assert_eq!(names(&plan), ["source", "720p", "480p", "360p", "240p", "144p", "audio-128k", "audio-64k"]);
+    let source = &plan.renditions[0];
+    assert!(plan.video().all(|(r, _)| r.bandwidth <= source.bandwidth));
+}
+
+#[test]
+fn key_frames_too_far_apart_leave_no_passthrough() {
+    let plan = plan(&index(Some(cfr(60, 250)), vec![]), &Ladder::default()).unwrap();
+    assert_eq!(names(&plan), ["1080p", "720p", "480p", "360p", "240p", "144p"]);
+}
+
+#[test]
+fn the_first_segments_are_short_and_the_rest_four_seconds() {
+    let plan = plan(&index(Some(cfr(30, 10_000)), vec![]), &Ladder::default()).unwrap();
+    let grid = &plan.renditions[0].grid;
+    let seconds: Vec<u64> = (0..grid.segments()).map(|n| grid.ticks(n) / 90_000).collect();
+    assert_eq!(seconds, [1, 1, 2, 4, 4, 4, 4, 4, 6 - 4 + 4]);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Every frame lies in one segment; all video renditions share their boundaries; segments are neither very short
+    /// nor, where the source has frames, very long; sound covers the picture.
+    #[test]
+    fn any_source_gets_a_grid_that_keeps_the_invariants(
+        timescale in prop::sample::select(vec![24u32, 600, 1000, 12_800, 30_000, 90_000]),
+        steps in prop::collection::vec(1u32..400, 1..600),
+        gop in 1usize..300,
+        rate in prop::sample::select(vec![8_000u32, 22_050, 44_100, 48_000, 96_000]),
+        frames in 0i64..2000,
+    ) {
+        let unit = f64::from(timescale) / 1000.0;
+        let mut at = 0;
+        let times: Vec<i64> = steps.iter().map(|s| {
+            let now = at;
+            at += ((f64::from(*s) * unit) as i64).max(1);
+            now
+        }).collect();
+        let audio = if frames > 0 { vec![sound(rate, frames)] } else { vec![] };
+        let ladder = Ladder::default();
+        let plan = plan(&index(Some(video(timescale, &times, |i| i % gop == 0, 40)), audio), &ladder).unwrap();
+        let (first, _) = plan.video().next().unwrap();
+        let ats = |g: &Grid| g.cuts().iter().map(|c| c.at).collect::<Vec<_>>();
+        for (rendition, video) in plan.video() {
+            let grid = &rendition.grid;
+            prop_assert_eq!(ats(grid), ats(&first.grid));
+            prop_assert!(video.width % 2 == 0 && video.height % 2 == 0 && video.height <= 1080);
+            let cuts = grid.cuts();
+            prop_assert_eq!(cuts[0].frame, 0);
+            prop_assert!(cuts[cuts.len() - 1].frame <= times.len() as u64);
+            let scale = f64::from(timescale);
+            for n in 0..grid.segments() {
+                let seconds = grid.ticks(n) as f64 / scale;
+                prop_assert!(seconds >= 0.45 || grid.segments() == 1, "segment {} lasts {}", n, seconds);
+                prop_assert!(seconds <= 6.0 + 0.5 + 0.4, "segment {} lasts {}", n, seconds);
+            }
+        }
+        let full = plan.video().map(|(r, _)| r.grid.cuts()[r.grid.cuts().len() - 1].frame).max().unwrap();
+        prop_assert_eq!(full, times.len() as u64);
+        for (rendition, _) in plan.audio() {
+            prop_assert!(matches!(rendition.kind, RenditionKind::Audio(_)));
+            prop_assert!(rendition.grid.end_seconds() + 0.11 >= first.grid.end_seconds());
+            prop_assert!(rendition.grid.cuts().iter().all(|c| c.at == c.frame * 1024));
+        }
+    }
+}

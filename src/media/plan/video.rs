@@ -1,0 +1,163 @@
+//! Which video renditions a title has.
+
+use super::timeline::{Timeline, frame_step};
+use super::{CAP_SLACK, FAR_ABOVE, PlanError, SAMPLE_OVERHEAD, measured_bandwidth, name};
+use crate::media::ladder::VideoRung;
+use crate::media::{
+    Colour, Ladder, Rate, Rendition, RenditionKind, Shown, Timescale, VideoRendition, VideoSource, VideoTrack, h264,
+};
+
+/// A source this little above a rung is not worth a rung of its own size.
+const SAME_SIZE: f64 = 0.9;
+
+/// Upright size with square pixels, unrounded.
+fn display_size(video: &VideoTrack) -> (f64, f64) {
+    let (num, den) = video.pixel_aspect;
+    let aspect = f64::from(num.max(1)) / f64::from(den.max(1));
+    // The larger side of a pixel is kept, so that no line of the source is lost.
+    let (w, h) = (f64::from(video.width), f64::from(video.height));
+    let (w, h) = if aspect >= 1.0 { (w * aspect, h) } else { (w, h / aspect) };
+    if video.rotation.swaps_sides() { (h, w) } else { (w, h) }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "pixels")]
+fn even(side: f64) -> u32 {
+    (((side / 2.0).round() as u32) * 2).max(2)
+}
+
+pub(super) fn renditions(
+    video: &VideoTrack,
+    timeline: &Timeline,
+    ladder: &Ladder,
+) -> Result<Vec<Rendition>, PlanError> {
+    let (width, height) = display_size(video);
+    let short = width.min(height);
+    let size = |rung: f64| (even(width * rung / short), even(height * rung / short));
+    let full = timeline.grid(0)?;
+    let rate = video.rate.unwrap_or_else(|| average_rate(timeline));
+    let mut made = Vec::new();
+    let mut limit = None;
+    let mut same_size_too = true;
+    if timeline.passthrough {
+        let avcc = video.avcc.clone().unwrap_or_default();
+        let sizes = segment_bytes(video, timeline);
+        let (bandwidth, average) = measured_bandwidth(&full, &sizes);
+        // The rung of the source's own size, to judge whether the source is far heavier than it need be.
+        let own = ladder.video.iter().rev().find(|r| f64::from(r.height) >= short).or(ladder.video.first());
+        same_size_too = own.is_some_and(|own| average > own.bitrate * FAR_ABOVE);
+        if !same_size_too {
+            limit = Some(bandwidth);
+        }
+        made.push(Rendition {
+            name: name("source"),
+            codecs: h264::codecs_of(&avcc).unwrap_or_default(),
+            bandwidth,
+            average_bandwidth: Some(average),
+            kind: RenditionKind::Video(VideoRendition {
+                width: video.width,
+                height: video.height,
+                rate,
+                colour: video.colour,
+                audio: None,
+                source: VideoSource::Passthrough { avcc },
+            }),
+            grid: full.clone(),
+        });
+    }
+    for rung in rungs(ladder, short) {
+        let rung_short = f64::from(rung.height);
+        if rung_short >= short && !same_size_too {
+            continue;
+        }
+        let (w, h) = size(rung_short.min(short));
+        // Beside an untouched source, a smaller rendition may not need more bits than it.
+        let share = (rung_short.min(short) / short).sqrt();
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "bits/s"
+        )]
+        let ceiling = limit.map_or(rung.bitrate, |l| rung.bitrate.min((l as f64 * share) as u64)).max(50_000);
+        let min_frame_ticks = min_frame_ticks(rung.height, rate, timeline.timescale, ladder);
+        let grid = if min_frame_ticks == 0 { full.clone() } else { timeline.grid(min_frame_ticks)? };
+        let rate = if min_frame_ticks == 0 { rate } else { capped_rate(video, rate, ladder) };
+        let level = h264::level_idc(w, h, rate, ceiling);
+        made.push(Rendition {
+            name: name(&format!("{}p", w.min(h))),
+            codecs: h264::high_profile_codecs(level),
+            bandwidth: ceiling,
+            average_bandwidth: None,
+            kind: RenditionKind::Video(VideoRendition {
+                width: w,
+                height: h,
+                rate,
+                colour: output_colour(video.colour),
+                audio: None,
+                source: VideoSource::Encode { ceiling, level, min_frame_ticks },
+            }),
+            grid,
+        });
+    }
+    Ok(made)
+}
+
+/// Rungs up to the source's short side; the lowest one above it stands for the source's own size, unless the next
+/// lower rung is about as large.
+fn rungs(ladder: &Ladder, short: f64) -> Vec<VideoRung> {
+    let mut fitting: Vec<_> = ladder.video.iter().copied().filter(|r| f64::from(r.height) <= short).collect();
+    let largest = fitting.first().map_or(0.0, |r| f64::from(r.height));
+    if largest < short * SAME_SIZE
+        && let Some(above) = ladder.video.iter().rev().find(|r| f64::from(r.height) > short)
+    {
+        let share = short / f64::from(above.height);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "bits/s"
+        )]
+        let bitrate = (above.bitrate as f64 * share * share) as u64;
+        let floor = fitting.first().map_or(0, |r| r.bitrate + r.bitrate / 8);
+        fitting.insert(0, VideoRung { height: even(short), bitrate: bitrate.max(floor).max(50_000) });
+    }
+    fitting
+}
+
+fn min_frame_ticks(rung: u32, rate: Rate, timescale: Timescale, ladder: &Ladder) -> u32 {
+    let cap = f64::from(ladder.frame_rate_cap);
+    if rung > ladder.frame_rate_cap_max_height || rate.fps() <= cap * CAP_SLACK {
+        return 0;
+    }
+    // A little less than the interval at the cap, so that rounding in the source drops no frame of the right cadence.
+    u32::try_from(timescale.ticks(0.98 / cap)).unwrap_or(0)
+}
+
+fn capped_rate(video: &VideoTrack, rate: Rate, ladder: &Ladder) -> Rate {
+    let step = u32::try_from(frame_step(video, ladder)).unwrap_or(1);
+    Rate::new(rate.num, rate.den.get().saturating_mul(step)).unwrap_or(rate)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a frame rate"
+)]
+fn average_rate(timeline: &Timeline) -> Rate {
+    let seconds = timeline.timescale.seconds(timeline.end - timeline.at(0)).max(0.001);
+    let milli = (timeline.shown.len() as f64 / seconds * 1000.0).round() as u32;
+    Rate::new(milli.max(1), 1000).unwrap_or(Rate { num: 25, den: std::num::NonZeroU32::MIN })
+}
+
+/// What encoded pictures are converted to: BT.709 or BT.601, whichever the source has, limited range.
+fn output_colour(source: Colour) -> Colour {
+    let code = if matches!(source.matrix, 5 | 6) { 6 } else { 1 };
+    Colour { primaries: code, transfer: code, matrix: code, full_range: false }
+}
+
+/// Coded bytes of each segment with the container's share.
+fn segment_bytes(video: &VideoTrack, timeline: &Timeline) -> Vec<u64> {
+    let size = |s: &Shown| u64::from(video.track.packets[s.packet].size) + SAMPLE_OVERHEAD;
+    timeline.starts.windows(2).map(|w| timeline.shown[w[0]..w[1]].iter().map(size).sum::<u64>() + 512).collect()
+}
