@@ -244,8 +244,8 @@ fn all_problems_of_all_sources_come_at_once_in_order() {
             "f:4: encoder.lookahead_segments",
             "f:5: encoder.wokers: no such key; did you mean encoder.workers?",
             "f:7: cache.disk_bytes",
-            "MATINEE_WORKER__STALL_SECONDS: worker.stall_seconds",
             "MATINEE_ENCODER__WORKERS: encoder.workers",
+            "MATINEE_WORKER__STALL_SECONDS: worker.stall_seconds",
             "--listen: server.listen",
         ]
     );
