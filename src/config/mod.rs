@@ -6,6 +6,8 @@
 //! win over the long form. An empty variable counts as unset. `config/matinee.toml` documents every key and equals the
 //! built-in default, by test.
 //!
+//! A room's section is the room's own `Config`; here they are only put side by side.
+//!
 //! The rule not to break: all problems are reported at once, each on one line that names where it comes from, the key,
 //! the value and what it must be. A key nobody knows is a problem. [`Config::load`] is all or nothing.
 //!
@@ -17,13 +19,13 @@
 mod load;
 mod values;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::media::{Ladder, LadderError};
 use crate::telemetry::logs;
+use crate::{cache, encoder, origin, worker};
 
 pub use load::{Flags, Origin, Problem, Problems};
 
@@ -36,11 +38,13 @@ pub struct Config {
     /// Who may use the management API.
     pub auth: Auth,
     /// `[server]`
-    pub server: Server,
+    pub server: origin::Config,
     /// `[cache]`
-    pub cache: Cache,
+    pub cache: cache::Config,
     /// `[encoder]`
-    pub encoder: Encoder,
+    pub encoder: encoder::Config,
+    /// `[worker]`
+    pub worker: worker::Config,
     /// `[warmer]`
     pub warmer: Warmer,
     /// `[ladder]`
@@ -57,65 +61,6 @@ pub enum Auth {
     Keys,
     /// Anybody.
     Off,
-}
-
-/// `[server]`: the listening socket and its limits.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    /// Address and port; port 0 takes a free one.
-    #[serde(deserialize_with = "values::address")]
-    pub listen: SocketAddr,
-    /// Connections open at once; more wait in the kernel's queue.
-    pub max_connections: u32,
-    /// Largest request head.
-    pub header_bytes: u64,
-    /// Longest time a client may take to send a request head.
-    pub header_timeout_seconds: f64,
-    /// A connection without a request, or a response that no byte of is taken, is closed after this time.
-    pub idle_timeout_seconds: f64,
-    /// Longest time shutdown waits for responses in flight.
-    pub drain_seconds: f64,
-}
-
-/// `[cache]`: how much is kept of what was encoded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cache {
-    /// Segments in memory.
-    pub memory_bytes: u64,
-    /// Segments on disk.
-    pub disk_bytes: u64,
-}
-
-/// `[encoder]`: workers and look-ahead.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Encoder {
-    /// Worker processes that encode at once; 0 for one per core.
-    pub workers: u32,
-    /// Segments encoded beyond the one asked for; 0 for none.
-    pub lookahead_segments: u32,
-    /// Worker processes kept started and idle.
-    pub standby: u32,
-    /// A worker that makes no progress for this long is killed.
-    pub stall_seconds: f64,
-    /// Data segment limit of each worker.
-    pub worker_memory_bytes: u64,
-    /// What to do on a kernel that cannot confine workers.
-    pub sandbox: Sandbox,
-    /// Wished length of the parts a segment is streamed in while it is encoded.
-    pub chunk_seconds: f64,
-}
-
-/// What to do on a kernel that cannot confine workers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Sandbox {
-    /// Not start.
-    Required,
-    /// Confine them as far as it goes.
-    BestEffort,
 }
 
 /// `[warmer]`: encoding ahead of demand. Reserved.
@@ -140,45 +85,13 @@ impl Default for Config {
         Self {
             data_dir: "./data".into(),
             auth: Auth::Keys,
-            server: Server::default(),
-            cache: Cache::default(),
-            encoder: Encoder::default(),
+            server: origin::Config::default(),
+            cache: cache::Config::default(),
+            encoder: encoder::Config::default(),
+            worker: worker::Config::default(),
             warmer: Warmer::default(),
             ladder: Ladder::default(),
             log: logs::Config::default(),
-        }
-    }
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
-            max_connections: 4096,
-            header_bytes: 16 << 10,
-            header_timeout_seconds: 10.0,
-            idle_timeout_seconds: 60.0,
-            drain_seconds: 30.0,
-        }
-    }
-}
-
-impl Default for Cache {
-    fn default() -> Self {
-        Self { memory_bytes: 256 << 20, disk_bytes: 20 << 30 }
-    }
-}
-
-impl Default for Encoder {
-    fn default() -> Self {
-        Self {
-            workers: 0,
-            lookahead_segments: 2,
-            standby: 1,
-            stall_seconds: 20.0,
-            worker_memory_bytes: 2 << 30,
-            sandbox: Sandbox::Required,
-            chunk_seconds: 0.5,
         }
     }
 }
@@ -201,36 +114,28 @@ impl Config {
                 found.push(Fault { key: key.into(), text: format!("{key} = {value}: must be {must}") });
             }
         };
-        let Server { listen, max_connections, header_bytes, header_timeout_seconds, .. } = &self.server;
-        let Server { idle_timeout_seconds, drain_seconds, .. } = &self.server;
+        let listen = self.server.listen;
         let open = listen.ip().is_loopback() || self.auth == Auth::Off;
         let must = "a loopback address as long as there is no API key: add a key, \
              or set auth = \"off\" to let anybody who can connect manage this server";
         check("server.listen", &format_args!("\"{listen}\""), open, must);
-        check("server.max_connections", max_connections, *max_connections >= 1, "at least 1");
-        let small = (1 << 10..=1 << 20).contains(header_bytes);
-        check("server.header_bytes", header_bytes, small, "\"1KiB\" to \"1MiB\"");
-        for (key, seconds) in [
-            ("server.header_timeout_seconds", header_timeout_seconds),
-            ("server.idle_timeout_seconds", idle_timeout_seconds),
-            ("encoder.stall_seconds", &self.encoder.stall_seconds),
-        ] {
-            check(key, seconds, (1.0..=3600.0).contains(seconds), "1 to 3600 seconds");
-        }
-        check("server.drain_seconds", drain_seconds, (0.0..=3600.0).contains(drain_seconds), "0 to 3600 seconds");
-        let Encoder { workers, lookahead_segments, standby, worker_memory_bytes, chunk_seconds, .. } = &self.encoder;
-        check("encoder.workers", workers, *workers <= 1024, "0 (one per core) to 1024");
-        check("encoder.lookahead_segments", lookahead_segments, *lookahead_segments <= 100, "0 (none) to 100");
-        check("encoder.standby", standby, *standby <= 64, "0 to 64");
-        let enough = *worker_memory_bytes >= 256 << 20;
-        check("encoder.worker_memory_bytes", worker_memory_bytes, enough, "at least \"256MiB\"");
-        check("encoder.chunk_seconds", chunk_seconds, (0.1..=10.0).contains(chunk_seconds), "0.1 to 10 seconds");
         check("log.level", &format_args!("{:?}", self.log.level), self.log.filter().is_some(), logs::LEVEL_MUST);
         if self.data_dir.as_os_str().is_empty() {
             check("data_dir", &"\"\"", false, "a folder");
         }
+        let rooms =
+            [self.server.problems(), self.cache.problems(), self.encoder.problems(), self.worker.problems()].concat();
+        found.extend(rooms.into_iter().map(Fault::of_room));
         found.extend(self.ladder.problems().into_iter().map(Fault::from));
         found
+    }
+}
+
+impl Fault {
+    /// A room's sentence begins with the key it is about.
+    fn of_room(text: String) -> Self {
+        let key = text.split([' ', ':']).next().unwrap_or_default().to_owned();
+        Self { key, text }
     }
 }
 

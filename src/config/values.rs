@@ -1,22 +1,11 @@
 //! Values: sizes, addresses, what a value must be, and which key was meant.
 
-use std::net::SocketAddr;
-
-use serde::de::{Deserialize, Deserializer, Error, Unexpected};
-
 /// What a key that ends in `_bytes` must be.
 pub(super) const SIZE_MUST: &str =
     "a size: bytes as a whole number, or text such as \"256MiB\" (KiB, MiB, GiB, TiB, KB, MB, GB, TB)";
 
 /// Longest value shown in a message.
 const SHOWN_CHARS: usize = 80;
-
-/// Socket addresses, with a message that says what one looks like.
-pub(super) fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(from)?;
-    let expected = "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
-    text.parse().map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &expected))
-}
 
 /// `"256MiB"`, `"10 GB"`, `"4096"` in bytes.
 pub(super) fn size(text: &str) -> Option<i64> {

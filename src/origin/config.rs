@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, Unexpected};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Address and port.
+    /// Address and port; port 0 takes a free one.
+    #[serde(deserialize_with = "address")]
     pub listen: SocketAddr,
     /// Connections served at once; one more is told 503 and closed.
     pub max_connections: usize,
@@ -53,7 +55,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Everything that is wrong with it, one sentence each.
+    /// Everything that is wrong with it, one sentence each, which begins with the key.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
@@ -69,7 +71,7 @@ impl Config {
             ("drain_seconds", self.drain_seconds, 0, 3600),
         ] {
             if !(least..=most).contains(&value) {
-                problems.push(format!("server.{key} is {value}; it must be between {least} and {most}"));
+                problems.push(format!("server.{key} = {value}: must be {least} to {most}"));
             }
         }
         problems
@@ -94,6 +96,13 @@ impl Config {
             whole: Duration::from_secs(self.chunk_seconds * 3),
         }
     }
+}
+
+/// An address, with a message that says what one looks like.
+fn address<'de, D: Deserializer<'de>>(from: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(from)?;
+    let expected = "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
+    text.parse().map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &expected))
 }
 
 /// How long a client may keep a connection from moving.
@@ -130,6 +139,6 @@ mod tests {
         assert_eq!(Config::default().problems(), Vec::<String>::new());
         let bad = Config { max_connections: 0, stall_seconds: 0, ..Config::default() };
         assert_eq!(bad.problems().len(), 2);
-        assert!(bad.problems()[1].contains("server.stall_seconds is 0"));
+        assert!(bad.problems()[1].contains("server.stall_seconds = 0: must be 1 to 3600"));
     }
 }

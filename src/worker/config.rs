@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+/// Below this nothing decodes.
+const LEAST_MEMORY_BYTES: u64 = 256 << 20;
+
 /// `[worker]` of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "snake_case")]
 pub struct Config {
     /// Workers kept warm: GStreamer initialised, plugins loaded, no source yet.
     pub standby: usize,
-    /// Most memory of one worker, MiB. A decompression bomb ends here.
-    pub memory_mib: u64,
+    /// Most memory of one worker, bytes. A decompression bomb ends here.
+    pub memory_bytes: u64,
     /// A worker with a job that says nothing for this long is killed, seconds.
     pub stall_seconds: u64,
     /// Longest start of a worker, seconds. The first one on a machine scans GStreamer's plugins.
@@ -52,7 +55,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             standby: 2,
-            memory_mib: 3072,
+            memory_bytes: 3 << 30,
             stall_seconds: 6,
             start_seconds: 60,
             inspect_seconds: 900,
@@ -68,34 +71,31 @@ impl Default for Config {
 }
 
 impl Config {
-    /// All problems at once, each naming its key.
+    /// All problems at once, one sentence each, which begins with the key.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.standby > 16 {
-            problems.push(format!("worker.standby is {}, at most 16 make sense", self.standby));
+        if self.memory_bytes < LEAST_MEMORY_BYTES {
+            problems.push(format!("worker.memory_bytes = {}: must be at least \"256MiB\"", self.memory_bytes));
         }
-        if self.memory_mib < 256 {
-            problems.push(format!("worker.memory_mib is {}, below 256 nothing decodes", self.memory_mib));
-        }
-        for (key, value) in [
+        let mut check = |key: &str, value: u64, least: u64, most: u64| {
+            if !(least..=most).contains(&value) {
+                problems.push(format!("worker.{key} = {value}: must be {least} to {most}"));
+            }
+        };
+        check("standby", self.standby as u64, 0, 16);
+        for (key, seconds) in [
             ("stall_seconds", self.stall_seconds),
             ("start_seconds", self.start_seconds),
             ("inspect_seconds", self.inspect_seconds),
             ("trial_seconds", self.trial_seconds),
-            ("quarantine_deaths", self.quarantine_deaths as u64),
-            ("quarantine_window_seconds", self.quarantine_window_seconds),
-            ("quarantine_seconds", self.quarantine_seconds),
         ] {
-            if value == 0 {
-                problems.push(format!("worker.{key} must not be 0"));
-            }
+            check(key, seconds, 1, 86_400);
         }
+        check("quarantine_deaths", self.quarantine_deaths as u64, 1, 1000);
+        check("quarantine_window_seconds", self.quarantine_window_seconds, 1, 86_400);
+        check("quarantine_seconds", self.quarantine_seconds, 1, 86_400);
         problems
-    }
-
-    pub(super) fn memory_bytes(&self) -> u64 {
-        self.memory_mib.saturating_mul(1 << 20)
     }
 
     pub(super) fn stall(&self) -> Duration {
@@ -122,13 +122,13 @@ mod tests {
     #[test]
     fn every_problem_is_reported_at_once_and_the_default_has_none() {
         assert_eq!(Config::default().problems(), Vec::<String>::new());
-        let broken = Config { memory_mib: 1, stall_seconds: 0, quarantine_deaths: 0, ..Config::default() };
+        let broken = Config { memory_bytes: 1, stall_seconds: 0, quarantine_deaths: 0, ..Config::default() };
         assert_eq!(
             broken.problems(),
             [
-                "worker.memory_mib is 1, below 256 nothing decodes",
-                "worker.stall_seconds must not be 0",
-                "worker.quarantine_deaths must not be 0",
+                "worker.memory_bytes = 1: must be at least \"256MiB\"",
+                "worker.stall_seconds = 0: must be 1 to 86400",
+                "worker.quarantine_deaths = 0: must be 1 to 1000",
             ]
         );
     }

@@ -144,7 +144,7 @@ impl Pool {
     pub async fn bind(&self, source: &Path, devices: &[PathBuf]) -> Result<Worker, Error> {
         let binding = Binding {
             source: std::path::absolute(source)?,
-            memory_bytes: self.0.config.memory_bytes(),
+            memory_bytes: self.0.config.memory_bytes,
             sandbox: self.0.config.sandbox,
             devices: devices.to_vec(),
         };

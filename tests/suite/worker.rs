@@ -134,7 +134,7 @@ async fn a_stopped_worker_is_killed_once_it_has_a_job() {
 
 #[tokio::test]
 async fn a_worker_at_its_memory_limit_ran_out_of_memory() {
-    let pool = Pool::start(Config { memory_mib: 128, ..config() }).unwrap();
+    let pool = Pool::start(Config { memory_bytes: 128 << 20, ..config() }).unwrap();
     let (mut worker, _source) = bound(&pool).await;
     let index = vec![0; 200 << 20].into();
     worker.send(&Request::Open { index, templates: no_templates() }).await.unwrap();

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -33,6 +34,7 @@ pub struct TestServer {
     pub titles: Arc<Mutex<HashMap<TitleId, Title>>>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Drained>,
+    _cache: TempDir,
 }
 
 impl TestServer {
@@ -44,8 +46,9 @@ impl TestServer {
         let (order, orders) = mpsc::unbounded_channel();
         let (lookups, hints) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let titles = Arc::new(Mutex::new(titles()));
+        let (cache, folder) = cache();
         let rooms = Rooms {
-            cache: cache(),
+            cache,
             find: {
                 let (lookups, titles) = (lookups.clone(), titles.clone());
                 Arc::new(move |id| {
@@ -76,7 +79,7 @@ impl TestServer {
         let address = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(async { drop(stopped.await) }));
-        Self { address, origin, orders, lookups, hints, titles, stop: Some(stop), running }
+        Self { address, origin, orders, lookups, hints, titles, stop: Some(stop), running, _cache: folder }
     }
 
     /// The next order.
@@ -113,8 +116,9 @@ pub async fn bound<T>(wait: impl Future<Output = T>) -> T {
 
 // What the cache's API looks like to whoever fills it: the only lines that know.
 
-fn cache() -> Cache {
-    Cache::default()
+fn cache() -> (Cache, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    (Cache::open(&crate::cache::Config::default(), folder.path()).unwrap(), folder)
 }
 
 pub fn push(writer: &mut Writer, bytes: &[u8]) {
@@ -122,7 +126,7 @@ pub fn push(writer: &mut Writer, bytes: &[u8]) {
 }
 
 pub fn finish(writer: Writer) {
-    writer.commit();
+    writer.commit().unwrap();
 }
 
 pub fn fail(writer: Writer, error: FlightError) {
