@@ -39,7 +39,7 @@ pub fn decoder_for(caps: &gst::CapsRef) -> Option<gst::ElementFactory> {
     let decoders = gst::ElementFactory::factories_with_type(gst::ElementFactoryType::DECODER, gst::Rank::MARGINAL);
     let mut fitting: Vec<gst::ElementFactory> = decoders
         .into_iter()
-        .filter(|f| f.can_sink_any_caps(caps) && !f.metadata("klass").is_some_and(|k| k.contains("Hardware")))
+        .filter(|f| f.can_sink_all_caps(caps) && !f.metadata("klass").is_some_and(|k| k.contains("Hardware")))
         .collect();
     fitting.sort_by_key(|f| std::cmp::Reverse(f.rank()));
     fitting.into_iter().next()
