@@ -151,7 +151,7 @@ impl Audio {
         let mut covered = 0;
         if begins < ends && first < end {
             let chain = format!("audioconvert ! audio/x-raw,format=F32LE,layout=interleaved,channels={channels}");
-            let mut decoder = Decoder::open(&self.source, &self.track, first..end, &chain)?;
+            let mut decoder = Decoder::open(&self.source, &self.track, first..end, i64::MIN, &chain)?;
             let mut expected: Option<i64> = None;
             while let Some(raw) = decoder.next() {
                 job.check()?;

@@ -46,12 +46,13 @@ pub fn decoder_for(caps: &gst::CapsRef) -> Option<gst::ElementFactory> {
 }
 
 impl Decoder {
-    /// Decodes from packet `first` up to but not including packet `end`. `chain` is what follows the decoder, in
-    /// `gst-launch` form, and `caps` what must come out.
+    /// Decodes a range of packets. `chain` is what follows the decoder, in `gst-launch` form. Frames before `wanted`, in
+    /// ticks, are decoded only as far as others need them.
     pub fn open(
         source: &Path,
         track: &Arc<Track>,
         packets: std::ops::Range<usize>,
+        wanted: i64,
         chain: &str,
     ) -> Result<Self, Error> {
         let failed = |what: &str| Error::Failed(format!("decoder of {}: {what}", track.codec));
@@ -72,10 +73,15 @@ impl Decoder {
         let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().ok_or_else(|| failed("no sink"))?;
         src.set_caps(Some(&caps));
         let mut reader = Reader::open(source, track, packets.start)?;
+        let avc = caps.structure(0).is_some_and(|s| s.get::<&str>("stream-format") == Ok("avc"));
+        let times = Arc::clone(track);
         let feeder = std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
             loop {
                 match reader.next() {
                     Ok(Some((number, buffer))) if number < packets.end => {
+                        if avc && times.packets[number].pts < wanted && is_disposable(&buffer) {
+                            continue;
+                        }
                         if src.push_buffer(buffer).is_err() {
                             return;
                         }
@@ -105,6 +111,21 @@ impl Decoder {
         }
         None
     }
+}
+
+/// True for an H.264 access unit with 4-byte lengths that no other refers to: the first slice's `nal_ref_idc` is 0
+/// (Rec. ITU-T H.264 §7.4.1).
+fn is_disposable(unit: &gst::BufferRef) -> bool {
+    let Ok(map) = unit.map_readable() else { return false };
+    let mut rest = map.as_slice();
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let Some(&header) = after.first() else { return false };
+        if matches!(header & 31, 1..=5) {
+            return header & 0x60 == 0;
+        }
+        rest = after.get(u32::from_be_bytes(*length) as usize..).unwrap_or_default();
+    }
+    false
 }
 
 impl Drop for Decoder {

@@ -358,8 +358,8 @@ fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps, shown: &[Shown]) -
     let start = (0..=first).rev().find(|&i| track.packets[i].key).unwrap_or(0);
     let range: Range<usize> = start..(first.max(start) + PROBE_PACKETS).min(track.packets.len());
     let chain = if media_type(caps).starts_with("audio/") { "audio/x-raw" } else { "video/x-raw" };
-    let mut decoder =
-        Decoder::open(source, track, range, chain).map_err(|e| refuse(RefusalCode::UnsupportedCodec, e.to_string()))?;
+    let mut decoder = Decoder::open(source, track, range, i64::MIN, chain)
+        .map_err(|e| refuse(RefusalCode::UnsupportedCodec, e.to_string()))?;
     decoder.next().map(|raw| raw.sample).ok_or_else(|| undecodable(&track.codec))
 }
 

@@ -205,7 +205,7 @@ impl Video {
         let opens = |i: &usize| packets[*i].key && packets[*i].pts <= wanted.at;
         let start = (0..=wanted.packet).rev().find(opens).unwrap_or(0);
         let chain = "video/x-raw";
-        let decoder = Decoder::open(&self.source, &self.track, start..packets.len(), chain)?;
+        let decoder = Decoder::open(&self.source, &self.track, start..packets.len(), wanted.at, chain)?;
         self.decoder = Some(Running { decoder, next: 0, ahead: None, last: None, damaged: false });
         Ok(())
     }
