@@ -12,10 +12,12 @@
 //! | 6 | [`config`] |
 //! | 7 | [`app`] |
 
+pub mod app;
 pub mod cache;
 pub mod catalog;
 pub mod config;
 pub mod encoder;
+pub mod ingest;
 pub mod library;
 pub mod manifest;
 pub mod media;

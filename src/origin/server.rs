@@ -33,7 +33,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     listener: TcpListener,
     config: Config,
-    origin: Arc<Origin>,
 }
 
 /// How serving ended.
@@ -46,17 +45,17 @@ pub struct Drained {
 }
 
 impl Server {
-    /// Takes the port.
+    /// Takes the port. Who connects before [`Server::run`] waits in the kernel's queue.
     ///
     /// # Errors
     /// [`Error::PortInUse`] and [`Error::Listen`] name address and remedy.
-    pub async fn bind(config: Config, origin: Arc<Origin>) -> Result<Self, Error> {
+    pub async fn bind(config: Config) -> Result<Self, Error> {
         let address = config.listen;
         let listener = TcpListener::bind(address).await.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => Error::PortInUse { address },
             _ => Error::Listen { address, source },
         })?;
-        Ok(Self { listener, config, origin })
+        Ok(Self { listener, config })
     }
 
     /// Where it listens; tells which port the system chose for port 0.
@@ -68,8 +67,8 @@ impl Server {
     }
 
     /// Serves until `stop` completes, then drains for up to `drain_seconds`.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Drained {
-        let Self { listener, config, origin } = self;
+    pub async fn run(self, origin: Arc<Origin>, stop: impl Future<Output = ()>) -> Drained {
+        let Self { listener, config } = self;
         let limits = config.limits();
         let builder = Arc::new(connection::builder(&config));
         let places = Arc::new(Semaphore::new(config.max_connections));

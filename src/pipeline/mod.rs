@@ -86,6 +86,12 @@ pub struct Session {
     audio_template: template::Template,
 }
 
+/// Name and version of the GStreamer in use. Needs no initialisation and reads nothing.
+#[must_use]
+pub fn version() -> String {
+    gst::version_string().to_string()
+}
+
 impl Session {
     /// Prepares the source for encoding with these templates. Nothing is decoded yet.
     ///

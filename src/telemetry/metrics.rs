@@ -12,38 +12,6 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Upper bounds of the encode-time buckets, seconds: from a cached-decoder audio segment to a watchdog's patience.
 const ENCODE_BUCKETS: [f64; 11] = [0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2.0, 4.0, 8.0, 16.0, 32.0];
 
-/// What a request asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// A multivariant playlist or manifest.
-    Master,
-    /// A media playlist.
-    Playlist,
-    /// An init segment.
-    Init,
-    /// A segment.
-    Segment,
-    /// Health, readiness, metrics.
-    Health,
-    /// Anything below `/api`.
-    Management,
-    /// Anything else.
-    Other,
-}
-
-/// Where a segment came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tier {
-    /// The memory tier had it.
-    Memory,
-    /// The disk tier had it.
-    Disk,
-    /// It was encoded for this request.
-    Made,
-    /// It was being encoded for another request.
-    Shared,
-}
-
 /// Where segments are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
@@ -64,7 +32,7 @@ pub enum Encode {
     Cancelled,
 }
 
-/// All metrics of a process. Clones are the same metrics. Those without labels that vary are plain fields.
+/// All metrics of a process. Clones are the same metrics. What a room counts itself is copied here when it is scraped.
 #[derive(Clone, Debug)]
 pub struct Metrics {
     /// Encodes begun.
@@ -73,37 +41,44 @@ pub struct Metrics {
     pub encode_seconds: Histogram,
     /// Requests that wait for a slot.
     pub queue_length: IntGauge,
-    /// Runs that hold a worker.
+    /// Runs that exist.
     pub runs_active: IntGauge,
-    /// Bytes of response bodies sent.
-    pub served_bytes: IntCounter,
+    /// Segments being encoded.
+    pub encodes_running: IntGauge,
     /// Open connections.
     pub connections: IntGauge,
+    /// Connections turned away because there were too many.
+    pub turned_away: IntCounter,
+    /// Connections cut because they did not move.
+    pub cut_connections: IntCounter,
+    /// Answers broken off after their head was sent.
+    pub broken_answers: IntCounter,
     /// Frames that could not be decoded and were replaced.
     pub bridged_frames: IntCounter,
     /// Segments whose rate was above what their rendition declares.
     pub over_bandwidth: IntCounter,
+    /// Worker processes.
+    pub workers: IntGauge,
+    /// Those that wait for work.
+    pub workers_standby: IntGauge,
+    /// Writes, reads and deletions of segment files that failed.
+    pub disk_failures: IntCounter,
+    /// Segment files found damaged.
+    pub corrupt_files: IntCounter,
+    /// Segments not written to disk because it could not keep up.
+    pub skipped_writes: IntCounter,
     registry: Registry,
-    requests: IntCounterVec,
+    requests: [IntCounter; 4],
     hits: [IntCounter; 4],
     encodes: [IntCounter; 3],
-    workers: IntCounterVec,
+    worker_ends: IntCounterVec,
     cache_bytes: [IntGauge; 2],
     cache_entries: [IntGauge; 2],
 }
 
-impl Class {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Master => "master",
-            Self::Playlist => "playlist",
-            Self::Init => "init",
-            Self::Segment => "segment",
-            Self::Health => "health",
-            Self::Management => "management",
-            Self::Other => "other",
-        }
-    }
+/// Raises a counter to a total that somebody else counts. Not for two threads at once.
+pub fn raise(counter: &IntCounter, total: u64) {
+    counter.inc_by(total.saturating_sub(counter.get()));
 }
 
 impl Metrics {
@@ -115,49 +90,51 @@ impl Metrics {
     pub fn new() -> Self {
         let maker =
             Maker { registry: Registry::new_custom(Some("matinee".into()), None).expect("a prefix is no metric") };
+        let requests = maker.counters("requests_total", "Requests answered, by class of status.", "status");
         let hits = maker.counters("segment_responses_total", "Segments answered, by where they came from.", "tier");
         let encodes = maker.counters("encodes_ended_total", "Segment encodes ended, by outcome.", "outcome");
         let bytes = maker.gauges("cache_bytes", "Bytes of segments kept.", "tier");
         let entries = maker.gauges("cache_entries", "Segments kept.", "tier");
-        let workers = maker.counters("workers_ended_total", "Worker processes ended, by outcome.", "outcome");
-        let requests = IntCounterVec::new(Opts::new("requests_total", "Requests answered."), &["class", "status"]);
-        let requests = maker.register(requests.expect("constant"));
+        let worker_ends = maker.counters("workers_ended_total", "Worker processes ended, by outcome.", "outcome");
         let encode_seconds = HistogramOpts::new("encode_seconds", "Wall time of a finished segment encode.");
         let encode_seconds = Histogram::with_opts(encode_seconds.buckets(ENCODE_BUCKETS.to_vec()));
         Self {
             encodes_started: maker.counter("encodes_started_total", "Segment encodes begun."),
             encode_seconds: maker.register(encode_seconds.expect("constant")),
             queue_length: maker.gauge("queue_length", "Segment requests that wait for an encoder slot."),
-            runs_active: maker.gauge("runs_active", "Encoder runs that hold a worker."),
-            served_bytes: maker.counter("served_bytes_total", "Bytes of response bodies sent."),
+            runs_active: maker.gauge("runs_active", "Encoder runs, working or waiting for their viewer."),
+            encodes_running: maker.gauge("encodes_running", "Segments being encoded."),
             connections: maker.gauge("connections", "Open client connections."),
+            turned_away: maker.counter("connections_turned_away_total", "Connections told 503: there were too many."),
+            cut_connections: maker.counter("connections_cut_total", "Connections cut because they did not move."),
+            broken_answers: maker.counter("answers_broken_total", "Answers broken off after their head was sent."),
             bridged_frames: maker
                 .counter("bridged_frames_total", "Frames that could not be decoded and were replaced."),
             over_bandwidth: maker
                 .counter("segments_over_bandwidth_total", "Segments with a higher rate than their rendition declares."),
-            requests,
+            workers: maker.gauge("workers", "Worker processes."),
+            workers_standby: maker.gauge("workers_standby", "Worker processes that wait for work."),
+            disk_failures: maker.counter("cache_disk_failures_total", "Failed operations on segment files."),
+            corrupt_files: maker.counter("cache_corrupt_files_total", "Segment files found damaged."),
+            skipped_writes: maker.counter("cache_skipped_writes_total", "Segments the disk was too slow to take."),
+            requests: ["2xx", "3xx", "4xx", "5xx"].map(|class| requests.with_label_values(&[class])),
             hits: ["memory", "disk", "made", "shared"].map(|tier| hits.with_label_values(&[tier])),
             encodes: ["finished", "failed", "cancelled"].map(|outcome| encodes.with_label_values(&[outcome])),
-            workers,
+            worker_ends,
             cache_bytes: ["memory", "disk"].map(|tier| bytes.with_label_values(&[tier])),
             cache_entries: ["memory", "disk"].map(|tier| entries.with_label_values(&[tier])),
             registry: maker.registry,
         }
     }
 
-    /// Counts an answered request. `status` is the HTTP status code.
-    pub fn request(&self, class: Class, status: u16) {
-        let mut digits = [0; 3];
-        for (digit, power) in digits.iter_mut().zip([100, 10, 1]) {
-            *digit = b'0' + u8::try_from(status / power % 10).unwrap_or(0);
-        }
-        let status = std::str::from_utf8(&digits).unwrap_or("000");
-        self.requests.with_label_values(&[class.as_str(), status]).inc();
+    /// Requests answered so far, by class of status: 2xx, 3xx, 4xx, 5xx.
+    pub fn requests(&self, totals: [u64; 4]) {
+        self.requests.iter().zip(totals).for_each(|(counter, total)| raise(counter, total));
     }
 
-    /// Counts a segment that was answered.
-    pub fn hit(&self, tier: Tier) {
-        self.hits[tier as usize].inc();
+    /// Segments answered so far, by where they came from: memory, disk, made, shared.
+    pub fn hits(&self, totals: [u64; 4]) {
+        self.hits.iter().zip(totals).for_each(|(counter, total)| raise(counter, total));
     }
 
     /// Counts an encode that ended; one that finished took so many seconds.
@@ -168,9 +145,9 @@ impl Metrics {
         }
     }
 
-    /// Counts a worker that ended. `outcome` is a word from the worker room's closed set.
-    pub fn worker_ended(&self, outcome: &'static str) {
-        self.workers.with_label_values(&[outcome]).inc();
+    /// Workers that ended in this way so far. `outcome` is a word from the worker room's closed set.
+    pub fn workers_ended(&self, outcome: &'static str, total: u64) {
+        raise(&self.worker_ends.with_label_values(&[outcome]), total);
     }
 
     /// Says what a store holds now.
@@ -237,47 +214,32 @@ mod tests {
 
     #[test]
     fn what_can_be_counted_is_there_from_the_start_as_zero() {
-        assert_eq!(
-            samples(&Metrics::new()),
-            [
-                "matinee_bridged_frames_total 0",
-                "matinee_cache_bytes{tier=\"disk\"} 0",
-                "matinee_cache_bytes{tier=\"memory\"} 0",
-                "matinee_cache_entries{tier=\"disk\"} 0",
-                "matinee_cache_entries{tier=\"memory\"} 0",
-                "matinee_connections 0",
-                "matinee_encode_seconds_sum 0",
-                "matinee_encode_seconds_count 0",
-                "matinee_encodes_ended_total{outcome=\"cancelled\"} 0",
-                "matinee_encodes_ended_total{outcome=\"failed\"} 0",
-                "matinee_encodes_ended_total{outcome=\"finished\"} 0",
-                "matinee_encodes_started_total 0",
-                "matinee_queue_length 0",
-                "matinee_runs_active 0",
-                "matinee_segment_responses_total{tier=\"disk\"} 0",
-                "matinee_segment_responses_total{tier=\"made\"} 0",
-                "matinee_segment_responses_total{tier=\"memory\"} 0",
-                "matinee_segment_responses_total{tier=\"shared\"} 0",
-                "matinee_segments_over_bandwidth_total 0",
-                "matinee_served_bytes_total 0",
-            ]
-        );
+        let all = samples(&Metrics::new());
+        assert!(all.iter().all(|line| line.ends_with(" 0")), "{all:?}");
+        for name in [
+            "matinee_requests_total{status=\"5xx\"} 0",
+            "matinee_segment_responses_total{tier=\"shared\"} 0",
+            "matinee_encodes_started_total 0",
+            "matinee_encodes_ended_total{outcome=\"failed\"} 0",
+            "matinee_encode_seconds_count 0",
+            "matinee_queue_length 0",
+        ] {
+            assert!(all.iter().any(|line| line == name), "{name}: {all:?}");
+        }
     }
 
     #[test]
     fn each_event_moves_its_own_sample() {
         let metrics = Metrics::new();
-        metrics.clone().request(Class::Segment, 206);
-        metrics.request(Class::Segment, 206);
-        metrics.request(Class::Master, 404);
-        metrics.hit(Tier::Memory);
-        metrics.hit(Tier::Shared);
+        metrics.clone().requests([3, 0, 1, 0]);
+        metrics.requests([4, 0, 1, 0]);
+        metrics.hits([1, 0, 0, 2]);
         metrics.encode_ended(Encode::Finished, 0.5);
         metrics.encode_ended(Encode::Cancelled, 9.0);
-        metrics.worker_ended("killed");
+        metrics.workers_ended("signal", 1);
+        metrics.workers_ended("signal", 2);
         metrics.cache(Store::Disk, 4096, 2);
         metrics.cache(Store::Disk, 2048, 1);
-        metrics.served_bytes.inc_by(100);
         metrics.connections.inc();
         let mut moved = samples(&metrics);
         moved.retain(|line| !line.ends_with(" 0"));
@@ -291,12 +253,11 @@ mod tests {
                 "matinee_encode_seconds_count 1",
                 "matinee_encodes_ended_total{outcome=\"cancelled\"} 1",
                 "matinee_encodes_ended_total{outcome=\"finished\"} 1",
-                "matinee_requests_total{class=\"master\",status=\"404\"} 1",
-                "matinee_requests_total{class=\"segment\",status=\"206\"} 2",
+                "matinee_requests_total{status=\"2xx\"} 4",
+                "matinee_requests_total{status=\"4xx\"} 1",
                 "matinee_segment_responses_total{tier=\"memory\"} 1",
-                "matinee_segment_responses_total{tier=\"shared\"} 1",
-                "matinee_served_bytes_total 100",
-                "matinee_workers_ended_total{outcome=\"killed\"} 1",
+                "matinee_segment_responses_total{tier=\"shared\"} 2",
+                "matinee_workers_ended_total{outcome=\"signal\"} 2",
             ]
         );
     }

@@ -63,6 +63,12 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// Name and version of the media library this program is linked with, for `matinee doctor`. Initialises nothing.
+#[must_use]
+pub fn media_library() -> String {
+    pipeline::version()
+}
+
 /// Ties this process to the server that started it and takes standard input as the line to it.
 fn attach() -> Result<UnixStream, String> {
     let server = env::var(spawn::PARENT_VARIABLE).ok().and_then(|pid| Pid::from_raw(pid.parse().ok()?));

@@ -151,7 +151,7 @@ async fn what_does_not_finish_in_time_is_cut_and_counted() {
 async fn a_port_in_use_is_one_clear_line() {
     let server = TestServer::start().await;
     let config = Config { listen: server.address, ..Config::default() };
-    let error = Server::bind(config, server.origin.clone()).await.unwrap_err();
+    let error = Server::bind(config).await.unwrap_err();
     assert!(matches!(error, Error::PortInUse { .. }));
     let line = error.to_string();
     assert!(line.contains(&server.address.to_string()) && line.contains("--listen") && !line.contains('\n'));

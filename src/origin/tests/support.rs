@@ -75,10 +75,10 @@ impl TestServer {
         };
         let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config };
         let origin = Arc::new(Origin::new(&config, rooms));
-        let server = Server::bind(config, origin.clone()).await.unwrap();
+        let server = Server::bind(config).await.unwrap();
         let address = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(server.run(async { drop(stopped.await) }));
+        let running = tokio::spawn(server.run(origin.clone(), async { drop(stopped.await) }));
         Self { address, origin, orders, lookups, hints, titles, stop: Some(stop), running, _cache: folder }
     }
 

@@ -1,0 +1,143 @@
+//! The composition root: from a [`Config`] to rooms that know of each other, to a server that runs, to its end.
+//!
+//! Order of the start: the port (so that a busy one is said at once), the data folder, workers, the trial of templates,
+//! encoder, origin; only then connections are accepted, and those that came earlier are answered. Order of the end:
+//! accept no more and let answers be sent, then encodes, workers, files still to be written; each with a deadline, and
+//! what held on is named. A second signal ends the process at once.
+//!
+//! Arrow: `main` -> `app` -> every room.
+
+mod rooms;
+mod scrape;
+mod start;
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
+
+use crate::cache::Cache;
+use crate::config::Config;
+use crate::encoder::{self, Encoder};
+use crate::origin::{self, Origin, Server};
+use crate::worker::{self, Pool};
+use crate::{cache, catalog, library};
+
+pub use start::worker_config;
+
+/// Time that encodes, workers and file writes each have to end. Answers have `server.drain_seconds` before that.
+const END_TIME: Duration = Duration::from_secs(10);
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The port.
+    #[error(transparent)]
+    Listen(#[from] origin::Error),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+    /// The sources.
+    #[error(transparent)]
+    Library(#[from] library::Error),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
+    /// The workers.
+    #[error(transparent)]
+    Worker(#[from] worker::Error),
+    /// The templates.
+    #[error(transparent)]
+    Encoder(#[from] encoder::Error),
+    /// The system.
+    #[error("cannot {act}: {why}")]
+    System {
+        /// A verb phrase: `wait for signals`.
+        act: &'static str,
+        /// What the system said.
+        why: io::Error,
+    },
+}
+
+/// A server with all its rooms, which does not accept yet.
+struct Running {
+    server: Server,
+    origin: Arc<Origin>,
+    encoder: Encoder,
+    pool: Pool,
+    cache: Cache,
+}
+
+/// Requests to stop: SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+/// Serves until told to stop. `announce` is called once, when requests are answered.
+///
+/// # Errors
+/// [`Error`], if it did not come to that.
+pub async fn serve(config: &Config, announce: impl FnOnce(SocketAddr)) -> Result<(), Error> {
+    let mut signals = Signals::listen()?;
+    let running = tokio::select! {
+        running = start::start(config) => running?,
+        () = signals.next() => return Ok(()),
+    };
+    let address = running.server.local_addr().map_err(|why| Error::System { act: "name the port", why })?;
+    announce(address);
+    tracing::info!(%address, data = %config.data_dir.display(), "ready");
+    running.until_told(signals).await;
+    Ok(())
+}
+
+/// A folder for GStreamer's registry of plugins in a data folder.
+fn registry(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join("gstreamer")
+}
+
+impl Running {
+    async fn until_told(self, mut signals: Signals) {
+        let Self { server, origin, encoder, pool, cache } = self;
+        let stop = async move {
+            signals.next().await;
+            tracing::info!("stopping: answers under way are sent; a second signal ends them at once");
+            tokio::spawn(async move {
+                signals.next().await;
+                tracing::warn!("a second signal: ended at once");
+                std::process::exit(1);
+            });
+        };
+        let drained = server.run(origin, stop).await;
+        end("encodes", encoder.close()).await;
+        end("workers", pool.close()).await;
+        end("writes to the cache", cache.flush()).await;
+        tracing::info!(finished = drained.finished, cut = drained.held, "stopped");
+    }
+}
+
+/// Waits, but not for ever, and says what held on.
+async fn end(what: &'static str, ending: impl Future<Output = ()>) {
+    if timeout(END_TIME, ending).await.is_err() {
+        tracing::warn!(what, waited_seconds = END_TIME.as_secs(), "did not end and is left behind");
+    }
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Error> {
+        let on = |kind| signal(kind).map_err(|why| Error::System { act: "wait for signals", why });
+        Ok(Self { terminate: on(SignalKind::terminate())?, interrupt: on(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

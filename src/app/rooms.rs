@@ -1,0 +1,110 @@
+//! What the GET flow asks of other rooms, as closures over them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::scrape::Scrape;
+use super::start::Data;
+use crate::catalog::{self, Catalog, Cursor, Entry};
+use crate::config::Config;
+use crate::encoder::{self, Encoder, Recipe, Work};
+use crate::manifest::hls;
+use crate::media::{Refusal, RefusalCode, TitleId};
+use crate::origin::{Facts, Find, Found, List, Page, Rooms, State, Title};
+
+pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc<Scrape>) -> Rooms {
+    let recipe = Arc::new(encoder.recipe().clone());
+    let make = encoder.clone();
+    let seen = encoder.clone();
+    let hint = encoder.clone();
+    let (catalog, data_dir) = (data.catalog.clone(), config.data_dir.clone());
+    Rooms {
+        cache: data.cache,
+        find: find(data.catalog.clone(), recipe.clone()),
+        list: list(data.catalog, recipe),
+        make: Arc::new(move |order| {
+            let (rendition, object, writer) = (order.rendition, order.object, order.writer);
+            make.make(encoder::Order { work: work(order.presentation.facts()), rendition, object, writer });
+        }),
+        on_segment: Arc::new(move |presentation, rendition, segment| {
+            seen.seen(&presentation.facts().generation, rendition, segment);
+        }),
+        on_master: Arc::new(move |presentation| {
+            let facts = presentation.facts();
+            let start = hls::start(&facts.plan).map(|first| &first.name);
+            if let Some(rendition) = facts.plan.renditions.iter().position(|r| Some(&r.name) == start) {
+                hint.hint(&work(facts), rendition);
+            }
+        }),
+        // That an encoder works was proven at the start, or there would be no server.
+        ready: Arc::new(move || ready(&catalog, &data_dir)),
+        metrics: Arc::new(move || scrape.render()),
+    }
+}
+
+fn work(facts: &Facts) -> Work {
+    Work { digest: facts.digest.clone(), generation: facts.generation.clone(), plan: facts.plan.clone() }
+}
+
+fn find(catalog: Catalog, recipe: Arc<Recipe>) -> Find {
+    Arc::new(move |id| {
+        let found = catalog.title(id).map_err(|error| error.to_string())?;
+        Ok(found.map(|title| shown(title, &recipe)))
+    })
+}
+
+/// The flow's cursor is the last title's id, the catalog's is its place in the order; a title that was removed since
+/// has none any more, and the list begins anew.
+fn list(catalog: Catalog, recipe: Arc<Recipe>) -> List {
+    let page = move |after: Option<&TitleId>, limit: usize| -> Result<Page, catalog::Error> {
+        let after = after.map(|id| catalog.title(id)).transpose()?.flatten();
+        let after = after.map(|title| cursor(&title.entry));
+        let found = catalog.titles(after.as_ref(), u32::try_from(limit).unwrap_or(u32::MAX), None)?;
+        let mut videos = Vec::with_capacity(found.entries.len());
+        for entry in found.entries {
+            // A list has no plans, and one title may be gone since.
+            videos.extend(catalog.title(&entry.id)?.map(|title| shown(title, &recipe)));
+        }
+        Ok(Page { videos, more: found.next.is_some() })
+    };
+    Arc::new(move |after, limit| page(after, limit).map_err(|error| error.to_string()))
+}
+
+fn cursor(entry: &Entry) -> Cursor {
+    format!("{}-{}", entry.created_at_ms, entry.id).parse().expect("a number and an id make a cursor")
+}
+
+fn shown(title: catalog::Title, recipe: &Recipe) -> Title {
+    let catalog::Title { entry, plan } = title;
+    let unready = |state| Found::Unready { state, refusal: None };
+    let found = match (entry.state, entry.source, plan) {
+        (catalog::State::Ready, Some(digest), Some(plan)) => {
+            let generation = recipe.generation(&digest, &plan);
+            Found::Ready(Facts { id: entry.id.clone(), digest, generation, plan })
+        }
+        (catalog::State::Receiving, ..) => unready(State::Receiving),
+        (catalog::State::Processing, ..) => unready(State::Processing),
+        (catalog::State::Ready | catalog::State::Failed, ..) => {
+            let refusal = entry.failure.map(|f| Refusal { code: code(&f.code), message: f.message });
+            Found::Unready { state: State::Failed, refusal }
+        }
+    };
+    // Beyond what a timestamp holds there is only what a damaged row says.
+    let created_at = Timestamp::from_millisecond(entry.created_at_ms).unwrap_or_default().to_string();
+    Title { id: entry.id, name: entry.name, created_at, found }
+}
+
+/// The word as it was stored; what a newer version may have written is damage to this one.
+fn code(word: &str) -> RefusalCode {
+    serde_json::from_value(word.into()).unwrap_or(RefusalCode::Damaged)
+}
+
+fn ready(catalog: &Catalog, data_dir: &Path) -> Result<(), String> {
+    catalog.count().map_err(|error| error.to_string())?;
+    // A file without a name: nothing to clean up, and only trying tells.
+    tempfile::tempfile_in(data_dir)
+        .map(drop)
+        .map_err(|error| format!("the data folder cannot be written to: {error}"))
+}

@@ -1,0 +1,135 @@
+//! The start, in order.
+
+use std::sync::{Arc, Mutex, OnceLock};
+
+use bytes::Bytes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::task::spawn_blocking;
+
+use super::{Error, Running, rooms, scrape::Scrape};
+use crate::cache::Cache;
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::encoder::{self, Encoder, Recipe, Source};
+use crate::library::Library;
+use crate::media::{Digest, Trial};
+use crate::origin::{Origin, Server};
+use crate::telemetry::{Metrics, metrics::Encode};
+use crate::worker::{self, Pool};
+
+/// What lies in the data folder.
+pub(super) struct Data {
+    pub catalog: Catalog,
+    pub library: Library,
+    pub cache: Cache,
+}
+
+pub(super) async fn start(config: &Config) -> Result<Running, Error> {
+    raise_open_files();
+    let server = Server::bind(config.server.clone()).await?;
+    let data = {
+        let config = config.clone();
+        let opened = spawn_blocking(move || open(&config)).await;
+        opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?
+    };
+    let pool = Pool::start(worker_config(config))?;
+    let recipe = match choose(&pool).await {
+        Ok(recipe) => recipe,
+        Err(error) => {
+            pool.close().await;
+            return Err(error);
+        }
+    };
+    let metrics = Metrics::new();
+    let encoder = Encoder::start(&config.encoder, recipe, encoder_rooms(&pool, &data, &metrics));
+    let scrape = Scrape {
+        metrics: Mutex::new(metrics),
+        cache: data.cache.clone(),
+        encoder: encoder.clone(),
+        pool: pool.clone(),
+        counters: OnceLock::new(),
+    };
+    let scrape = Arc::new(scrape);
+    let cache = data.cache.clone();
+    let origin = Arc::new(Origin::new(&config.server, rooms::origin(config, data, &encoder, scrape.clone())));
+    let _ = scrape.counters.set(origin.counters().clone());
+    Ok(Running { server, origin, encoder, pool, cache })
+}
+
+/// `[worker]`, with GStreamer's registry kept in the data folder, so that plugins are read once and not at every start.
+#[must_use]
+pub fn worker_config(config: &Config) -> worker::Config {
+    worker::Config { folder: Some(super::registry(&config.data_dir)), ..config.worker.clone() }
+}
+
+/// Opens everything in the data folder, and clears it of what a process that died has left.
+fn open(config: &Config) -> Result<Data, Error> {
+    let catalog = Catalog::open(&config.data_dir)?;
+    let library = Library::open(&config.data_dir)?;
+    remove_unnamed(&catalog, &library)?;
+    let cache = Cache::open(&config.cache, &config.data_dir.join("cache"))?;
+    Ok(Data { catalog, library, cache })
+}
+
+/// Removes sources that no title names: whoever stored them died before the title was entered.
+fn remove_unnamed(catalog: &Catalog, library: &Library) -> Result<(), Error> {
+    let mut unnamed = Vec::new();
+    for digest in library.digests()? {
+        if catalog.sources_in_use(&digest)? == 0 {
+            unnamed.push(digest);
+        }
+    }
+    if unnamed.is_empty() {
+        return Ok(());
+    }
+    // What was true a moment ago may not be now, unless nobody commits meanwhile.
+    let frozen = library.freeze()?;
+    for digest in unnamed {
+        if catalog.sources_in_use(&digest)? == 0 && library.remove(&frozen, &digest)? {
+            tracing::info!(%digest, "removed a source that no title names");
+        }
+    }
+    Ok(())
+}
+
+/// Tries all templates for real and takes the best that work.
+async fn choose(pool: &Pool) -> Result<Recipe, Error> {
+    let trials = pool.trial().await?;
+    for Trial { name, codec, rank, outcome, .. } in &trials {
+        match outcome {
+            Ok(_) => tracing::info!(template = name, codec, rank, "template works"),
+            Err(why) => tracing::info!(template = name, codec, rank, why, "template cannot be used here"),
+        }
+    }
+    let recipe = Recipe::choose(&trials)?;
+    let chosen = recipe.templates();
+    tracing::info!(video = chosen.video, audio = chosen.audio, "templates chosen");
+    Ok(recipe)
+}
+
+fn encoder_rooms(pool: &Pool, data: &Data, metrics: &Metrics) -> encoder::Rooms {
+    let (library, metrics) = (data.library.clone(), metrics.clone());
+    let open = move |digest: &Digest| match library.read_index(digest) {
+        Ok(Some(index)) => Ok(Source { path: library.source_path(digest), index: Bytes::from(index) }),
+        Ok(None) => Err(format!("source {digest} is not in the library")),
+        Err(error) => Err(error.to_string()),
+    };
+    let ended = move |ended, seconds| {
+        let outcome = match ended {
+            encoder::Ended::Finished => Encode::Finished,
+            encoder::Ended::Failed => Encode::Failed,
+            encoder::Ended::Cancelled => Encode::Cancelled,
+        };
+        metrics.encode_ended(outcome, seconds);
+    };
+    encoder::Rooms { pool: pool.clone(), cache: data.cache.clone(), open: Arc::new(open), ended: Arc::new(ended) }
+}
+
+/// Every connection is an open file, and the usual soft limit of 1024 is below `server.max_connections`.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit on open files cannot be raised");
+    }
+}

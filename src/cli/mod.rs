@@ -1,0 +1,176 @@
+//! Commands. Each is a file; what they have in common is here.
+
+mod config;
+mod doctor;
+mod ingest;
+mod list;
+mod probe;
+mod serve;
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use matinee::config::{Config, Flags, Problems};
+use matinee::telemetry::logs;
+use matinee::worker::{self, Pool};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Threads that block at once, at most: more than disk reads, catalog look-ups and their like ever are.
+const MAX_BLOCKING_THREADS: usize = 64;
+
+/// A video-on-demand origin that encodes a segment when somebody first asks for it.
+#[derive(Debug, Parser)]
+#[command(name = "matinee", version, arg_required_else_help = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve titles over HTTP.
+    Serve(serve::Serve),
+    /// Add files to the library, whether or not the server runs.
+    Ingest(ingest::Ingest),
+    /// Show what the server makes of a file: tracks, timeline, ladder.
+    Probe(probe::Probe),
+    /// Show what this host can do: every pipeline template tried for real, and the sandbox.
+    Doctor(doctor::Doctor),
+    /// List the titles.
+    List(list::List),
+    /// About the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+    /// What a server starts for itself.
+    #[command(hide = true)]
+    Work,
+}
+
+/// Where things are.
+#[derive(Clone, Debug, Default, Args)]
+struct Place {
+    /// Configuration file; also MATINEE_CONFIG.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Data folder; also MATINEE_DATA.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+/// How a command failed.
+enum Failure {
+    /// The command line or the configuration: status 2.
+    Usage(Vec<String>),
+    /// Anything else: status 1.
+    Failed(String),
+    /// The same, and it was said already.
+    Said,
+}
+
+pub fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let ended = match &cli.command {
+        Command::Serve(serve) => serve.run(),
+        Command::Ingest(ingest) => ingest.run(),
+        Command::Probe(probe) => probe.run(),
+        Command::Doctor(doctor) => doctor.run(),
+        Command::List(list) => list.run(),
+        Command::Config(config) => config.run(),
+        Command::Work => Err(Failure::Usage(vec!["work takes no argument before it".to_owned()])),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Said) => ExitCode::FAILURE,
+        Err(Failure::Failed(why)) => {
+            complain(&why);
+            ExitCode::FAILURE
+        }
+        Err(Failure::Usage(lines)) => {
+            lines.iter().for_each(|line| complain(line));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Help and version as they are; an error on one line instead of a paragraph.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.to_string();
+    let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+    let line = lines.join(" ");
+    let line = line.strip_prefix("error: ").unwrap_or(&line);
+    complain(&format!("{line} (matinee --help tells more)"));
+    ExitCode::from(2)
+}
+
+/// One line on standard error, whatever is in it.
+fn complain(why: &str) {
+    let _ = writeln!(io::stderr(), "matinee: {}", why.replace(char::is_control, " "));
+}
+
+/// A line on standard output. Who does not listen any more, `head` for one, is no reason to fail.
+fn say(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+fn failed(why: impl Display) -> Failure {
+    Failure::Failed(why.to_string())
+}
+
+impl Place {
+    fn load(&self) -> Result<Config, Failure> {
+        load(&Flags { config: self.config.clone(), listen: None, data: self.data.clone() })
+    }
+}
+
+fn load(flags: &Flags) -> Result<Config, Failure> {
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let environment = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
+    let lines = |problems: Problems| problems.0.iter().map(ToString::to_string).collect();
+    Config::load(flags, environment).map_err(|problems| Failure::Usage(lines(problems)))
+}
+
+/// Logs of a command that is not the server: only if somebody asks for them, for its errors are said anyway.
+fn logs_if_wanted(config: &Config) -> Result<(), Failure> {
+    if config.log.level == logs::Config::default().level { Ok(()) } else { logs::start(&config.log).map_err(failed) }
+}
+
+/// A runtime for a command that mostly waits for a worker.
+fn small_runtime() -> Result<Runtime, Failure> {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build().map_err(failed)
+}
+
+/// Does it, unless it is interrupted, which drops it.
+fn until_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    small_runtime()?.block_on(async {
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        tokio::select! {
+            done = work => done,
+            _ = interrupt.recv() => Err(failed("interrupted; nothing is left behind of what was not done")),
+            _ = terminate.recv() => Err(failed("told to end; nothing is left behind of what was not done")),
+        }
+    })
+}
+
+/// Workers for a command. GStreamer's registry is shared with the server if there is a data folder, else made anew.
+fn pool(config: &Config, standby: usize) -> Result<Pool, Failure> {
+    let there = config.data_dir.join(matinee::catalog::FILE).exists();
+    let workers = if there { matinee::app::worker_config(config) } else { config.worker.clone() };
+    Pool::start(worker::Config { standby, ..workers }).map_err(failed)
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string().replace(char::is_control, " ")
+}

@@ -1,0 +1,144 @@
+//! Why a file did not become a title: what is wrong with which file, and what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::media::{PlanError, Refusal, RefusalCode};
+use crate::worker::{Death, Exit};
+use crate::{catalog, library, worker};
+
+/// Why a file did not become a title. Nothing of it is left.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No such file.
+    #[error("{}: there is no such file: check the path", .path.display())]
+    Missing {
+        /// As named.
+        path: PathBuf,
+    },
+    /// A folder, a device.
+    #[error("{}: it is {what}, not a file: name a video or audio file", .path.display())]
+    NotAFile {
+        /// As named.
+        path: PathBuf,
+        /// What it is: `a folder`.
+        what: &'static str,
+    },
+    /// It cannot be opened or read.
+    #[error("{}: it cannot be read ({why}): check its permissions and its disk", .path.display())]
+    Unreadable {
+        /// As named.
+        path: PathBuf,
+        /// What the system said.
+        why: io::Error,
+    },
+    /// It was understood, and cannot be played.
+    #[error("{}: {refusal}: {}", .path.display(), remedy(.refusal.code))]
+    Refused {
+        /// As named.
+        path: PathBuf,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Workers died over it.
+    #[error("{}: inspecting it failed {attempts} times ({}): {}", .path.display(), .death.exit, death_remedy(&.death.exit))]
+    Died {
+        /// As named.
+        path: PathBuf,
+        /// How the last one died.
+        death: Box<Death>,
+        /// How many there were.
+        attempts: u32,
+    },
+    /// There is no worker to inspect it.
+    #[error("{}: no worker could inspect it: {why}", .path.display())]
+    Worker {
+        /// As named.
+        path: PathBuf,
+        /// Why not.
+        why: worker::Error,
+    },
+    /// A worker's answer makes no sense, or a defect here.
+    #[error("{}: a defect in matinee, please report it: {why}", .path.display())]
+    Defect {
+        /// As named.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// The file could not be stored.
+    #[error(transparent)]
+    Library(#[from] library::Error),
+    /// The title could not be entered.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+}
+
+impl Error {
+    /// Stable word for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing { .. } => "missing",
+            Self::NotAFile { .. } => "not_a_file",
+            Self::Unreadable { .. } => "unreadable",
+            Self::Refused { refusal, .. } => refusal.code.as_str(),
+            Self::Died { .. } => "worker_died",
+            Self::Worker { .. } => "no_worker",
+            Self::Defect { .. } => "defect",
+            Self::Library(library::Error::Full { .. }) | Self::Catalog(catalog::Error::Full) => "disk_full",
+            Self::Library(_) => "storage",
+            Self::Catalog(_) => "catalog",
+        }
+    }
+
+    pub(super) fn plan(path: PathBuf, error: &PlanError) -> Self {
+        match error {
+            PlanError::NothingToShow => {
+                let refusal = Refusal { code: RefusalCode::NoPlayableTrack, message: error.to_string() };
+                Self::Refused { path, refusal }
+            }
+            PlanError::Grid(why) => Self::Defect { path, why: why.to_string() },
+        }
+    }
+
+    /// A room's word on a file, under the name the user knows it by.
+    pub(super) fn storage(path: PathBuf, error: library::Error) -> Self {
+        match error {
+            library::Error::Unreadable { why, .. } => Self::unreadable(path, why),
+            library::Error::NotAFile { what, .. } => Self::NotAFile { path, what },
+            other => Self::Library(other),
+        }
+    }
+
+    pub(super) fn unreadable(path: PathBuf, why: io::Error) -> Self {
+        match why.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Self::Missing { path },
+            _ => Self::Unreadable { path, why },
+        }
+    }
+}
+
+/// What to do about it.
+fn remedy(code: RefusalCode) -> &'static str {
+    match code {
+        RefusalCode::Empty => "copy it again",
+        RefusalCode::NotMedia => "name a video or audio file",
+        RefusalCode::Damaged => "copy it again, or repair it with another program",
+        RefusalCode::NoPlayableTrack => "it needs a track of pictures or sound",
+        RefusalCode::UnsupportedCodec => "`matinee doctor` shows what this host can do",
+        RefusalCode::Encrypted => "matinee has no key for it",
+        RefusalCode::TooLarge => "convert it to something smaller",
+    }
+}
+
+fn death_remedy(exit: &Exit) -> &'static str {
+    match exit {
+        Exit::OutOfMemory => "convert it to something smaller, or raise worker.memory_bytes",
+        Exit::Overran(_) => "convert it, or raise worker.inspect_seconds",
+        Exit::Stalled(_) => "it is probably damaged: repair it, or raise worker.stall_seconds on a busy host",
+        Exit::Clean | Exit::Code(_) | Exit::Signal(_) | Exit::Nonsense(_) | Exit::Dismissed => {
+            "it is probably damaged: repair it or convert it with another program"
+        }
+    }
+}
