@@ -6,8 +6,8 @@
 //! | --- | --- |
 //! | 1 | [`media`], [`telemetry`] |
 //! | 2 | [`manifest`], [`packager`], [`pipeline`], [`library`], [`catalog`] |
-//! | 3 | [`worker`] |
-//! | 4 | [`cache`], then [`encoder`] |
+//! | 3 | [`worker`], [`cache`] |
+//! | 4 | [`encoder`] |
 //! | 5 | [`origin`], [`ingest`] |
 //! | 6 | [`config`] |
 //! | 7 | [`app`] |

@@ -14,11 +14,13 @@ mod start;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::cache::Cache;
@@ -64,6 +66,15 @@ pub enum Error {
     },
 }
 
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// In order, after a signal.
+    InOrder,
+    /// In the middle of things, after a second signal.
+    AtOnce,
+}
+
 /// A server with all its rooms, which does not accept yet.
 struct Running {
     server: Server,
@@ -79,41 +90,42 @@ struct Signals {
     interrupt: Signal,
 }
 
-/// Serves until told to stop. `announce` is called once, when requests are answered.
+/// Serves until told to stop. `announce` is called once, when requests are answered. [`Ended::AtOnce`] asks the caller
+/// to wait for nothing that still runs.
 ///
 /// # Errors
 /// [`Error`], if it did not come to that.
-pub async fn serve(config: &Config, announce: impl FnOnce(SocketAddr)) -> Result<(), Error> {
+pub async fn serve(config: &Config, announce: impl FnOnce(SocketAddr)) -> Result<Ended, Error> {
     let mut signals = Signals::listen()?;
     let running = tokio::select! {
         running = start::start(config) => running?,
-        () = signals.next() => return Ok(()),
+        () = signals.next() => return Ok(Ended::InOrder),
     };
     let address = running.server.local_addr().map_err(|why| Error::System { act: "name the port", why })?;
     announce(address);
     tracing::info!(%address, data = %config.data_dir.display(), "ready");
-    running.until_told(signals).await;
-    Ok(())
+    let told = Arc::new(Notify::new());
+    let mut serving = pin!(running.until(told.clone()));
+    tokio::select! {
+        () = &mut serving => return Ok(Ended::InOrder),
+        () = signals.next() => told.notify_one(),
+    }
+    tracing::info!("stopping: answers under way are sent; a second signal ends them at once");
+    tokio::select! {
+        () = serving => Ok(Ended::InOrder),
+        () = signals.next() => Ok(Ended::AtOnce),
+    }
 }
 
 /// A folder for GStreamer's registry of plugins in a data folder.
-fn registry(data_dir: &Path) -> std::path::PathBuf {
+fn registry(data_dir: &Path) -> PathBuf {
     data_dir.join("gstreamer")
 }
 
 impl Running {
-    async fn until_told(self, mut signals: Signals) {
+    async fn until(self, told: Arc<Notify>) {
         let Self { server, origin, encoder, pool, cache } = self;
-        let stop = async move {
-            signals.next().await;
-            tracing::info!("stopping: answers under way are sent; a second signal ends them at once");
-            tokio::spawn(async move {
-                signals.next().await;
-                tracing::warn!("a second signal: ended at once");
-                std::process::exit(1);
-            });
-        };
-        let drained = server.run(origin, stop).await;
+        let drained = server.run(origin, async move { told.notified().await }).await;
         end("encodes", encoder.close()).await;
         end("workers", pool.close()).await;
         end("writes to the cache", cache.flush()).await;

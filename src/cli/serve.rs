@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use matinee::app::Ended;
 use matinee::config::Flags;
 use matinee::telemetry::logs;
 use tokio::runtime::Builder;
@@ -38,7 +39,15 @@ impl Serve {
             say(format_args!("matinee: serving http://{address}/ (data in {})", super::shown(&config.data_dir)));
         };
         let served = runtime.block_on(matinee::app::serve(&config, announce));
-        runtime.shutdown_timeout(LAST_WAIT);
-        served.map_err(failed)
+        match served {
+            Ok(Ended::AtOnce) => {
+                runtime.shutdown_background();
+                Err(failed("told to end twice: what was under way was cut off"))
+            }
+            ended => {
+                runtime.shutdown_timeout(LAST_WAIT);
+                ended.map(drop).map_err(failed)
+            }
+        }
     }
 }

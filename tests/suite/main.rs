@@ -1,4 +1,7 @@
 //! The one integration binary: a module for each promise, and the repository's own rules.
 
+mod cli;
+mod media;
 mod repository;
+mod support;
 mod worker;
