@@ -7,6 +7,11 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use matinee::catalog::Catalog;
+use matinee::ingest;
+use matinee::library::Library;
+use matinee::media::Ladder;
+use matinee::worker::{self, Pool};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -63,7 +68,7 @@ fn a_file_that_cannot_be_a_title_is_named_with_the_remedy_and_leaves_nothing() {
 fn a_file_without_permission_is_named() {
     let (data, folder) = (Data::new(), tempfile::tempdir().unwrap());
     let film = Film::PLAYABLE.make(folder.path(), "secret.mp4");
-    fs::set_permissions(&film, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(&film, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     let plain = data.command(&["ingest", film.to_str().unwrap()]);
     // Root may read everything, unless it gives that up.
     let mut command = Command::new("setpriv");
@@ -75,6 +80,56 @@ fn a_file_without_permission_is_named() {
     assert_eq!(ran.code(), 1, "{ran:?}");
     assert!(ran.error().contains("secret.mp4: it cannot be read (Permission denied"), "{ran:?}");
     assert_nothing_kept(&data);
+}
+
+#[tokio::test]
+async fn workers_that_die_over_a_file_cost_one_retry_and_then_it_is_refused() {
+    let (data, folder) = (Data::new(), tempfile::tempdir().unwrap());
+    let film = Film::PLAYABLE.make(folder.path(), "film.mp4");
+    let program = Some(env!("CARGO_BIN_EXE_matinee").into());
+    // Too little for the thread that inspects: whatever the file, the worker dies over it.
+    let config = worker::Config { standby: 0, memory_bytes: 16 << 20, program, ..worker::Config::default() };
+    let rooms = ingest::Rooms {
+        catalog: Catalog::open(data.path()).unwrap(),
+        library: Library::open(data.path()).unwrap(),
+        pool: Pool::start(config).unwrap(),
+        ladder: Ladder::default(),
+    };
+    let error = ingest::file(&rooms, &film, None, &|_| {}).await.unwrap_err();
+    assert_eq!(error.code(), "worker_died", "{error}");
+    let line = error.to_string();
+    assert!(line.contains("film.mp4: inspecting it failed 2 times ("), "{line}");
+    let deaths: u64 = rooms.pool.outcomes().iter().filter(|(word, _)| *word != "dismissed").map(|(_, n)| n).sum();
+    assert_eq!(deaths, 2);
+    rooms.pool.close().await;
+    drop(rooms);
+    assert_nothing_kept(&data);
+}
+
+#[test]
+fn a_missing_encoder_is_named_by_server_and_doctor() {
+    let (data, plugins) = (Data::new(), tempfile::tempdir().unwrap());
+    let output = Command::new("pkg-config").args(["--variable=pluginsdir", "gstreamer-1.0"]).output().unwrap();
+    let installed = String::from_utf8(output.stdout).unwrap();
+    for plugin in fs::read_dir(installed.trim()).unwrap().map(Result::unwrap) {
+        if plugin.file_name() != "libgstx264.so" {
+            std::os::unix::fs::symlink(plugin.path(), plugins.path().join(plugin.file_name())).unwrap();
+        }
+    }
+    let mut serve = data.command(&["serve", "--listen", "127.0.0.1:0"]);
+    serve.env("GST_PLUGIN_SYSTEM_PATH_1_0", plugins.path()).env("MATINEE_LOG", "error");
+    let serve = run(serve);
+    assert_eq!(
+        (serve.code(), serve.error()),
+        (1, "nothing on this host encodes h264: run `matinee doctor` to see why")
+    );
+    data.assert_tidy();
+    let mut doctor = matinee(&["doctor"]);
+    doctor.env("GST_PLUGIN_SYSTEM_PATH_1_0", plugins.path());
+    let doctor = run(doctor);
+    assert_eq!(doctor.code(), 1, "{doctor:?}");
+    assert!(doctor.stdout.contains("skipped: GStreamer has no element x264enc"), "{doctor:?}");
+    assert!(doctor.error().starts_with("nothing on this host encodes h264: install"), "{doctor:?}");
 }
 
 #[test]
