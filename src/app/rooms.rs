@@ -104,7 +104,5 @@ fn code(word: &str) -> RefusalCode {
 fn ready(catalog: &Catalog, data_dir: &Path) -> Result<(), String> {
     catalog.count().map_err(|error| error.to_string())?;
     // A file without a name: nothing to clean up, and only trying tells.
-    tempfile::tempfile_in(data_dir)
-        .map(drop)
-        .map_err(|error| format!("the data folder cannot be written to: {error}"))
+    tempfile::tempfile_in(data_dir).map(drop).map_err(|error| format!("the data folder cannot be written to: {error}"))
 }

@@ -36,7 +36,11 @@ impl Doctor {
             pool.close().await;
             Ok(Findings { trials, recipe, sandbox })
         })?;
-        if self.json { findings.as_json() } else { findings.as_text() }
+        if self.json {
+            findings.as_json()
+        } else {
+            findings.as_text()
+        }
         findings.verdict()
     }
 }

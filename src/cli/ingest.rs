@@ -59,7 +59,9 @@ impl Ingest {
             Err(error) => {
                 complain(&error.to_string());
                 if self.json {
-                    say(json!({ "file": file.to_string_lossy(), "error": { "code": error.code(), "message": error.to_string() } }));
+                    say(
+                        json!({ "file": file.to_string_lossy(), "error": { "code": error.code(), "message": error.to_string() } }),
+                    );
                 }
             }
         }

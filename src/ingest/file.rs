@@ -128,11 +128,7 @@ fn empty(path: &Path) -> Error {
     Error::Refused { path: path.to_owned(), refusal }
 }
 
-async fn copy(
-    library: &Library,
-    path: &Path,
-    progress: &(dyn Fn(Progress) + Send + Sync),
-) -> Result<Staged, Error> {
+async fn copy(library: &Library, path: &Path, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<Staged, Error> {
     let (library, from): (_, PathBuf) = (library.clone(), path.to_owned());
     let given_up = GivenUp::default();
     let flag = given_up.0.clone();
@@ -176,9 +172,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|died| match died.try_into_panic() {
         Ok(panic) => resume_unwind(panic),
-        Err(cancelled) => {
-            Err(Error::Defect { path: PathBuf::new(), why: io::Error::other(cancelled).to_string() })
-        }
+        Err(cancelled) => Err(Error::Defect { path: PathBuf::new(), why: io::Error::other(cancelled).to_string() }),
     })
 }
 

@@ -22,7 +22,12 @@ enum Fault {
 ///
 /// # Errors
 /// As [`super::file`].
-pub async fn probe(pool: &Pool, ladder: &Ladder, path: &Path, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<Probed, Error> {
+pub async fn probe(
+    pool: &Pool,
+    ladder: &Ladder,
+    path: &Path,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<Probed, Error> {
     super::file::look(path)?;
     let bytes = index(pool, path, path, &|part| progress(Progress::Inspecting(part))).await?;
     let (index, plan) = plan(bytes, ladder, path).await?;
