@@ -4,6 +4,7 @@
 //! and the packets of those frames are dropped together with the encoder's own priming packet: by then its filter bank
 //! and its psychoacoustic model agree with those of the encode that made the segment before.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ const PRIMING: usize = 1;
 const PREROLL_PACKETS: usize = 8;
 /// A block whose time is off by more than this part of a second does not follow on the one before.
 const GAP_PART: i64 = 50;
+/// Packets at the start of a decode that may yield nothing.
+const SILENT_PACKETS: usize = 2;
 /// Samples around what is resampled, so that the filter has settled.
 const RESAMPLE_MARGIN: i64 = 2048;
 
@@ -150,34 +153,45 @@ impl Audio {
         let (begins, ends) = (from.max(0), to.min(position(self.track.end)));
         let mut covered = 0;
         if begins < ends && first < end {
-            let chain = format!("audioconvert ! audio/x-raw,format=F32LE,layout=interleaved,channels={channels}");
-            let mut decoder = Decoder::open(&self.source, &self.track, first..end, i64::MIN, &chain)?;
             let mut expected: Option<i64> = None;
-            while let Some(raw) = decoder.next() {
-                job.check()?;
-                let said = position(raw.at);
+            for (said, block) in self.blocks(first..end, channels, job)? {
                 let at = expected.filter(|e| (e - said).abs() <= i64::from(self.rate) / GAP_PART).unwrap_or(said);
-                let Some(buffer) = raw.sample.buffer() else { continue };
-                let map = buffer.map_readable().map_err(|e| Error::Failed(e.to_string()))?;
-                let block = map.as_slice().chunks_exact(4 * width);
-                let count = i64::try_from(block.len()).unwrap_or(0);
-                for (i, frame) in block.enumerate() {
-                    let here = at + i64::try_from(i).unwrap_or(0);
-                    if (begins..ends).contains(&here) {
-                        let target = usize::try_from(here - from).unwrap_or(0) * width;
-                        for (channel, value) in frame.chunks_exact(4).enumerate() {
-                            samples[target + channel] = f32::from_le_bytes([value[0], value[1], value[2], value[3]]);
-                        }
-                        covered += 1;
-                    }
-                }
-                expected = Some(at + count);
-                if at + count >= ends {
-                    break;
+                let frames = block.chunks_exact(width);
+                expected = Some(at + i64::try_from(frames.len()).unwrap_or(0));
+                for (here, frame) in (at..).zip(frames).filter(|(here, _)| (begins..ends).contains(here)) {
+                    let target = usize::try_from(here - from).unwrap_or(0) * width;
+                    samples[target..target + width].copy_from_slice(frame);
+                    covered += 1;
                 }
             }
         }
         Ok(Pcm { samples, missing: ((ends - begins).max(0) - covered).max(0) })
+    }
+
+    /// What a range of packets decodes to, block by block, with the sample position of each.
+    ///
+    /// The times that GStreamer gives are not used where there is a block for every packet: when a decoder makes nothing
+    /// of the first packet of a file, as AAC decoders may, the base class calls every block by the time of the packet
+    /// before it.
+    fn blocks(&self, range: Range<usize>, channels: u32, job: Job) -> Result<Vec<(i64, Vec<f32>)>, Error> {
+        let scale = Timescale::new(self.rate).ok_or_else(|| Error::Failed("a sample rate of zero".into()))?;
+        let position = |ticks: i64| self.track.timescale.convert(ticks, scale);
+        let chain = format!("audioconvert ! audio/x-raw,format=F32LE,layout=interleaved,channels={channels}");
+        let mut decoder = Decoder::open(&self.source, &self.track, range.clone(), i64::MIN, &chain)?;
+        let mut blocks = Vec::with_capacity(range.len());
+        while let Some(raw) = decoder.next() {
+            job.check()?;
+            let Some(buffer) = raw.sample.buffer() else { continue };
+            let map = buffer.map_readable().map_err(|e| Error::Failed(e.to_string()))?;
+            let values = map.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]]));
+            blocks.push((position(raw.at), values.collect::<Vec<f32>>()));
+        }
+        if let Some(silent) = range.len().checked_sub(blocks.len()).filter(|silent| *silent <= SILENT_PACKETS) {
+            for (block, packet) in blocks.iter_mut().zip(&self.track.packets[range][silent..]) {
+                block.0 = position(packet.pts);
+            }
+        }
+        Ok(blocks)
     }
 }
 

@@ -282,7 +282,8 @@ fn video_track(source: &Path, timed: &Timed, zero_ns: i64) -> Result<VideoTrack,
     }
     let par = info.par();
     let positive = |n: i32| u32::try_from(n).unwrap_or(1).max(1);
-    let keys_are_idr = timed.avcc.is_some() && keys_are_idr(source, &track);
+    let keys_are_idr =
+        timed.avcc.is_some() && keys_are_idr(source, &track) && coded_size_is(source, &track, &shown, (width, height));
     Ok(VideoTrack {
         width,
         height,
@@ -334,8 +335,12 @@ fn aac_lc_config(caps: &gst::Caps, rate: u32, channels: u32) -> Option<Vec<u8>> 
     let bits = u16::from_be_bytes([first, second]);
     let (object, index, config, long) = (bits >> 11, (bits >> 7) & 15, (bits >> 3) & 15, (bits >> 2) & 1 == 0);
     let plain = object == 2 && RATES.get(usize::from(index)) == Some(&rate) && u32::from(config) == channels && long;
-    // Five more bytes would announce spectral band replication, which halves what players without it hear.
-    (plain && map.len() == 2).then(|| map.as_slice().to_vec())
+    // Three more bytes may say that there is spectral band replication, or that there is none (§1.6.6.1).
+    let replicated = match &map[2..] {
+        [] | [0x56, 0xE5, 0..=0x7F] => false,
+        _ => true,
+    };
+    (plain && !replicated).then(|| map.as_slice().to_vec())
 }
 
 fn undecodable(codec: &str) -> Refusal {
@@ -361,6 +366,18 @@ fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps, shown: &[Shown]) -
     let mut decoder = Decoder::open(source, track, range, i64::MIN, chain)
         .map_err(|e| refuse(RefusalCode::UnsupportedCodec, e.to_string()))?;
     decoder.next().map(|raw| raw.sample).ok_or_else(|| undecodable(&track.codec))
+}
+
+/// Does the bitstream itself say this size? A container may cut columns off that a player of the bare stream would show.
+fn coded_size_is(source: &Path, track: &Track, shown: &[Shown], size: (u32, u32)) -> bool {
+    let Ok(mut caps) = track.caps.parse::<gst::Caps>() else { return false };
+    if let Some(structure) = caps.make_mut().structure_mut(0) {
+        structure.remove_fields(["width", "height"]);
+    }
+    let bare = Arc::new(Track { caps: caps.to_string(), ..track.clone() });
+    let probed = probe(source, &bare, &caps, shown).ok();
+    let info = probed.as_ref().and_then(|p| p.caps()).and_then(|c| gst_video::VideoInfo::from_caps(c).ok());
+    info.is_some_and(|info| (info.width(), info.height()) == size)
 }
 
 /// Does every packet marked as a key frame hold an IDR picture?
