@@ -21,7 +21,7 @@ enum Fault {
 /// What the server makes of a file, which stays where it is.
 ///
 /// # Errors
-/// As [`super::file`].
+/// As [`super::file()`].
 pub async fn probe(
     pool: &Pool,
     ladder: &Ladder,
