@@ -136,7 +136,7 @@ impl Run {
     pub async fn go(mut self) {
         loop {
             while let Ok(order) = self.orders.try_recv() {
-                self.note(order);
+                self.note(*order);
             }
             let job = self.pending.pop_first().or_else(|| self.look_ahead());
             self.state.busy.store(job.is_some(), Ordering::Relaxed);
@@ -149,8 +149,7 @@ impl Run {
         self.inner.tenants.end(self.id);
     }
 
-    fn note(&mut self, order: Box<(Order, Lane)>) {
-        let (order, lane) = *order;
+    fn note(&mut self, (order, lane): (Order, Lane)) {
         if let (Object::Segment(n), Lane::Viewer) = (order.object, lane) {
             self.state.asked.store(n + 1, Ordering::Relaxed);
         }
@@ -188,7 +187,7 @@ impl Run {
                 self.orders.try_recv().ok()
             }
         };
-        order.map(|order| self.note(order)).is_some()
+        order.map(|order| self.note(*order)).is_some()
     }
 
     fn rendition(&self) -> &Rendition {

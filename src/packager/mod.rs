@@ -1,7 +1,7 @@
 //! Coded samples into CMAF (ISO/IEC 23000-19): init segments, segments as a row of chunks, and the check that a
 //! segment is what the grid promises.
 //!
-//! Nothing runs unasked; there is no I/O, no clock, no GStreamer. An [`init`] costs a few microseconds and under a
+//! Nothing runs unasked; there is no I/O, no clock, no GStreamer. An [`init()`] costs a few microseconds and under a
 //! kilobyte. A [`Chunker`] holds the samples of one open chunk, about half a second, and copies each coded byte once;
 //! a [`Tally`] holds eight bytes a frame.
 //!

@@ -336,10 +336,7 @@ fn aac_lc_config(caps: &gst::Caps, rate: u32, channels: u32) -> Option<Vec<u8>> 
     let (object, index, config, long) = (bits >> 11, (bits >> 7) & 15, (bits >> 3) & 15, (bits >> 2) & 1 == 0);
     let plain = object == 2 && RATES.get(usize::from(index)) == Some(&rate) && u32::from(config) == channels && long;
     // Three more bytes may say that there is spectral band replication, or that there is none (§1.6.6.1).
-    let replicated = match &map[2..] {
-        [] | [0x56, 0xE5, 0..=0x7F] => false,
-        _ => true,
-    };
+    let replicated = !matches!(&map[2..], [] | [0x56, 0xE5, 0..=0x7F]);
     (plain && !replicated).then(|| map.as_slice().to_vec())
 }
 

@@ -1,7 +1,7 @@
 //! Everything that touches source bytes, and the only room that says `gst`.
 //!
 //! It runs inside a worker process, never in the server: `worker/child.rs` alone reaches it. Nothing runs unasked. What
-//! things cost: [`warm_up`] loads plugins (about 100 ms, once per process), [`inspect`] reads a container's tables or, where
+//! things cost: [`warm_up()`] loads plugins (about 100 ms, once per process), [`inspect()`] reads a container's tables or, where
 //! there are none, the whole file, [`Session::segment`] decodes from the last key frame before the segment unless it
 //! follows the segment made before, and encodes exactly the frames that the grid names.
 //!

@@ -324,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_process_with_a_second_thread_is_not_bound_because_that_one_would_stay_outside() {
-        let (release, hold) = mpsc::channel::<()>();
+        let (release, hold) = mpsc::sync_channel::<()>(1);
         let second = thread::spawn(move || hold.recv());
         let binding = Binding {
             source: "/dev/null".into(),

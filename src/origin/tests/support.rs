@@ -43,6 +43,7 @@ impl TestServer {
     }
 
     pub async fn with(config: Config) -> Self {
+        #[expect(clippy::disallowed_methods, reason = "holds the few orders of one test")]
         let (order, orders) = mpsc::unbounded_channel();
         let (lookups, hints) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let titles = Arc::new(Mutex::new(titles()));
