@@ -1,0 +1,100 @@
+//! Promise 4: one encode, however many ask, and a client that leaves harms nobody else.
+
+use std::sync::Barrier;
+use std::thread;
+
+use crate::media::Film;
+use crate::support::{Data, TestServer, until};
+
+const CLIENTS: usize = 64;
+
+fn film() -> (Data, String) {
+    let media = tempfile::tempdir().unwrap();
+    let data = Data::new();
+    let id = data.ingest(&Film::LONG_GOP.make(media.path(), "film.mp4"));
+    (data, id)
+}
+
+fn cold_segment(server: &TestServer, id: &str, number: usize) -> String {
+    server.segments(&server.playlist(id, "360p"))[1 + number].clone()
+}
+
+#[test]
+fn sixty_four_clients_who_ask_for_one_cold_segment_cause_one_encode() {
+    let (data, id) = film();
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
+    let path = cold_segment(&server, &id, 3);
+    until("the hint of the master playlist is taken", || {
+        server.metric("matinee_runs_active") == 0.0 || server.metric("matinee_encodes_started_total") >= 4.0
+    });
+    let before = server.metric("matinee_encodes_started_total");
+    let start = Barrier::new(CLIENTS);
+    let answers: Vec<_> = thread::scope(|scope| {
+        let ask = || {
+            start.wait();
+            server.get(&path)
+        };
+        let clients: Vec<_> = (0..CLIENTS).map(|_| scope.spawn(ask)).collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    assert!(answers.iter().all(|a| a.status == 200 && a.body == answers[0].body));
+    let made = answers.iter().filter(|a| a.header("x-cache") == Some("made")).count();
+    assert_eq!(made, 1);
+    assert_eq!(server.metric("matinee_encodes_started_total") - before, 1.0);
+}
+
+#[test]
+fn sixty_three_clients_who_leave_change_nothing_for_the_last() {
+    let (data, id) = film();
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
+    let path = cold_segment(&server, &id, 3);
+    let start = Barrier::new(CLIENTS);
+    let body = thread::scope(|scope| {
+        let stays = scope.spawn(|| {
+            start.wait();
+            server.get(&path).body
+        });
+        for _ in 1..CLIENTS {
+            scope.spawn(|| {
+                start.wait();
+                // The head, and perhaps the first chunk; then the connection is gone.
+                drop(server.ask(&path).open());
+            });
+        }
+        stays.join().unwrap()
+    });
+    drop(server);
+    std::fs::remove_dir_all(data.path().join("cache")).unwrap();
+    assert_eq!(body, TestServer::over(&data).bytes(&path));
+}
+
+#[test]
+fn work_nobody_waits_for_any_more_is_stopped() {
+    let (data, id) = film();
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
+    let path = cold_segment(&server, &id, 4);
+    drop(server.ask(&path).open().unwrap());
+    let ended = |how: &str| server.metric(&format!("matinee_encodes_ended_total{{outcome=\"{how}\"}}"));
+    until("the encode is cancelled", || ended("cancelled") >= 1.0);
+    // And whoever asks next gets the whole.
+    assert!(server.bytes(&path).len() > 10_000);
+}
+
+#[test]
+fn look_ahead_has_the_next_segment_ready_for_a_viewer_who_plays_on() {
+    let (data, id) = film();
+    let server = TestServer::over(&data);
+    let playlist = server.playlist(&id, "360p");
+    let segments = server.segments(&playlist);
+    for (number, path) in segments[1..].iter().enumerate() {
+        let answer = server.get(path);
+        assert_eq!(answer.status, 200);
+        if let Some(next) = segments.get(number + 2) {
+            until("the next segment is made", || {
+                server.ask(next).method("HEAD").send().unwrap().header("content-length").is_some()
+            });
+        }
+    }
+    let waited = server.metric("matinee_segment_responses_total{tier=\"made\"}");
+    assert!(waited <= 2.0, "{waited} objects of {} had to be made while the viewer waited", segments.len());
+}

@@ -1,0 +1,58 @@
+//! Promises 1 and 3: no frame lost or doubled, no sample of sound too many, and playlists that say what the media say.
+
+use serde_json::Value;
+
+use crate::media::Film;
+use crate::support::{Data, TestServer, ffprobe};
+
+/// Packet times of a stream in its own ticks, by an independent reader: presentation, decode, duration.
+fn packets(media: &[u8]) -> (u64, Vec<(i64, i64, i64)>) {
+    let probed = ffprobe(media, "stream=time_base:packet=pts,dts,duration");
+    let base = probed["streams"][0]["time_base"].as_str().unwrap();
+    let scale = base.split('/').nth(1).unwrap().parse().unwrap();
+    let number = |p: &Value, key: &str| p[key].as_i64().unwrap();
+    let list = probed["packets"].as_array().unwrap();
+    (scale, list.iter().map(|p| (number(p, "pts"), number(p, "dts"), number(p, "duration"))).collect())
+}
+
+fn durations(playlist: &str) -> Vec<f64> {
+    playlist.lines().filter_map(|l| l.strip_prefix("#EXTINF:")?.trim_end_matches(',').parse().ok()).collect()
+}
+
+#[test]
+fn every_frame_of_the_source_is_there_once_in_every_rendition_and_playlists_agree_with_the_media() {
+    let media = tempfile::tempdir().unwrap();
+    let rates = [(24_000, 1001), (25, 1), (30_000, 1001), (30, 1), (60, 1)];
+    for (n, rate) in rates.into_iter().enumerate() {
+        let frames = 7 * rate.0 / rate.1 + 3;
+        let gop = [250, 25, 60, 7, 240][n];
+        let film = Film { rate, frames, gop, size: (640, 360), kilobits: 900, sound: Some([44_100, 48_000][n % 2]) };
+        let data = Data::new();
+        let id = data.ingest(&film.make(media.path(), "film.mp4"));
+        let server = TestServer::over(&data);
+        for playlist in server.playlists(&id) {
+            let rendition = server.rendition(&playlist);
+            let (scale, list) = packets(&rendition);
+            let mut shown: Vec<i64> = list.iter().map(|p| p.0).collect();
+            shown.sort_unstable();
+            let what = format!("{playlist} of {rate:?}");
+            // Decode times go on without a gap, and presentation times are the same set.
+            assert!(list.windows(2).all(|w| w[1].1 == w[0].1 + w[0].2), "{what}: decode times");
+            assert_eq!(shown, list.iter().map(|p| p.1).collect::<Vec<_>>(), "{what}: presentation times");
+            let seconds: f64 = durations(&server.text(&playlist)).iter().sum();
+            let end = list.last().unwrap().1 + list.last().unwrap().2;
+            let exact = end as f64 / scale as f64;
+            assert!((seconds - exact).abs() < 0.000_1, "{what}: EXTINF says {seconds}, the media {exact}");
+            if playlist.contains("audio") {
+                assert!(list.iter().all(|p| p.2 == 1024 && p.0 == p.1), "{what}: frames of 1024 samples");
+            } else {
+                let capped = rate.0 / rate.1 > 33;
+                let kept = if capped { frames.div_ceil(2) } else { frames };
+                assert_eq!(list.len(), kept as usize, "{what}: frames");
+                let interval = u64::from(if capped { 2 * rate.1 } else { rate.1 }) * scale / u64::from(rate.0);
+                let odd = list.iter().filter(|p| p.2.unsigned_abs().abs_diff(interval) > 1).count();
+                assert!(odd <= 1, "{what}: {odd} frames last other than {interval} ticks");
+            }
+        }
+    }
+}
