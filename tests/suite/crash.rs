@@ -38,9 +38,9 @@ fn a_server_killed_in_the_middle_of_encodes_never_serves_a_wrong_byte_afterwards
         let server = TestServer::over(&data);
         everything(&server, &id).into_iter().map(|path| (path.clone(), server.bytes(&path))).collect()
     };
-    std::fs::remove_dir_all(data.path().join("cache")).unwrap();
     let paths: Vec<&String> = reference.keys().collect();
     for crash in 0..CRASHES {
+        std::fs::remove_dir_all(data.path().join("cache")).unwrap();
         let server = TestServer::over(&data);
         thread::scope(|scope| {
             for i in 0..4 {
@@ -51,24 +51,21 @@ fn a_server_killed_in_the_middle_of_encodes_never_serves_a_wrong_byte_afterwards
                     if let Ok(answer) = server.ask(path).send()
                         && answer.status == 200
                     {
-                        assert_eq!(answer.body, reference[path], "{path}");
+                        assert!(answer.body == reference[path], "{path} is another");
                     }
                 });
             }
-            let begun = crash % 3;
-            until("encodes are under way", || !server.workers().is_empty() && encodes(&server) > begun as f64);
+            let begun = 1 + crash % 3;
+            until("encodes are under way", || encodes(&server) >= begun as f64);
             server.signal(Signal::KILL);
         });
         let data = server.kill();
         let server = TestServer::over(&data);
         data.assert_tidy();
         for path in paths.iter().skip(crash % 2).step_by(2) {
-            assert_eq!(server.bytes(path), reference[*path], "{path} after crash {crash}");
+            assert!(server.bytes(path) == reference[*path], "{path} is another after crash {crash}");
         }
         drop(server);
-        if crash % 2 == 1 {
-            std::fs::remove_dir_all(data.path().join("cache")).unwrap();
-        }
     }
 
     fn encodes(server: &TestServer) -> f64 {
@@ -95,15 +92,17 @@ fn a_worker_that_is_killed_costs_one_retry_and_the_viewer_sees_the_right_bytes()
         std::fs::remove_dir_all(data.path().join("cache")).unwrap();
         let whole = TestServer::over(&data).bytes(path);
         std::fs::remove_dir_all(data.path().join("cache")).unwrap();
-        let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
+        // Nothing but this segment was asked of this server, and no worker stands by: there is one, in the middle of it.
+        let alone = [("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0"), ("MATINEE_WORKER__STANDBY", "0")];
+        let server = TestServer::with(&data, &alone);
         let mut answer = server.ask(path).open().unwrap();
-        answer.some().unwrap();
-        // The first chunk has come: a worker is in the middle of this. The others stand by and may die as well.
+        let mut body = answer.some().unwrap();
         for worker in server.workers() {
             let _ = kill_process(Pid::from_raw(worker).unwrap(), signal);
         }
         let answer = answer.rest().unwrap_or_else(|broken| panic!("{broken:?}\n{}", server.log()));
-        assert_eq!(answer.body, whole, "after {signal:?}");
+        body.extend(answer.body);
+        assert!(body == whole, "{path} is another after {signal:?}");
         let failed = server.metric("matinee_encodes_ended_total{outcome=\"failed\"}");
         assert_eq!(failed, 0.0);
     }
