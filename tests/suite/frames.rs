@@ -41,7 +41,10 @@ fn every_frame_of_the_source_is_there_once_in_every_rendition_and_playlists_agre
             let mut shown: Vec<i64> = list.iter().map(|p| p.0).collect();
             shown.sort_unstable();
             let what = format!("{playlist} of {rate:?}");
-            // Every frame is decoded when one is shown, so both are the same set of times.
+            // Every frame is decoded when one is shown, so both are the same set of times. (FFmpeg moves the presentation
+            // times of a track with negative composition offsets by the largest of them; the first one is moved back.)
+            let moved = shown[0] - list[0].1;
+            shown.iter_mut().for_each(|at| *at -= moved);
             assert_eq!(shown, list.iter().map(|p| p.1).collect::<Vec<_>>(), "{what}: presentation times");
             let seconds: f64 = durations(&server.text(&playlist)).iter().sum();
             let end = list.last().unwrap().1 + list.last().unwrap().2;
@@ -50,7 +53,7 @@ fn every_frame_of_the_source_is_there_once_in_every_rendition_and_playlists_agre
             if playlist.contains("audio") {
                 assert!(list.iter().all(|p| p.2 == 1024 && p.0 == p.1), "{what}: frames of 1024 samples");
             } else {
-                let capped = rate.0 / rate.1 > 33;
+                let capped = rate.0 / rate.1 > 33 && !playlist.contains("source");
                 let kept = if capped { frames.div_ceil(2) } else { frames };
                 assert_eq!(list.len(), kept as usize, "{what}: frames");
                 let interval = u64::from(if capped { 2 * rate.1 } else { rate.1 }) * scale / u64::from(rate.0);
