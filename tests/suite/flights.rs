@@ -15,18 +15,20 @@ fn film() -> (Data, String) {
     (data, id)
 }
 
-fn cold_segment(server: &TestServer, id: &str, number: usize) -> String {
-    server.segments(&server.playlist(id, "360p"))[1 + number].clone()
+/// A server of which nothing was asked, not even a master playlist, which would have it make the first segments; and the
+/// path of a segment it does not have.
+fn cold(data: &Data, id: &str, number: usize) -> (TestServer, String) {
+    let path = {
+        let server = TestServer::over(data);
+        server.segments(&server.playlist(id, "360p"))[1 + number].clone()
+    };
+    (TestServer::with(data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]), path)
 }
 
 #[test]
 fn sixty_four_clients_who_ask_for_one_cold_segment_cause_one_encode() {
     let (data, id) = film();
-    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
-    let path = cold_segment(&server, &id, 3);
-    until("the hint of the master playlist is taken", || {
-        server.metric("matinee_runs_active") == 0.0 || server.metric("matinee_encodes_started_total") >= 4.0
-    });
+    let (server, path) = cold(&data, &id, 3);
     let before = server.metric("matinee_encodes_started_total");
     let start = Barrier::new(CLIENTS);
     let answers: Vec<_> = thread::scope(|scope| {
@@ -46,8 +48,7 @@ fn sixty_four_clients_who_ask_for_one_cold_segment_cause_one_encode() {
 #[test]
 fn sixty_three_clients_who_leave_change_nothing_for_the_last() {
     let (data, id) = film();
-    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
-    let path = cold_segment(&server, &id, 3);
+    let (server, path) = cold(&data, &id, 3);
     let start = Barrier::new(CLIENTS);
     let body = thread::scope(|scope| {
         let stays = scope.spawn(|| {
@@ -71,8 +72,7 @@ fn sixty_three_clients_who_leave_change_nothing_for_the_last() {
 #[test]
 fn work_nobody_waits_for_any_more_is_stopped() {
     let (data, id) = film();
-    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
-    let path = cold_segment(&server, &id, 4);
+    let (server, path) = cold(&data, &id, 4);
     drop(server.ask(&path).open().unwrap());
     let ended = |how: &str| server.metric(&format!("matinee_encodes_ended_total{{outcome=\"{how}\"}}"));
     until("the encode is cancelled", || ended("cancelled") >= 1.0);
