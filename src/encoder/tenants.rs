@@ -13,6 +13,8 @@ use crate::worker::{Pool, Quarantine, SendError, Worker};
 
 /// Bound workers per heavy slot: those at work, those of runs that wait for their viewer, and those of their sound.
 const PER_SLOT: usize = 4;
+/// Nice level of encoding: the threads that serve what is there come first.
+const NICE: i32 = 5;
 /// A worker that has rested longer than a segment lasts belongs to a viewer who paused, left or went elsewhere: another
 /// run of the same source may have it.
 const FORGOTTEN: Duration = Duration::from_secs(6);
@@ -62,6 +64,7 @@ impl Tenants {
         }
         let place = self.place().await;
         let worker = self.pool.bind(&source.path, &self.devices).await?;
+        worker.set_nice(NICE);
         let open = Request::Open { index: source.index.clone(), templates: templates.clone() };
         match worker.send(&open).await {
             Ok(()) => Ok(Tenant { worker, _place: place }),
