@@ -204,14 +204,8 @@ fn from_table(table: &Table, caps: &gst::Caps) -> Option<FromTable> {
     if media_type(caps) == "video/x-h264" && table.avcc.is_none() {
         return None;
     }
-    let shown_from = |s: &mp4::TableSample| s.pts;
-    let packets = table.samples.iter().map(|s| Packet {
-        pts: shown_from(s),
-        shown: s.shown,
-        key: s.key,
-        offset: s.offset,
-        size: s.size,
-    });
+    let packets =
+        table.samples.iter().map(|s| Packet { pts: s.pts, shown: s.shown, key: s.key, offset: s.offset, size: s.size });
     Some((timescale, packets.collect(), table.end, table.avcc.clone()))
 }
 
