@@ -260,11 +260,14 @@ impl Inner {
 
     async fn spawn(&self, scan: bool) -> Result<Worker, Error> {
         let limit = self.config.start();
+        // From here on there may be a process that nobody has entered yet: closing waits for it.
+        let starting = self.living.starting()?;
         let started = self.spawner.spawn(self.config.program.as_deref(), &self.registry, scan).await?;
         started.socket.set_nonblocking(true)?;
         let socket = tokio::net::UnixStream::from_std(started.socket)?;
         let process = Arc::new(started.process);
         self.living.enter(&process)?;
+        drop(starting);
         let (announce, death) = watch::channel(None);
         let (attended, outcomes, living) = (process.clone(), self.outcomes.clone(), self.living.clone());
         let refill = self.refill.clone();
@@ -293,7 +296,26 @@ impl Drop for Inner {
     }
 }
 
+/// A process that is being started. Dropping it says that it is entered, or gone.
+struct Starting<'a>(&'a Living);
+
+impl Drop for Starting<'_> {
+    fn drop(&mut self) {
+        self.0.count.send_modify(|count| *count -= 1);
+    }
+}
+
 impl Living {
+    /// Counts a process before it exists, unless the pool is closed.
+    fn starting(&self) -> Result<Starting<'_>, Error> {
+        let processes = lock(&self.processes);
+        if processes.is_none() {
+            return Err(Error::Closed);
+        }
+        self.count.send_modify(|count| *count += 1);
+        Ok(Starting(self))
+    }
+
     fn enter(&self, process: &Arc<Process>) -> Result<(), Error> {
         let mut processes = lock(&self.processes);
         let all = processes.as_mut().ok_or(Error::Closed)?;
