@@ -19,9 +19,9 @@ pub struct Key {
 /// What a rendition consists of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Object {
-    /// The CMAF header.
+    /// What belongs to the whole of it: the CMAF header; of text, all of it in one document.
     Init,
-    /// The CMAF segment of that number.
+    /// The segment of that number: CMAF, or a document of text.
     Segment(u32),
 }
 

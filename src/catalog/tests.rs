@@ -41,8 +41,10 @@ fn plan() -> Plan {
         channels: 2,
         language: "und".into(),
         source: AudioSource::Passthrough { config: vec![0x11, 0x90], first_packet: 3 },
+        label: crate::media::Label::default(),
     };
     Plan {
+        tracks: Vec::new(),
         renditions: vec![
             rendition("1080p", grid(12_800, 100), RenditionKind::Video(video)),
             rendition("audio-128k", grid(48_000, 188), RenditionKind::Audio(audio)),

@@ -93,7 +93,7 @@ fn as_json(file: &Path, probed: &Probed) -> Value {
     let renditions = plan.renditions.iter().map(|r| {
         let (width, height) = match &r.kind {
             RenditionKind::Video(v) => (Some(v.width), Some(v.height)),
-            RenditionKind::Audio(_) => (None, None),
+            RenditionKind::Audio(_) | RenditionKind::Text(_) => (None, None),
         };
         let Timeline { segments, shortest, longest } = Timeline::of(&r.grid);
         let seconds = |cut: &matinee::media::Cut| r.grid.timescale().seconds(cut.at.cast_signed());
@@ -156,8 +156,9 @@ fn described(rendition: &Rendition) -> (String, &'static str) {
                 AudioSource::Passthrough { .. } => PASSED,
                 AudioSource::Encode { .. } => "encoded",
             };
-            (format!("{} Hz, {} channels", a.rate, a.channels), how)
+            (format!("{} Hz, {} channels, {}", a.rate, a.channels, a.language), how)
         }
+        RenditionKind::Text(t) => (format!("text, {}", t.language), "as WebVTT"),
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Error;
 use super::schedule::{Lane, Slot};
 use crate::cache::{Object, Writer};
-use crate::media::Rendition;
+use crate::media::{Rendition, RenditionKind};
 use crate::packager::{Chunker, Tally};
 use crate::worker::protocol::{Event, Request};
 use crate::worker::{SendError, Worker};
@@ -41,9 +41,17 @@ pub struct Outcome {
 struct Assembly<'a> {
     writer: &'a mut Writer,
     tally: Tally,
-    chunker: Chunker,
+    form: Form,
     at: u64,
     limit: u64,
+}
+
+/// What becomes of samples.
+enum Form {
+    /// Fragments, sent as they fill.
+    Cmaf(Chunker),
+    /// A document, which is one sample.
+    Text(Option<Bytes>),
 }
 
 /// Distinguishes the answers to this job from late ones to an earlier.
@@ -68,7 +76,12 @@ impl Job<'_> {
         let per_second = self.rendition.bandwidth * BYTES_FACTOR / 8;
         let mut assembly = Assembly {
             tally: Tally::new(self.rendition, number)?,
-            chunker: Chunker::new(number, from.at, chunk_ticks),
+            form: match self.rendition.kind {
+                RenditionKind::Video(_) | RenditionKind::Audio(_) => {
+                    Form::Cmaf(Chunker::new(number, from.at, chunk_ticks))
+                }
+                RenditionKind::Text(_) => Form::Text(None),
+            },
             writer,
             at: 0,
             limit: BYTES_EXTRA + per_second * self.rendition.grid.ticks(number).div_ceil(u64::from(timescale.get())),
@@ -147,9 +160,16 @@ impl Job<'_> {
 impl Assembly<'_> {
     fn take(&mut self, sample: crate::media::Sample) -> Result<(), Error> {
         self.tally.push(&sample)?;
-        match self.chunker.push(sample) {
-            Some(chunk) => self.send(chunk),
-            None => Ok(()),
+        match &mut self.form {
+            Form::Cmaf(chunker) => match chunker.push(sample) {
+                Some(chunk) => self.send(chunk),
+                None => Ok(()),
+            },
+            Form::Text(_) if sample.data.len() as u64 > self.limit => Err(Error::TooLarge(self.limit)),
+            Form::Text(document) => {
+                *document = Some(crate::packager::text(sample.data)?);
+                Ok(())
+            }
         }
     }
 
@@ -165,7 +185,11 @@ impl Assembly<'_> {
     /// The last chunk is held back until the whole has been checked, so that a segment that fails is never complete.
     fn end(self) -> Result<Vec<(u64, Bytes)>, Error> {
         self.tally.finish()?;
-        let last = self.chunker.finish().map(|chunk| (self.at, chunk));
+        let last = match self.form {
+            Form::Cmaf(chunker) => chunker.finish(),
+            Form::Text(document) => document,
+        };
+        let last = last.map(|chunk| (self.at, chunk));
         Ok(last.into_iter().collect())
     }
 }

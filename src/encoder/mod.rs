@@ -178,7 +178,7 @@ impl Encoder {
     pub fn hint(&self, work: &Work, rendition: usize) {
         let sound = work.plan.renditions.get(rendition).and_then(|r| match &r.kind {
             RenditionKind::Video(v) => v.audio.as_ref(),
-            RenditionKind::Audio(_) => None,
+            RenditionKind::Audio(_) | RenditionKind::Text(_) => None,
         });
         let sound = sound.and_then(|name| work.plan.renditions.iter().position(|r| r.name == *name));
         for rendition in [Some(rendition), sound].into_iter().flatten() {

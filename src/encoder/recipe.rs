@@ -81,7 +81,7 @@ mod tests {
         let with = |gpu: Trial| Recipe::choose(&[vec![gpu], rest.to_vec()].concat()).unwrap();
         let (broken, working) = (with(gpu(Err("no device".into()))), with(gpu(Ok([3; 32]))));
         assert_eq!((broken.templates().video.as_str(), working.templates().video.as_str()), ("cpu", "gpu"));
-        let (source, plan) = ("0".repeat(64).parse().unwrap(), Plan { renditions: Vec::new() });
+        let (source, plan) = ("0".repeat(64).parse().unwrap(), Plan::default());
         assert_ne!(broken.generation(&source, &plan), working.generation(&source, &plan));
         assert!(matches!(Recipe::choose(&rest[..1]), Err(Error::NoTemplate { codec: "aac" })));
     }

@@ -197,7 +197,7 @@ impl Run {
     fn weight(&self, object: Object) -> Weight {
         let encodes = match &self.rendition().kind {
             RenditionKind::Video(v) => matches!(v.source, VideoSource::Encode { .. }),
-            RenditionKind::Audio(_) => false,
+            RenditionKind::Audio(_) | RenditionKind::Text(_) => false,
         };
         if encodes && object != Object::Init { Weight::Heavy } else { Weight::Light }
     }
@@ -298,6 +298,10 @@ impl Run {
 
     /// The parameter sets must be those of the init segment; the first to know them provides it.
     async fn agree(&mut self, outcome: &Outcome) -> Result<(), Error> {
+        if matches!(self.rendition().kind, RenditionKind::Text(_)) {
+            // Every document stands alone.
+            return Ok(());
+        }
         let made = crate::packager::init(self.rendition(), &outcome.config)?;
         if self.init.is_none() && !outcome.is_init {
             let key = self.work.key(self.rendition(), Object::Init);

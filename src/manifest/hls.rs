@@ -7,7 +7,10 @@ use m3u8_rs::{
     MediaPlaylistType, MediaSegment, QuotedOrUnquoted, Resolution, VariantStream, WRITE_OPT_FLOAT_PRECISION,
 };
 
-use crate::media::{AudioRendition, Cut, Generation, Plan, Rendition, RenditionKind, Timescale, VideoRendition};
+use super::names::{self, language};
+use crate::media::{
+    AudioRendition, Cut, Generation, Plan, Rendition, RenditionKind, TextRendition, Timescale, VideoRendition,
+};
 
 /// EXT-X-MAP outside I-frame playlists needs 6 (RFC 8216 §7); 7 is what Apple's authoring rules name for CMAF.
 const VERSION: usize = 7;
@@ -21,12 +24,19 @@ const MICROSECONDS: u32 = 1_000_000;
 /// The same as digits behind the point.
 const EXTINF_DIGITS: usize = 6;
 
-/// Longest language tag passed on; RFC 5646 §4.4.1 finds 35 characters enough.
-const MAX_LANGUAGE_BYTES: usize = 35;
+/// Surround sound goes with pictures of this short side and above, pixels, and with the best there is: who watches less
+/// has no room for it, and every pair is one more variant.
+const SURROUND_MIN_HEIGHT: u32 = 720;
+/// The group of surround sound, and that of text.
+const SURROUND_GROUP: &str = "surround";
+const TEXT_GROUP: &str = "text";
+/// Text that tells what is heard, too (RFC 8216 §4.3.4.1, media characteristic tags).
+const HEARING_IMPAIRED: &str =
+    "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound";
 
 /// An EXT-X-MEDIA group: each audio track once, all at about the quality of the rendition the group is named after.
 struct Group<'a> {
-    lead: &'a Rendition,
+    name: &'a str,
     members: Vec<(&'a Rendition, &'a AudioRendition)>,
 }
 
@@ -35,11 +45,25 @@ struct Group<'a> {
 #[must_use]
 pub fn master(plan: &Plan, generation: &Generation) -> String {
     let groups = groups(plan);
+    let surround = surround(plan);
+    let listed = in_order(plan);
+    let stereo = listed.iter().map(|r| {
+        let of =
+            |video: &VideoRendition| groups.iter().find(|g| video.audio.as_ref().is_some_and(|a| a.as_str() == g.name));
+        variant(plan, r, r.video().and_then(of), generation)
+    });
+    let rich = |r: &&&Rendition| r.video().is_some_and(|v| v.width.min(v.height) >= SURROUND_MIN_HEIGHT);
+    let best = plan.video().next().map(|(r, _)| r);
+    let surrounded =
+        listed.iter().filter(|r| surround.is_some() && (rich(r) || best.is_some_and(|b| b.name == r.name)));
+    let surrounded = surrounded.map(|r| variant(plan, r, surround.as_ref(), generation));
+    let alternatives = groups.iter().chain(&surround).flat_map(|g| alternatives(plan, g, generation));
     let playlist = MasterPlaylist {
         version: Some(VERSION),
         independent_segments: true,
-        alternatives: groups.iter().flat_map(|g| alternatives(plan, g, generation)).collect(),
-        variants: in_order(plan).into_iter().map(|r| variant(r, &groups, generation)).collect(),
+        alternatives: alternatives.chain(texts(plan, generation)).collect(),
+        // What everybody can play comes first.
+        variants: stereo.chain(surrounded).collect(),
         ..MasterPlaylist::default()
     };
     text(|out| playlist.write_to(out))
@@ -53,11 +77,13 @@ pub fn media(rendition: &Rendition, target_duration: u64) -> String {
     WRITE_OPT_FLOAT_PRECISION.store(EXTINF_DIGITS, Relaxed);
     let microseconds = Timescale::new(MICROSECONDS).expect("not zero");
     let micros = |cut: &Cut| rendition.grid.timescale().convert(cut.at.cast_signed(), microseconds);
+    let is_text = matches!(rendition.kind, RenditionKind::Text(_));
+    let extension = if is_text { "vtt" } else { "m4s" };
     // The boundaries are rounded, not the durations: however long the title, the sum never drifts.
     let segment = |(number, cuts): (usize, &[Cut])| MediaSegment {
-        uri: format!("{number}.m4s"),
+        uri: format!("{number}.{extension}"),
         duration: seconds(micros(&cuts[1]) - micros(&cuts[0])),
-        map: (number == 0).then(|| Map { uri: "init.mp4".into(), ..Map::default() }),
+        map: (number == 0 && !is_text).then(|| Map { uri: "init.mp4".into(), ..Map::default() }),
         ..MediaSegment::default()
     };
     let playlist = MediaPlaylist {
@@ -84,7 +110,7 @@ fn in_order(plan: &Plan) -> Vec<&Rendition> {
     let mut listed: Vec<&Rendition> = plan.video().map(|(r, _)| r).collect();
     if listed.is_empty() {
         let first_track = plan.audio().next().map(|(_, a)| a.track);
-        listed = plan.audio().filter(|(_, a)| Some(a.track) == first_track).map(|(r, _)| r).collect();
+        listed = first_track.into_iter().flat_map(|track| of_track(plan, track)).map(|(r, _)| r).collect();
     }
     let lowest = listed.len().saturating_sub(1);
     let start = listed.iter().position(|r| r.bandwidth <= START_BANDWIDTH).unwrap_or(lowest);
@@ -94,17 +120,18 @@ fn in_order(plan: &Plan) -> Vec<&Rendition> {
     listed
 }
 
-fn variant(rendition: &Rendition, groups: &[Group], generation: &Generation) -> VariantStream {
+fn variant(plan: &Plan, rendition: &Rendition, sound: Option<&Group>, generation: &Generation) -> VariantStream {
     let alone = VariantStream {
         uri: uri(rendition, generation),
         bandwidth: rendition.bandwidth,
         average_bandwidth: rendition.average_bandwidth,
         codecs: Some(rendition.codecs.clone()),
+        subtitles: plan.text().next().map(|_| TEXT_GROUP.to_owned()),
         // No captions inside the video: players need not look.
         closed_captions: Some(ClosedCaptionGroupId::None),
         ..VariantStream::default()
     };
-    let RenditionKind::Video(video) = &rendition.kind else { return alone };
+    let Some(video) = rendition.video() else { return alone };
     let pictures = VariantStream {
         resolution: Some(Resolution { width: video.width.into(), height: video.height.into() }),
         frame_rate: Some((video.rate.fps() * 1000.0).round() / 1000.0),
@@ -112,7 +139,7 @@ fn variant(rendition: &Rendition, groups: &[Group], generation: &Generation) -> 
         other_attributes: Some([("VIDEO-RANGE".into(), QuotedOrUnquoted::Unquoted(video_range(video).into()))].into()),
         ..alone
     };
-    match groups.iter().find(|g| video.audio.as_ref() == Some(&g.lead.name)) {
+    match sound {
         Some(group) => with_sound(pictures, group),
         None => pictures,
     }
@@ -133,7 +160,7 @@ fn with_sound(pictures: VariantStream, group: &Group) -> VariantStream {
         bandwidth: pictures.bandwidth + members().map(|r| r.bandwidth).max().unwrap_or(0),
         average_bandwidth: pictures.average_bandwidth.zip(average).map(|(v, a)| v + a),
         codecs: Some(codecs.join(",")),
-        audio: Some(group.lead.name.to_string()),
+        audio: Some(group.name.to_owned()),
         ..pictures
     }
 }
@@ -144,39 +171,80 @@ fn groups(plan: &Plan) -> Vec<Group<'_>> {
     let mut groups: Vec<Group> = Vec::new();
     for name in plan.video().filter_map(|(_, v)| v.audio.as_ref()) {
         let Some((lead, leading)) = plan.audio().find(|(r, _)| r.name == *name) else { continue };
-        if groups.iter().any(|g| g.lead.name == *name) {
+        if groups.iter().any(|g| g.name == name.as_str()) {
             continue;
         }
-        let of_track = |track: u32| plan.audio().filter(move |(_, a)| a.track == track);
-        let rank = of_track(leading.track).position(|(r, _)| r.name == *name).unwrap_or(0);
+        let rank = of_track(plan, leading.track).position(|(r, _)| r.name == *name).unwrap_or(0);
         let members = tracks(plan)
             .into_iter()
-            .filter_map(|track| of_track(track).nth(rank).or_else(|| of_track(track).last()))
+            .filter_map(|track| of_track(plan, track).nth(rank).or_else(|| of_track(plan, track).last()))
             .collect();
-        groups.push(Group { lead, members });
+        groups.push(Group { name: lead.name.as_str(), members });
     }
     groups
 }
 
+/// The group of surround sound, if any track has it; the others join with the best they have.
+fn surround(plan: &Plan) -> Option<Group<'_>> {
+    let surround = |track| plan.audio().find(move |(_, a)| a.track == track && is_surround(a));
+    plan.audio().find(|(_, a)| is_surround(a))?;
+    let members = tracks(plan).into_iter().filter_map(|t| surround(t).or_else(|| of_track(plan, t).next())).collect();
+    Some(Group { name: SURROUND_GROUP, members })
+}
+
+fn is_surround(audio: &AudioRendition) -> bool {
+    audio.channels > 2
+}
+
+/// A track's renditions that everybody can play, best first.
+fn of_track(plan: &Plan, track: u32) -> impl Iterator<Item = (&Rendition, &AudioRendition)> {
+    plan.audio().filter(move |(_, a)| a.track == track && !is_surround(a))
+}
+
 fn alternatives(plan: &Plan, group: &Group, generation: &Generation) -> Vec<AlternativeMedia> {
-    let is_first_of_language = |i: usize| {
-        let earlier = &group.members[..i];
-        earlier.iter().all(|(_, other)| language(other) != language(group.members[i].1))
+    let members = &group.members;
+    let is_default = |i: usize| {
+        let flagged = members.iter().position(|(_, a)| a.label.default);
+        i == flagged.unwrap_or(0)
+    };
+    // A player that chooses by itself must not be left with two that look the same (§4.3.4.1.1).
+    let autoselect = |i: usize| {
+        let same = |j: &usize| language(&members[*j].1.language) == language(&members[i].1.language);
+        is_default(i) || !(0..members.len()).filter(same).any(|j| j < i || is_default(j))
     };
     let alternative = |(i, (rendition, audio)): (usize, &(&Rendition, &AudioRendition))| AlternativeMedia {
         media_type: AlternativeMediaType::Audio,
         uri: Some(uri(rendition, generation)),
-        group_id: group.lead.name.to_string(),
+        group_id: group.name.to_owned(),
         // `und` too: validators ask for the attribute.
-        language: Some(language(audio).to_owned()),
-        name: label(plan, audio),
-        default: i == 0,
-        // A player that chooses by itself must not be left with two that look the same (§4.3.4.1.1).
-        autoselect: is_first_of_language(i),
+        language: Some(language(&audio.language).to_owned()),
+        name: names::of_audio(plan, audio.track),
+        default: is_default(i),
+        autoselect: autoselect(i),
         channels: Some(audio.channels.to_string()),
         ..AlternativeMedia::default()
     };
-    group.members.iter().enumerate().map(alternative).collect()
+    members.iter().enumerate().map(alternative).collect()
+}
+
+/// The text renditions, all in one group.
+fn texts(plan: &Plan, generation: &Generation) -> Vec<AlternativeMedia> {
+    let all: Vec<(&Rendition, &TextRendition)> = plan.text().collect();
+    let look = |t: &TextRendition| (language(&t.language).to_owned(), t.label.forced, t.label.hearing_impaired);
+    let alternative = |(i, (rendition, text)): (usize, &(&Rendition, &TextRendition))| AlternativeMedia {
+        media_type: AlternativeMediaType::Subtitles,
+        uri: Some(uri(rendition, generation)),
+        group_id: TEXT_GROUP.to_owned(),
+        language: Some(language(&text.language).to_owned()),
+        name: names::of_text(plan, text.track),
+        default: text.label.default,
+        autoselect: text.label.default
+            || !all.iter().enumerate().any(|(j, (_, t))| j != i && look(t) == look(text) && (j < i || t.label.default)),
+        forced: text.label.forced,
+        characteristics: text.label.hearing_impaired.then(|| HEARING_IMPAIRED.to_owned()),
+        ..AlternativeMedia::default()
+    };
+    all.iter().enumerate().map(alternative).collect()
 }
 
 /// Track numbers in the order of the plan.
@@ -188,21 +256,6 @@ fn tracks(plan: &Plan) -> Vec<u32> {
         }
     }
     tracks
-}
-
-/// What a player's menu shows; the same for every rendition of a track, different for every track.
-fn label(plan: &Plan, audio: &AudioRendition) -> String {
-    let plain = |a: &AudioRendition| if language(a) == "und" { "Audio" } else { language(a) }.to_owned();
-    let is_shared = plan.audio().any(|(_, a)| a.track != audio.track && plain(a) == plain(audio));
-    if is_shared { format!("{} {}", plain(audio), audio.track + 1) } else { plain(audio) }
-}
-
-/// The language comes out of a source file: whatever is not a tag could close the quotes around it.
-fn language(audio: &AudioRendition) -> &str {
-    let tag = audio.language.as_str();
-    let is_tag =
-        (1..=MAX_LANGUAGE_BYTES).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if is_tag { tag } else { "und" }
 }
 
 /// By `TransferCharacteristics` of H.273.
@@ -234,7 +287,7 @@ mod tests {
     use m3u8_rs::parse_media_playlist_res;
     use proptest::prelude::*;
 
-    use crate::media::{AudioSource, Colour, Grid, Rate, VideoSource};
+    use crate::media::{AudioSource, Colour, Grid, Label, Rate, VideoSource};
 
     use super::*;
 
@@ -265,12 +318,19 @@ mod tests {
 
     fn audio(name: &str, track: u32, bandwidth: u64, language: &str) -> Rendition {
         let source = AudioSource::Encode { bitrate: 128_000 };
-        let kind = AudioRendition { track, rate: 48_000, channels: 2, language: language.into(), source };
+        let kind = AudioRendition {
+            track,
+            rate: 48_000,
+            channels: 2,
+            language: language.into(),
+            label: Label::default(),
+            source,
+        };
         rendition(name, "mp4a.40.2", bandwidth, RenditionKind::Audio(kind))
     }
 
     fn master_of(renditions: Vec<Rendition>) -> String {
-        master(&Plan { renditions }, &GENERATION.parse().unwrap())
+        master(&Plan { renditions, ..Plan::default() }, &GENERATION.parse().unwrap())
     }
 
     fn uris(master: &str) -> Vec<&str> {
@@ -317,14 +377,14 @@ VIDEO-RANGE=SDR,AUDIO=\"audio-64k\",CLOSED-CAPTIONS=NONE
     #[test]
     fn players_start_with_the_best_rendition_a_common_line_carries() {
         let order = |renditions: Vec<Rendition>| {
-            let plan = Plan { renditions };
+            let plan = Plan { renditions, ..Plan::default() };
             in_order(&plan).iter().map(|r| r.name.to_string()).collect::<Vec<_>>()
         };
         let small_source = vec![video("source", 720, 1_900_000, None), video("480p", 480, 1_500_000, None)];
         assert_eq!(order(small_source), ["source", "480p"], "nothing needs encoding");
         let all_dear = vec![video("2160p", 2160, 16_000_000, None), video("1080p", 1080, 5_000_000, None)];
         assert_eq!(order(all_dear), ["1080p", "2160p"], "the lowest there is");
-        assert!(start(&Plan { renditions: Vec::new() }).is_none());
+        assert!(start(&Plan::default()).is_none());
     }
 
     #[test]

@@ -8,3 +8,4 @@
 //! Arrow: `manifest -> media`, never back.
 
 pub mod hls;
+pub mod names;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Colour, Rate, Rotation, Timescale};
+use super::{Colour, Label, Rate, Rotation, TextTrack, Timescale};
 
 /// A source's tracks. Kept beside the source, sent to the worker that is bound to it; the server itself only
 /// ever holds the much smaller [`super::Plan`].
@@ -14,6 +14,39 @@ pub struct Index {
     pub video: Option<VideoTrack>,
     /// Audio tracks in file order.
     pub audio: Vec<AudioTrack>,
+    /// Text tracks in file order, then those that lay beside the file.
+    pub text: Vec<TextTrack>,
+    /// Tracks that are not offered.
+    pub skipped: Vec<Skipped>,
+}
+
+/// What a track holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrackKind {
+    /// Pictures.
+    Video,
+    /// Sound.
+    Audio,
+    /// Subtitles and captions, also those that are pictures.
+    Text,
+    /// Anything else.
+    Data,
+}
+
+/// A track that is there and cannot be played.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// What it holds.
+    pub kind: TrackKind,
+    /// A name people know, or GStreamer's media type.
+    pub codec: String,
+    /// RFC 5646 tag, `und` if unknown.
+    pub language: String,
+    /// What a viewer would have chosen it by.
+    pub label: Label,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// What video and audio tracks have in common.
@@ -100,6 +133,8 @@ pub struct AudioTrack {
     pub channels: u32,
     /// RFC 5646 tag, `und` if unknown.
     pub language: String,
+    /// What a viewer chooses it by.
+    pub label: Label,
     /// `AudioSpecificConfig` (ISO/IEC 14496-3 §1.6.2.1) if the stream is AAC-LC of 1024-sample frames.
     pub aac_lc_config: Option<Vec<u8>>,
 }

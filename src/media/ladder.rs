@@ -20,6 +20,8 @@ pub struct Ladder {
     pub frame_rate_cap_max_height: u32,
     /// ... are limited to this many frames per second.
     pub frame_rate_cap: u32,
+    /// Rate of the 5.1 rendition of a source with more than two channels, bits per second; 0 offers stereo alone.
+    pub surround_bitrate: u32,
     /// Offer a source that players can play as it is, without transcoding.
     pub passthrough: bool,
 }
@@ -79,6 +81,7 @@ impl Default for Ladder {
                 video(144, 150_000),
             ],
             audio: vec![AudioRung { min_height: 360, bitrate: 128_000 }, AudioRung { min_height: 0, bitrate: 64_000 }],
+            surround_bitrate: 384_000,
             segment_seconds: 4.0,
             first_segments_seconds: vec![1.0, 1.0, 2.0],
             key_frame_tolerance: 0.25,
@@ -109,6 +112,8 @@ impl Ladder {
             let rate = (16_000..=512_000).contains(&rung.bitrate);
             range("audio.bitrate", rung.bitrate.to_string(), rate, "16000 to 512000 bits per second");
         }
+        let surround = self.surround_bitrate == 0 || (96_000..=640_000).contains(&self.surround_bitrate);
+        range("surround_bitrate", self.surround_bitrate.to_string(), surround, "0 or 96000 to 640000 bits per second");
         let seconds = |s: f64| (0.5..=10.0).contains(&s);
         range("segment_seconds", self.segment_seconds.to_string(), seconds(self.segment_seconds), "0.5 to 10");
         for first in &self.first_segments_seconds {

@@ -18,17 +18,19 @@ mod refusal;
 mod rendition;
 mod sample;
 mod template;
+mod text;
 mod time;
 
 pub use grid::{Cut, Grid, GridError};
 pub use id::{Digest, Generation, IdError, RenditionName, TitleId};
-pub use index::{Access, AudioTrack, Index, Packet, Shown, Track, VideoTrack};
+pub use index::{Access, AudioTrack, Index, Packet, Shown, Skipped, Track, TrackKind, VideoTrack};
 pub use ladder::{AudioRung, Ladder, LadderError, VideoRung};
 pub use plan::{PlanError, decimate, plan};
 pub use refusal::{Refusal, RefusalCode};
 pub use rendition::{
-    AudioRendition, AudioSource, Colour, Plan, Rendition, RenditionKind, Rotation, VideoRendition, VideoSource,
+    AudioRendition, AudioSource, Colour, Listed, Plan, Rendition, RenditionKind, Rotation, VideoRendition, VideoSource,
 };
 pub use sample::Sample;
 pub use template::{Templates, Trial};
+pub use text::{CMAF_MPEGTS_ZERO, Cue, Label, TextRendition, TextTrack};
 pub use time::{Rate, Timescale, gcd};

@@ -2,13 +2,39 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Grid, Rate, RenditionName};
+use super::{Grid, Label, Rate, RenditionName, TextRendition, TrackKind};
 
 /// A title's timeline and ladder, decided once at ingest and never changed under a generation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// In the order of the multivariant playlist: video first, then audio.
+    /// In the order of the multivariant playlist: video first, then audio, then text.
     pub renditions: Vec<Rendition>,
+    /// Every track of the source, offered or not, for people.
+    #[serde(default)]
+    pub tracks: Vec<Listed>,
+}
+
+/// A track of the source as a list shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listed {
+    /// What it holds.
+    pub kind: TrackKind,
+    /// A name people know.
+    pub codec: String,
+    /// RFC 5646 tag, `und` if unknown; `None` for pictures.
+    pub language: Option<String>,
+    /// Its own name.
+    pub name: Option<String>,
+    /// Channels of sound.
+    pub channels: Option<u32>,
+    /// Chosen unless the viewer chooses.
+    pub default: bool,
+    /// To be shown whatever the viewer chose.
+    pub forced: bool,
+    /// It is among the renditions.
+    pub offered: bool,
+    /// Why not, if it is not.
+    pub why_not: Option<String>,
 }
 
 /// One encoding of one track.
@@ -25,7 +51,7 @@ pub struct Rendition {
     pub bandwidth: u64,
     /// Mean rate in bits per second where it is known beforehand, that is for passthrough.
     pub average_bandwidth: Option<u64>,
-    /// Video or audio.
+    /// Video, audio or text.
     pub kind: RenditionKind,
 }
 
@@ -37,6 +63,8 @@ pub enum RenditionKind {
     Video(VideoRendition),
     /// Sound.
     Audio(AudioRendition),
+    /// Words, as WebVTT.
+    Text(TextRendition),
 }
 
 /// A video rendition.
@@ -87,6 +115,9 @@ pub struct AudioRendition {
     pub channels: u32,
     /// RFC 5646 tag, `und` if unknown.
     pub language: String,
+    /// What a viewer chooses it by.
+    #[serde(default)]
+    pub label: Label,
     /// Where the bytes come from.
     pub source: AudioSource,
 }
@@ -144,6 +175,17 @@ impl Rotation {
     }
 }
 
+impl Rendition {
+    /// What it is if it holds pictures.
+    #[must_use]
+    pub fn video(&self) -> Option<&VideoRendition> {
+        match &self.kind {
+            RenditionKind::Video(video) => Some(video),
+            RenditionKind::Audio(_) | RenditionKind::Text(_) => None,
+        }
+    }
+}
+
 impl Plan {
     /// The rendition of that name.
     #[must_use]
@@ -155,7 +197,7 @@ impl Plan {
     pub fn video(&self) -> impl Iterator<Item = (&Rendition, &VideoRendition)> {
         self.renditions.iter().filter_map(|r| match &r.kind {
             RenditionKind::Video(v) => Some((r, v)),
-            RenditionKind::Audio(_) => None,
+            RenditionKind::Audio(_) | RenditionKind::Text(_) => None,
         })
     }
 
@@ -163,7 +205,15 @@ impl Plan {
     pub fn audio(&self) -> impl Iterator<Item = (&Rendition, &AudioRendition)> {
         self.renditions.iter().filter_map(|r| match &r.kind {
             RenditionKind::Audio(a) => Some((r, a)),
-            RenditionKind::Video(_) => None,
+            RenditionKind::Video(_) | RenditionKind::Text(_) => None,
+        })
+    }
+
+    /// Text renditions, in the order of the tracks.
+    pub fn text(&self) -> impl Iterator<Item = (&Rendition, &TextRendition)> {
+        self.renditions.iter().filter_map(|r| match &r.kind {
+            RenditionKind::Text(t) => Some((r, t)),
+            RenditionKind::Video(_) | RenditionKind::Audio(_) => None,
         })
     }
 

@@ -285,7 +285,7 @@ mod tests {
             id: id.clone(),
             digest: "0".repeat(64).parse().unwrap(),
             generation: "0123456789abcdef".parse().unwrap(),
-            plan: Arc::new(Plan { renditions: Vec::new() }),
+            plan: Arc::new(Plan::default()),
         };
         Title { id, name: String::new(), created_at: String::new(), found: Found::Ready(facts) }
     }

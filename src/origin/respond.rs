@@ -121,7 +121,7 @@ fn media(target: &Target, body: Body) -> Response {
     headers.insert(CACHE_CONTROL, IMMUTABLE);
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.extend(HeaderValue::try_from(&target.etag).ok().map(|v| (ETAG, v)));
-    let next = target.next().and_then(|n| HeaderValue::try_from(format!("<{n}.m4s>; rel=\"next\"")).ok());
+    let next = target.next_file().and_then(|file| HeaderValue::try_from(format!("<{file}>; rel=\"next\"")).ok());
     headers.extend(next.map(|v| (LINK, v)));
     response
 }

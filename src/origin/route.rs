@@ -13,7 +13,7 @@ pub enum Route {
     Master(TitleId),
     /// `/v/{id}/{generation}/{rendition}/index.m3u8`.
     Media(TitleId, Generation, RenditionName),
-    /// `/v/{id}/{generation}/{rendition}/init.mp4` and `.../{n}.m4s`.
+    /// `/v/{id}/{generation}/{rendition}/init.mp4` and `.../{n}.m4s`; of text `.../all.vtt` and `.../{n}.vtt`.
     Object(Media),
     /// `/healthz`: the process answers.
     Health,
@@ -40,6 +40,17 @@ pub struct Media {
     pub rendition: RenditionName,
     /// The init segment or which segment.
     pub object: Object,
+    /// As what it is asked for.
+    pub form: Form,
+}
+
+/// What the name of a file says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `init.mp4`, `7.m4s`.
+    Cmaf,
+    /// `all.vtt`, `7.vtt`.
+    Text,
 }
 
 impl Route {
@@ -67,12 +78,17 @@ impl Route {
         let Some(rendition) = parts.next() else { return (second == "master.m3u8").then_some(Self::Master(title)) };
         let (generation, rendition) = (second.parse().ok()?, rendition.parse().ok()?);
         let (file, None) = (parts.next()?, parts.next()) else { return None };
-        let object = match file {
+        let (object, form) = match file {
             "index.m3u8" => return Some(Self::Media(title, generation, rendition)),
-            "init.mp4" => Object::Init,
-            _ => Object::Segment(canonical(file.strip_suffix(".m4s")?)?),
+            "init.mp4" => (Object::Init, Form::Cmaf),
+            "all.vtt" => (Object::Init, Form::Text),
+            _ => match file.rsplit_once('.')? {
+                (number, "m4s") => (Object::Segment(canonical(number)?), Form::Cmaf),
+                (number, "vtt") => (Object::Segment(canonical(number)?), Form::Text),
+                _ => return None,
+            },
         };
-        Some(Self::Object(Media { title, generation, rendition, object }))
+        Some(Self::Object(Media { title, generation, rendition, object, form }))
     }
 }
 
@@ -95,9 +111,11 @@ impl fmt::Display for Route {
 impl fmt::Display for Media {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/v/{}/{}/{}/", self.title, self.generation, self.rendition)?;
-        match self.object {
-            Object::Init => f.write_str("init.mp4"),
-            Object::Segment(n) => write!(f, "{n}.m4s"),
+        match (self.object, self.form) {
+            (Object::Init, Form::Cmaf) => f.write_str("init.mp4"),
+            (Object::Init, Form::Text) => f.write_str("all.vtt"),
+            (Object::Segment(n), Form::Cmaf) => write!(f, "{n}.m4s"),
+            (Object::Segment(n), Form::Text) => write!(f, "{n}.vtt"),
         }
     }
 }
@@ -117,13 +135,26 @@ mod tests {
     #[test]
     fn every_route_has_one_spelling() {
         let base = "/v/abcdefghjkmn/0123456789abcdef/720p";
-        for good in ["0.m4s", "7.m4s", "10.m4s", "4294967295.m4s", "init.mp4", "index.m3u8"] {
+        for good in ["0.m4s", "7.m4s", "10.m4s", "4294967295.m4s", "init.mp4", "index.m3u8", "7.vtt", "all.vtt"] {
             let path = format!("{base}/{good}");
             assert_eq!(Route::parse(&path).map(|r| r.to_string()), Some(path));
         }
-        for bad in
-            ["00.m4s", "01.m4s", "+1.m4s", "-1.m4s", "4294967296.m4s", ".m4s", "1.m4S", "1.m4s/", "init.m4s", "١.m4s"]
-        {
+        for bad in [
+            "00.m4s",
+            "01.m4s",
+            "+1.m4s",
+            "-1.m4s",
+            "4294967296.m4s",
+            ".m4s",
+            "1.m4S",
+            "1.m4s/",
+            "init.m4s",
+            "١.m4s",
+            "07.vtt",
+            "init.vtt",
+            "all.m4s",
+            "1.2.vtt",
+        ] {
             assert_eq!(Route::parse(&format!("{base}/{bad}")), None, "{bad}");
         }
         for bad in [
@@ -152,7 +183,7 @@ mod tests {
 
         #[test]
         fn what_parses_prints_as_it_was(
-            path in "/v/[a-z0-9]{11,13}/[a-z0-9]{15,17}/[a-z0-9-]{0,4}/([0-9+-]{0,11}\\.m4s|init\\.mp4|index\\.m3u8)"
+            path in "/v/[a-z0-9]{11,13}/[a-z0-9]{15,17}/[a-z0-9-]{0,4}/([0-9+-]{0,11}\\.(m4s|vtt)|all\\.vtt|init\\.mp4|index\\.m3u8)"
         ) {
             if let Some(route) = Route::parse(&path) {
                 prop_assert_eq!(route.to_string(), path);

@@ -16,7 +16,7 @@ use super::conditional;
 use super::error::Problem;
 use super::range::Wanted;
 use super::respond::{self, Asked, Response};
-use super::route::Media;
+use super::route::{Form, Media};
 use super::{Origin, Presentation};
 
 /// Starts an encode whose bytes go to the writer; must not block. An order that cannot be taken fails its flight.
@@ -166,8 +166,16 @@ impl From<Tier> for Came {
 impl Target {
     fn find(presentation: Arc<Presentation>, media: Media) -> Result<Self, Problem> {
         let rendition = presentation.rendition(&media.generation, &media.rendition)?;
-        let segments = presentation.facts().plan.renditions[rendition].grid.segments();
-        let Media { generation, rendition: name, object, .. } = media;
+        let of = &presentation.facts().plan.renditions[rendition];
+        let segments = of.grid.segments();
+        let Media { generation, rendition: name, object, form, .. } = media;
+        let own = match of.kind {
+            RenditionKind::Video(_) | RenditionKind::Audio(_) => Form::Cmaf,
+            RenditionKind::Text(_) => Form::Text,
+        };
+        if form != own {
+            return Err(Problem::NoRoute);
+        }
         // Promise 2: the bytes are a function of these three, so their names are a strong tag.
         let etag = match object {
             Object::Init => format!("\"{generation}.{name}.init\""),
@@ -187,11 +195,21 @@ impl Target {
         HeaderValue::from_static(match self.presentation.facts().plan.renditions[self.rendition].kind {
             RenditionKind::Video(_) => "video/mp4",
             RenditionKind::Audio(_) => "audio/mp4",
+            RenditionKind::Text(_) => "text/vtt; charset=utf-8",
         })
     }
 
+    /// The file name of the segment that follows, if this is one and one does.
+    pub(super) fn next_file(&self) -> Option<String> {
+        let extension = match self.presentation.facts().plan.renditions[self.rendition].kind {
+            RenditionKind::Video(_) | RenditionKind::Audio(_) => "m4s",
+            RenditionKind::Text(_) => "vtt",
+        };
+        self.next().map(|n| format!("{n}.{extension}"))
+    }
+
     /// Number of the segment that follows, if this is one and one does.
-    pub(super) fn next(&self) -> Option<u32> {
+    fn next(&self) -> Option<u32> {
         let segments = self.presentation.facts().plan.renditions[self.rendition].grid.segments();
         match self.key.object {
             Object::Init => None,

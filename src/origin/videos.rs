@@ -115,27 +115,12 @@ impl Title {
                 video["height"] = json!(best.height);
                 video["frame_rate"] = json!(best.rate.fps());
             }
-            video["tracks"] = tracks(facts);
+            video["tracks"] = json!(plan.tracks);
             video["renditions"] = plan.renditions.iter().map(|r| rendition(facts, r, cache)).collect();
             video["playback"] = json!({ "hls": format!("/v/{}/master.m3u8", self.id) });
         }
         video
     }
-}
-
-fn tracks(facts: &Facts) -> Value {
-    let mut tracks = Vec::new();
-    if facts.plan.video().next().is_some() {
-        tracks.push(json!({ "kind": "video" }));
-    }
-    let mut seen = Vec::new();
-    for (_, audio) in facts.plan.audio().filter(|(_, a)| !seen.contains(&a.track)).collect::<Vec<_>>() {
-        if !seen.contains(&audio.track) {
-            seen.push(audio.track);
-            tracks.push(json!({ "kind": "audio", "language": audio.language, "channels": audio.channels }));
-        }
-    }
-    tracks.into()
 }
 
 fn rendition(facts: &Facts, rendition: &Rendition, cache: &Cache) -> Value {
@@ -144,7 +129,7 @@ fn rendition(facts: &Facts, rendition: &Rendition, cache: &Cache) -> Value {
         |n| Key { generation: facts.generation.clone(), rendition: rendition.name.clone(), object: Object::Segment(n) };
     let (width, height) = match &rendition.kind {
         RenditionKind::Video(video) => (Some(video.width), Some(video.height)),
-        RenditionKind::Audio(_) => (None, None),
+        RenditionKind::Audio(_) | RenditionKind::Text(_) => (None, None),
     };
     json!({
         "name": rendition.name, "codecs": rendition.codecs, "width": width, "height": height,

@@ -32,7 +32,8 @@ struct Track<'a> {
     entry: &'a dyn Fn(&mut Vec<u8>) -> BoxResult,
 }
 
-/// The init segment of a rendition, around the record a worker reported.
+/// The init segment of a rendition, around the record a worker reported. Text has none: what belongs to the whole of it
+/// is the whole as one document.
 ///
 /// # Errors
 /// See [`video_init`] and [`audio_init`].
@@ -43,6 +44,7 @@ pub fn init(rendition: &Rendition, config: &[u8]) -> Result<Bytes, Error> {
             let bitrate = u32::try_from(rendition.average_bandwidth.unwrap_or(rendition.bandwidth));
             audio_init(rendition.grid.timescale(), audio, bitrate.unwrap_or(u32::MAX), config)
         }
+        RenditionKind::Text(_) => super::text(Bytes::copy_from_slice(config)),
     }
 }
 

@@ -15,10 +15,12 @@ mod cmaf;
 mod init;
 #[cfg(test)]
 mod testing;
+mod text;
 
 pub use check::Tally;
 pub use cmaf::Chunker;
 pub use init::{audio_init, init, video_init};
+pub use text::text;
 
 /// The only track of every init segment and chunk.
 const TRACK_ID: u32 = 1;
@@ -41,6 +43,9 @@ pub enum Error {
         /// Its value.
         value: u32,
     },
+    /// What should be WebVTT is not.
+    #[error("the text of {0} bytes is not a WebVTT document")]
+    Text(usize),
     /// The box writer refused.
     #[error("box: {0}")]
     Box(String),

@@ -48,7 +48,14 @@ pub fn video_rendition(grid: Grid, width: u32, height: u32) -> Rendition {
 pub fn audio_rendition(grid: Grid, language: &str) -> Rendition {
     let source = AudioSource::Encode { bitrate: 128_000 };
     let (rate, language) = (grid.timescale().get(), language.into());
-    let kind = RenditionKind::Audio(AudioRendition { track: 0, rate, channels: 2, language, source });
+    let kind = RenditionKind::Audio(AudioRendition {
+        track: 0,
+        rate,
+        channels: 2,
+        language,
+        label: crate::media::Label::default(),
+        source,
+    });
     let name = "audio-128k".parse().unwrap();
     Rendition { name, grid, codecs: "mp4a.40.2".into(), bandwidth: 140_000, average_bandwidth: None, kind }
 }

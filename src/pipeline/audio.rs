@@ -13,6 +13,7 @@ use gst::prelude::*;
 
 use super::decode::Decoder;
 use super::encode::Encoder;
+use super::mix::{self, Mix};
 use super::packets::Reader;
 use super::template::{AudioValues, Template};
 use super::{Error, Finished, Job, Output};
@@ -176,15 +177,25 @@ impl Audio {
     fn blocks(&self, range: Range<usize>, channels: u32, job: Job) -> Result<Vec<(i64, Vec<f32>)>, Error> {
         let scale = Timescale::new(self.rate).ok_or_else(|| Error::Failed("a sample rate of zero".into()))?;
         let position = |ticks: i64| self.track.timescale.convert(ticks, scale);
-        let chain = format!("audioconvert ! audio/x-raw,format=F32LE,layout=interleaved,channels={channels}");
-        let mut decoder = Decoder::open(&self.source, &self.track, range.clone(), i64::MIN, &chain)?;
+        let chain = "audioconvert ! audio/x-raw,format=F32LE,layout=interleaved";
+        let mut decoder = Decoder::open(&self.source, &self.track, range.clone(), i64::MIN, chain)?;
+        let mut mix: Option<(gst::Caps, Mix)> = None;
         let mut blocks = Vec::with_capacity(range.len());
         while let Some(raw) = decoder.next() {
             job.check()?;
             let Some(buffer) = raw.sample.buffer() else { continue };
             let map = buffer.map_readable().map_err(|e| Error::Failed(e.to_string()))?;
             let values = map.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]]));
-            blocks.push((position(raw.at), values.collect::<Vec<f32>>()));
+            // A stream may change its channels midway.
+            let caps = raw.sample.caps_owned().ok_or_else(|| Error::Failed("sound without caps".into()))?;
+            let mix = match mix.take().filter(|(of, _)| *of == caps) {
+                Some(known) => mix.insert(known),
+                None => {
+                    let (inputs, mask) = layout(&caps);
+                    mix.insert((caps, Mix::new(inputs, mask, channels)))
+                }
+            };
+            blocks.push((position(raw.at), mix.1.apply(&values.collect::<Vec<f32>>())));
         }
         if let Some(silent) = range.len().checked_sub(blocks.len()).filter(|silent| *silent <= SILENT_PACKETS) {
             for (block, packet) in blocks.iter_mut().zip(&self.track.packets[range][silent..]) {
@@ -205,6 +216,13 @@ fn sample(data: Bytes) -> Sample {
     Sample { duration: FRAME.unsigned_abs() as u32, composition: 0, sync: true, data }
 }
 
+/// Channels of decoded sound, and where their loudspeakers stand.
+fn layout(caps: &gst::Caps) -> (usize, u64) {
+    let Some(structure) = caps.structure(0) else { return (1, 0) };
+    let channels = structure.get::<i32>("channels").ok().and_then(|n| usize::try_from(n).ok());
+    (channels.unwrap_or(1).max(1), structure.get::<gst::Bitmask>("channel-mask").map_or(0, |mask| mask.0))
+}
+
 /// Caps of interleaved floating-point sound.
 pub fn raw_caps(rate: u32, channels: u32) -> gst::Caps {
     let int = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
@@ -213,8 +231,8 @@ pub fn raw_caps(rate: u32, channels: u32) -> gst::Caps {
         .field("layout", "interleaved")
         .field("rate", int(rate))
         .field("channels", int(channels));
-    if channels == 2 {
-        builder = builder.field("channel-mask", gst::Bitmask::new(3));
+    if let Some(mask) = mix::mask(channels) {
+        builder = builder.field("channel-mask", gst::Bitmask::new(mask));
     }
     builder.build()
 }

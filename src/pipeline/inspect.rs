@@ -12,7 +12,7 @@ use super::mp4::{self, Table};
 use super::scan::{Found, RawPacket, Scan};
 use super::{Output, rate};
 use crate::media::{
-    Access, AudioTrack, Colour, Index, Packet, Refusal, RefusalCode, Shown, Timescale, Track, VideoTrack,
+    Access, AudioTrack, Colour, Index, Label, Packet, Refusal, RefusalCode, Shown, Timescale, Track, VideoTrack,
 };
 
 /// Most pixels of a picture: 8K with some room. More would let a small file claim gigabytes.
@@ -74,7 +74,7 @@ pub fn inspect(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Index, Ref
     let lost_video = video.is_none() && tracks.iter().any(is_video);
     match refused {
         Some(refusal) if lost_video || (video.is_none() && audio.is_empty()) => Err(refusal),
-        _ => Ok(Index { container, video, audio }),
+        _ => Ok(Index { container, video, audio, text: Vec::new(), skipped: Vec::new() }),
     }
 }
 
@@ -315,7 +315,7 @@ fn audio_track(source: &Path, timed: &Timed, zero_ns: i64) -> Result<AudioTrack,
     let aac_lc_config = if timed.direct && old == scale { aac_lc_config(&timed.caps, rate, channels) } else { None };
     let language = timed.found.language.clone().unwrap_or_else(|| "und".to_owned());
     let track = Track { timescale: scale, packets, end, ..Arc::unwrap_or_clone(provisional) };
-    Ok(AudioTrack { track, rate, channels, language, aac_lc_config })
+    Ok(AudioTrack { track, rate, channels, language, label: Label::default(), aac_lc_config })
 }
 
 /// The `AudioSpecificConfig` of a plain AAC-LC stream: object type 2, this rate and these channels, 1024-sample frames.

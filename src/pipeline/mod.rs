@@ -16,11 +16,13 @@ mod audio;
 mod decode;
 mod encode;
 mod inspect;
+mod mix;
 mod mp4;
 mod packets;
 mod rate;
 mod scan;
 mod template;
+mod text;
 mod trial;
 mod video;
 mod warm_up;
@@ -32,7 +34,9 @@ pub use inspect::inspect;
 pub use trial::trial;
 pub use warm_up::warm_up;
 
-use crate::media::{AudioSource, Index, Rendition, RenditionKind, Sample, Templates, VideoSource};
+use crate::media::{
+    AudioSource, Index, Rendition, RenditionKind, Sample, Templates, TextRendition, TextTrack, VideoSource,
+};
 
 /// What a running job tells.
 #[derive(Debug)]
@@ -82,6 +86,7 @@ impl Job<'_> {
 pub struct Session {
     video: Option<video::Video>,
     audio: Vec<audio::Audio>,
+    text: Vec<TextTrack>,
     video_template: template::Template,
     audio_template: template::Template,
 }
@@ -101,12 +106,13 @@ impl Session {
         Ok(Self {
             video: index.video.as_ref().map(|v| video::Video::new(source, v)),
             audio: index.audio.iter().map(|a| audio::Audio::new(source, a)).collect(),
+            text: index.text.clone(),
             video_template: template::named(&templates.video)?,
             audio_template: template::named(&templates.audio)?,
         })
     }
 
-    /// A rendition's parameter sets: an `avcC` record or an `AudioSpecificConfig`.
+    /// A rendition's parameter sets: an `avcC` record or an `AudioSpecificConfig`; of text, all of it in one document.
     ///
     /// # Errors
     /// [`Error::Failed`].
@@ -123,6 +129,7 @@ impl Session {
                 AudioSource::Passthrough { config, .. } => Ok(config.clone()),
                 AudioSource::Encode { bitrate } => audio::Audio::parameters(&self.audio_template, a, *bitrate),
             },
+            RenditionKind::Text(t) => Ok(self.text(t)?.whole().into_bytes()),
         }
     }
 
@@ -154,7 +161,13 @@ impl Session {
                     AudioSource::Encode { bitrate } => track.encode(job, &self.audio_template, a, *bitrate, emit),
                 }
             }
+            RenditionKind::Text(t) => text::segment(job, self.text(t)?, emit),
         }
+    }
+
+    fn text(&self, text: &TextRendition) -> Result<&TextTrack, Error> {
+        let track = self.text.get(text.track as usize);
+        track.ok_or_else(|| Error::Failed(format!("there is no text track {}", text.track)))
     }
 
     fn video(&mut self) -> Result<&mut video::Video, Error> {

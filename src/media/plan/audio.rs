@@ -3,8 +3,8 @@
 use super::timeline::{Cutter, Timeline};
 use super::{FAR_ABOVE, LONGEST_PASSTHROUGH, PlanError, SAMPLE_OVERHEAD, measured_bandwidth, name};
 use crate::media::{
-    Access, AudioRendition, AudioRung, AudioSource, AudioTrack, Cut, Grid, GridError, Index, Ladder, Packet, Rendition,
-    RenditionKind, Timescale,
+    Access, AudioRendition, AudioRung, AudioSource, AudioTrack, Cut, Grid, GridError, Index, Label, Ladder, Packet,
+    Rendition, RenditionKind, RenditionName, Timescale,
 };
 
 /// Samples in an AAC-LC frame (ISO/IEC 14496-3 §4.5.1.1).
@@ -12,28 +12,68 @@ const AAC_FRAME: i64 = 1024;
 /// What an AAC encoder may exceed its set rate by over a segment, in hundredths, and its container's share, bits per second.
 const AAC_PEAK: (u64, u64) = (115, 10_000);
 
-/// Where the video's segments begin and end, for the sound to follow.
+/// Audio tracks offered: more than a menu shows, and each costs a grid for every rung.
+pub(super) const MOST_TRACKS: usize = 32;
+/// Channels of surround sound: 5.1, what AAC's channel configuration 6 says (ISO/IEC 14496-3 table 1.19).
+const SURROUND: u32 = 6;
+
+/// Where the video's segments begin and end, for sound and text to follow.
 pub(super) struct Boundaries {
-    timescale: Timescale,
+    pub(super) timescale: Timescale,
     /// Ticks; the first is the start of the title, the last the end of the video.
-    at: Vec<i64>,
+    pub(super) at: Vec<i64>,
     has_video: bool,
+    /// Where each audio track ends.
+    ends: Vec<(Timescale, i64)>,
+}
+
+/// One audio rendition to be decided on.
+struct Wanted<'a> {
+    number: usize,
+    track: &'a AudioTrack,
+    /// What it is called before its rate: `audio`, `surround`.
+    family: &'static str,
+    channels: u32,
+    bitrate: u32,
+    may_pass: bool,
+    is_default: bool,
 }
 
 impl Boundaries {
-    pub(super) fn of(timeline: &Timeline) -> Self {
+    pub(super) fn of(timeline: &Timeline, index: &Index) -> Self {
         let at = timeline.starts.iter().map(|&s| timeline.at(s)).collect();
-        Self { timescale: timeline.timescale, at, has_video: true }
+        Self { timescale: timeline.timescale, at, has_video: true, ends: ends(index) }
     }
 
     pub(super) fn of_audio(index: &Index, ladder: &Ladder) -> Result<Self, PlanError> {
-        let track = &index.audio.first().ok_or(PlanError::NothingToShow)?.track;
+        let track = &offered(index).next().ok_or(PlanError::NothingToShow)?.1.track;
         let times: Vec<i64> = (0..=track.end / AAC_FRAME).map(|j| j * AAC_FRAME).collect();
         let cutter = Cutter { times: &times, end: track.end.max(1), timescale: track.timescale, ladder, step: 1 };
         let starts = cutter.near_keys(&[]);
         let at = starts.iter().map(|&s| times.get(s).copied().unwrap_or(track.end)).collect();
-        Ok(Self { timescale: track.timescale, at, has_video: false })
+        Ok(Self { timescale: track.timescale, at, has_video: false, ends: ends(index) })
     }
+
+    /// Where the last of picture and sound ends: however long a track is itself, its renditions go on until then, so
+    /// that a player that changes track does not run out of it.
+    pub(super) fn end(&self, timescale: Timescale) -> i64 {
+        let video = self.timescale.convert(self.at[self.at.len() - 1], timescale);
+        self.ends.iter().map(|(of, end)| of.convert(*end, timescale)).fold(video, i64::max)
+    }
+}
+
+fn ends(index: &Index) -> Vec<(Timescale, i64)> {
+    offered(index).map(|(_, t)| (t.track.timescale, t.track.end)).collect()
+}
+
+/// The tracks that become renditions, with their numbers.
+pub(super) fn offered(index: &Index) -> impl Iterator<Item = (usize, &AudioTrack)> {
+    index.audio.iter().enumerate().filter(|(_, t)| t.track.start().is_some()).take(MOST_TRACKS)
+}
+
+/// The one track that is heard unless the viewer chooses: the first that the file wants to be, else the first.
+pub(super) fn default_track(index: &Index) -> Option<usize> {
+    offered(index).find(|(_, t)| t.label.default).or_else(|| offered(index).next()).map(|(n, _)| n)
 }
 
 /// Output rates AAC knows up to 48 kHz; others are resampled to 48 kHz.
@@ -46,52 +86,85 @@ fn output_rate(rate: u32) -> u32 {
 }
 
 pub(super) fn add_renditions(
-    track: &AudioTrack,
+    index: &Index,
     boundaries: &Boundaries,
     ladder: &Ladder,
     renditions: &mut Vec<Rendition>,
 ) -> Result<(), PlanError> {
-    let rate = output_rate(track.rate);
-    let channels = track.channels.clamp(1, 2);
-    let rungs: Vec<_> = wanted_audio_rungs(ladder, renditions, boundaries.has_video);
-    for (n, rung) in rungs.iter().enumerate() {
-        // A single channel needs about half the bits.
-        let bitrate = if channels == 1 { rung.bitrate * 5 / 8 } else { rung.bitrate };
-        let passed = if n == 0 { pass_audio(track, boundaries, bitrate, ladder) } else { None };
+    let rungs = wanted_audio_rungs(ladder, renditions, boundaries.has_video);
+    let default = default_track(index);
+    let mut leads = Vec::new();
+    for (number, track) in offered(index) {
+        let is_default = default == Some(number);
+        let channels = track.channels.clamp(1, 2);
+        for (rank, rung) in rungs.iter().enumerate() {
+            // A single channel needs about half the bits.
+            let bitrate = if channels == 1 { rung.bitrate * 5 / 8 } else { rung.bitrate };
+            let may_pass = rank == 0 && track.channels <= 2;
+            let wanted = Wanted { number, track, family: "audio", channels, bitrate, may_pass, is_default };
+            let made = wanted.rendition(boundaries, ladder)?;
+            // The groups of the playlist are named after the first track's renditions.
+            if leads.len() < rungs.len() {
+                leads.push(made.name.clone());
+            }
+            renditions.push(made);
+        }
+        // Without pictures every rendition is a variant, and a player that adapts must not change the channels.
+        if boundaries.has_video && track.channels > 2 && ladder.surround_bitrate > 0 {
+            let (bitrate, may_pass) = (ladder.surround_bitrate, track.channels == SURROUND);
+            let wanted =
+                Wanted { number, track, family: "surround", channels: SURROUND, bitrate, may_pass, is_default };
+            renditions.push(wanted.rendition(boundaries, ladder)?);
+        }
+    }
+    for rendition in renditions {
+        if let RenditionKind::Video(video) = &mut rendition.kind {
+            let short = video.width.min(video.height);
+            let wanted = rungs.iter().position(|r| short >= r.min_height).unwrap_or(rungs.len() - 1);
+            video.audio = leads.get(wanted).cloned();
+        }
+    }
+    Ok(())
+}
+
+impl Wanted<'_> {
+    fn rendition(&self, boundaries: &Boundaries, ladder: &Ladder) -> Result<Rendition, PlanError> {
+        let Self { track, bitrate, .. } = *self;
+        let passed = if self.may_pass { pass_audio(track, boundaries, bitrate, ladder) } else { None };
+        let rate = if passed.is_some() { track.rate } else { output_rate(track.rate) };
+        let channels = if passed.is_some() { track.channels } else { self.channels };
         let (grid, source, peak, average) = match passed {
             Some((grid, source, peak, mean)) => (grid, source, peak, Some(mean)),
             None => {
-                let grid =
-                    audio_grid(boundaries, rate, track.track.timescale.convert(track.track.end, scale(rate)), ladder)?;
                 let peak = u64::from(bitrate) * AAC_PEAK.0 / 100 + AAC_PEAK.1;
-                (grid, AudioSource::Encode { bitrate }, peak, None)
+                (audio_grid(boundaries, rate, ladder)?, AudioSource::Encode { bitrate }, peak, None)
             }
         };
-        renditions.push(Rendition {
-            name: name(&format!("audio-{}k", bitrate / 1000)),
+        Ok(Rendition {
+            name: self.name(),
             grid,
             codecs: "mp4a.40.2".to_owned(),
             bandwidth: peak,
             average_bandwidth: average,
             kind: RenditionKind::Audio(AudioRendition {
-                track: 0,
-                rate: if matches!(source, AudioSource::Passthrough { .. }) { track.rate } else { rate },
-                channels: if matches!(source, AudioSource::Passthrough { .. }) { track.channels } else { channels },
+                track: u32::try_from(self.number).unwrap_or(u32::MAX),
+                rate,
+                channels,
                 language: track.language.clone(),
+                label: Label { default: self.is_default, ..track.label.clone() },
                 source,
             }),
-        });
+        })
     }
-    let names: Vec<_> =
-        renditions.iter().filter(|r| matches!(r.kind, RenditionKind::Audio(_))).map(|r| r.name.clone()).collect();
-    for rendition in renditions {
-        if let RenditionKind::Video(video) = &mut rendition.kind {
-            let short = video.width.min(video.height);
-            let wanted = rungs.iter().position(|r| short >= r.min_height).unwrap_or(rungs.len() - 1);
-            video.audio = names.get(wanted).cloned();
+
+    /// `audio-128k` for the first track of the file, `audio-2-128k` for the second.
+    fn name(&self) -> RenditionName {
+        let kilobits = self.bitrate / 1000;
+        match self.number {
+            0 => name(&format!("{}-{kilobits}k", self.family)),
+            later => name(&format!("{}-{}-{kilobits}k", self.family, later + 1)),
         }
     }
-    Ok(())
 }
 
 /// The audio rungs that some video rendition takes; all of them for a title without video.
@@ -100,7 +173,7 @@ fn wanted_audio_rungs(ladder: &Ladder, renditions: &[Rendition], has_video: bool
         .iter()
         .filter_map(|r| match &r.kind {
             RenditionKind::Video(v) => Some(v.width.min(v.height)),
-            RenditionKind::Audio(_) => None,
+            RenditionKind::Audio(_) | RenditionKind::Text(_) => None,
         })
         .collect();
     let choice = |short: u32| ladder.audio.iter().position(|r| short >= r.min_height).unwrap_or(ladder.audio.len() - 1);
@@ -109,32 +182,36 @@ fn wanted_audio_rungs(ladder: &Ladder, renditions: &[Rendition], has_video: bool
     wanted.map(|(_, rung)| *rung).collect()
 }
 
-/// The boundaries in AAC frames of an encoded rendition, from the title's zero to the end of sound or picture,
-/// whichever comes last.
-fn audio_grid(boundaries: &Boundaries, rate: u32, audio_end: i64, ladder: &Ladder) -> Result<Grid, GridError> {
+/// The boundaries in AAC frames of an encoded rendition, from the title's zero to the end of the last sound or picture.
+fn audio_grid(boundaries: &Boundaries, rate: u32, ladder: &Ladder) -> Result<Grid, GridError> {
+    let end = (boundaries.end(scale(rate)) + AAC_FRAME - 1).div_euclid(AAC_FRAME).max(1);
+    grid_of_frames(&frames_of(boundaries, rate, end, ladder), rate)
+}
+
+/// Each boundary of the picture as the nearest AAC frame, up to frame `end`.
+fn frames_of(boundaries: &Boundaries, rate: u32, end: i64, ladder: &Ladder) -> Vec<i64> {
     let frame =
         |ticks: i64| (2 * boundaries.timescale.convert(ticks, scale(rate)) + AAC_FRAME).div_euclid(2 * AAC_FRAME);
     let inner = boundaries.at.len() - 1;
     let mut frames: Vec<i64> = boundaries.at[..inner].iter().map(|&t| frame(t)).collect();
     frames[0] = 0;
-    let video_end = boundaries.timescale.convert(boundaries.at[inner], scale(rate));
-    let end = (audio_end.max(video_end) + AAC_FRAME - 1).div_euclid(AAC_FRAME).max(1);
-    extend(&mut frames, end, rate, ladder);
-    grid_of_frames(&frames, rate)
-}
-
-/// Ends a list of frame boundaries at `end`: sound that outlasts the picture gets segments of its own.
-fn extend(frames: &mut Vec<i64>, end: i64, rate: u32, ladder: &Ladder) {
     let per_second = f64::from(rate) / 1024.0;
     #[expect(clippy::cast_possible_truncation, reason = "frames of some seconds")]
-    let seconds = |s: f64| (s * per_second) as i64;
-    while frames.len() > 1 && frames[frames.len() - 1] >= end {
-        frames.pop();
+    let length = |s: f64| (s * per_second) as i64;
+    extend(&mut frames, end, length(ladder.segment_seconds), length(ladder.segment_seconds * LONGEST_PASSTHROUGH));
+    frames
+}
+
+/// Ends a list of boundaries at `end`: what outlasts the picture gets segments of its own, of the wished length and none
+/// longer than the longest.
+pub(super) fn extend(cuts: &mut Vec<i64>, end: i64, wished: i64, longest: i64) {
+    while cuts.len() > 1 && cuts[cuts.len() - 1] >= end {
+        cuts.pop();
     }
-    while end - frames[frames.len() - 1] > seconds(ladder.segment_seconds * LONGEST_PASSTHROUGH) {
-        frames.push(frames[frames.len() - 1] + seconds(ladder.segment_seconds));
+    while end - cuts[cuts.len() - 1] > longest {
+        cuts.push(cuts[cuts.len() - 1] + wished.max(1));
     }
-    frames.push(end);
+    cuts.push(end);
 }
 
 fn grid_of_frames(frames: &[i64], rate: u32) -> Result<Grid, GridError> {
@@ -152,30 +229,20 @@ fn pass_audio(
     let config = track.aac_lc_config.clone()?;
     let packets = &track.track.packets;
     let direct = matches!(track.track.access, Access::Direct);
-    if !ladder.passthrough
-        || !direct
-        || track.channels > 2
-        || track.rate > 48_000
-        || track.rate != output_rate(track.rate)
-    {
+    if !ladder.passthrough || !direct || track.rate > 48_000 || track.rate != output_rate(track.rate) {
         return None;
     }
     let first = packets.iter().position(|p| p.pts == 0)?;
     let contiguous =
         packets[first..].iter().enumerate().all(|(i, p)| p.pts == AAC_FRAME * i64::try_from(i).unwrap_or(0));
-    let video_end = boundaries.timescale.convert(boundaries.at[boundaries.at.len() - 1], scale(track.rate));
+    let title_end = boundaries.end(scale(track.rate));
     let count = i64::try_from(packets.len() - first).ok()?;
     // Sound may end a little early without anyone hearing it; more would leave players without sound to the end.
-    let covers = !boundaries.has_video || count * AAC_FRAME + i64::from(track.rate) / 10 >= video_end;
+    let covers = count * AAC_FRAME + i64::from(track.rate) / 10 >= title_end;
     if !contiguous || !covers {
         return None;
     }
-    let frame =
-        |ticks: i64| (2 * boundaries.timescale.convert(ticks, scale(track.rate)) + AAC_FRAME).div_euclid(2 * AAC_FRAME);
-    let inner = boundaries.at.len() - 1;
-    let mut frames: Vec<i64> = boundaries.at[..inner].iter().map(|&t| frame(t)).collect();
-    frames[0] = 0;
-    extend(&mut frames, count, track.rate, ladder);
+    let frames = frames_of(boundaries, track.rate, count, ladder);
     let grid = grid_of_frames(&frames, track.rate).ok()?;
     let size = |p: &Packet| u64::from(p.size) + SAMPLE_OVERHEAD;
     let bytes: Vec<u64> = frames

@@ -2,8 +2,10 @@
 //! title; what it decides is stored and never decided again.
 
 mod audio;
+mod listed;
 #[cfg(test)]
 mod tests;
+mod text;
 mod timeline;
 mod video;
 
@@ -42,17 +44,16 @@ pub fn plan(index: &Index, ladder: &Ladder) -> Result<Plan, PlanError> {
         Some((track, shown)) => {
             let timeline = Timeline::of_video(track, shown, ladder);
             renditions = video::renditions(track, &timeline, ladder)?;
-            Boundaries::of(&timeline)
+            Boundaries::of(&timeline, index)
         }
         None => Boundaries::of_audio(index, ladder)?,
     };
-    for (n, track) in index.audio.iter().enumerate() {
-        // Several tracks are a later concern; the first is the one everybody hears.
-        if n == 0 && track.track.start().is_some() {
-            audio::add_renditions(track, &boundaries, ladder, &mut renditions)?;
-        }
+    audio::add_renditions(index, &boundaries, ladder, &mut renditions)?;
+    if renditions.is_empty() {
+        return Err(PlanError::NothingToShow);
     }
-    if renditions.is_empty() { Err(PlanError::NothingToShow) } else { Ok(Plan { renditions }) }
+    text::add_renditions(index, &boundaries, ladder, &mut renditions)?;
+    Ok(Plan { renditions, tracks: listed::tracks(index) })
 }
 
 /// Which of `times` stay when frames closer than `min_ticks` are dropped. The first always stays.

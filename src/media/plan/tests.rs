@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::{Access, AudioTrack, Colour, Packet, RenditionKind, Rotation, Timescale, Track, VideoTrack};
+use crate::media::{Access, AudioTrack, Colour, Label, Packet, RenditionKind, Rotation, Timescale, Track, VideoTrack};
 
 const COLOUR: Colour = Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false };
 
@@ -43,12 +43,13 @@ fn sound(rate: u32, frames: i64) -> AudioTrack {
         rate,
         channels: 2,
         language: "und".into(),
+        label: Label::default(),
         aac_lc_config: Some(vec![17, 144]),
     }
 }
 
 fn index(video: Option<VideoTrack>, audio: Vec<AudioTrack>) -> Index {
-    Index { container: "video/quicktime".into(), video, audio }
+    Index { container: "video/quicktime".into(), video, audio, text: Vec::new(), skipped: Vec::new() }
 }
 
 fn cfr(seconds: i64, gop: usize) -> VideoTrack {

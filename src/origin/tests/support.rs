@@ -180,6 +180,7 @@ fn plan() -> Plan {
         channels: 2,
         language: "und".into(),
         source: AudioSource::Encode { bitrate: 128_000 },
+        label: crate::media::Label::default(),
     };
     let rendition = |name: &str, grid, codecs: &str, bandwidth, kind| Rendition {
         name: name.parse().unwrap(),
@@ -190,6 +191,7 @@ fn plan() -> Plan {
         kind,
     };
     Plan {
+        tracks: Vec::new(),
         renditions: vec![
             rendition("720p", grid(25, 100, 100), "avc1.64001F", 2_900_000, RenditionKind::Video(video)),
             rendition("audio-128k", grid(48_000, 188, 192_512), "mp4a.40.2", 130_000, RenditionKind::Audio(audio)),
