@@ -1,12 +1,13 @@
 //! The composition root: from a [`Config`] to rooms that know of each other, to a server that runs, to its end.
 //!
-//! Order of the start: the port (so that a busy one is said at once), the data folder, workers, the trial of templates,
+//! Order of the start: the port (so that a busy one is said at once), the data folder (one server to each), workers, the trial of templates,
 //! encoder, origin; only then connections are accepted, and those that came earlier are answered. Order of the end:
 //! accept no more and let answers be sent, then encodes, workers, files still to be written; each with a deadline, and
 //! what held on is named. A second signal ends the process at once.
 //!
 //! Arrow: `main` -> `app` -> every room.
 
+mod claim;
 mod rooms;
 mod scrape;
 mod start;
@@ -29,6 +30,7 @@ use crate::encoder::{self, Encoder};
 use crate::origin::{self, Origin, Server};
 use crate::worker::{self, Pool};
 use crate::{cache, catalog, library};
+use claim::Claim;
 
 pub use start::worker_config;
 
@@ -41,6 +43,21 @@ pub enum Error {
     /// The port.
     #[error(transparent)]
     Listen(#[from] origin::Error),
+    /// The data folder cannot be made or opened.
+    #[error("the data folder {} cannot be used ({why}): check that this user may write there, or choose another folder \
+        with --data", .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        why: io::Error,
+    },
+    /// Another server has the data folder.
+    #[error("another matinee serves from {}: stop it, or choose another folder with --data", .folder.display())]
+    Claimed {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),
@@ -82,6 +99,7 @@ struct Running {
     encoder: Encoder,
     pool: Pool,
     cache: Cache,
+    claim: Claim,
 }
 
 /// Requests to stop: SIGTERM and SIGINT.
@@ -124,11 +142,12 @@ fn registry(data_dir: &Path) -> PathBuf {
 
 impl Running {
     async fn until(self, told: Arc<Notify>) {
-        let Self { server, origin, encoder, pool, cache } = self;
+        let Self { server, origin, encoder, pool, cache, claim } = self;
         let drained = server.run(origin, async move { told.notified().await }).await;
         end("encodes", encoder.close()).await;
         end("workers", pool.close()).await;
         end("writes to the cache", cache.flush()).await;
+        drop(claim);
         tracing::info!(finished = drained.finished, cut = drained.held, "stopped");
     }
 }

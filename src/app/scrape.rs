@@ -54,6 +54,7 @@ impl Scrape {
         m.cache(Store::Memory, cache.memory.bytes, cache.memory.entries);
         m.cache(Store::Disk, cache.disk.bytes, cache.disk.entries);
         raise(&m.disk_failures, cache.disk_failures);
+        m.disk_failing.set(i64::from(cache.disk_failing));
         raise(&m.corrupt_files, cache.corrupt_files);
         raise(&m.skipped_writes, cache.skipped_writes);
     }

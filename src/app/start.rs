@@ -4,8 +4,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 
+use super::claim::{Claim, claim};
 use super::{Error, Running, rooms, scrape::Scrape};
 use crate::cache::Cache;
 use crate::catalog::Catalog;
@@ -26,8 +28,9 @@ pub(super) struct Data {
 
 pub(super) async fn start(config: &Config) -> Result<Running, Error> {
     raise_open_files();
+    survive_file_limits();
     let server = Server::bind(config.server.clone()).await?;
-    let data = {
+    let (claim, data) = {
         let config = config.clone();
         let opened = spawn_blocking(move || open(&config)).await;
         opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?
@@ -53,7 +56,7 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
     let cache = data.cache.clone();
     let origin = Arc::new(Origin::new(&config.server, rooms::origin(config, data, &encoder, scrape.clone())));
     let _ = scrape.counters.set(origin.counters().clone());
-    Ok(Running { server, origin, encoder, pool, cache })
+    Ok(Running { server, origin, encoder, pool, cache, claim })
 }
 
 /// `[worker]`, with GStreamer's registry kept in the data folder, so that plugins are read once and not at every start.
@@ -63,12 +66,13 @@ pub fn worker_config(config: &Config) -> worker::Config {
 }
 
 /// Opens everything in the data folder, and clears it of what a process that died has left.
-fn open(config: &Config) -> Result<Data, Error> {
+fn open(config: &Config) -> Result<(Claim, Data), Error> {
+    let claim = claim(&config.data_dir)?;
     let catalog = Catalog::open(&config.data_dir)?;
     let library = Library::open(&config.data_dir)?;
     remove_unnamed(&catalog, &library)?;
     let cache = Cache::open(&config.cache, &config.data_dir.join("cache"))?;
-    Ok(Data { catalog, library, cache })
+    Ok((claim, Data { catalog, library, cache }))
 }
 
 /// Removes sources that no title names: whoever stored them died before the title was entered.
@@ -123,6 +127,14 @@ fn encoder_rooms(pool: &Pool, data: &Data, metrics: &Metrics) -> encoder::Rooms 
         metrics.encode_ended(outcome, seconds);
     };
     encoder::Rooms { pool: pool.clone(), cache: data.cache.clone(), open: Arc::new(open), ended: Arc::new(ended) }
+}
+
+/// Beyond a limit on file sizes (`ulimit -f`) a write shall fail like any other, and not end the process with `SIGXFSZ`.
+fn survive_file_limits() {
+    // The handler stays for the process's life, whoever listens.
+    if let Err(error) = signal(SignalKind::from_raw(libc::SIGXFSZ)) {
+        tracing::warn!(%error, "a limit on file sizes would end the server");
+    }
 }
 
 /// Every connection is an open file, and the usual soft limit of 1024 is below `server.max_connections`.

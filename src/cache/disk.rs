@@ -17,7 +17,7 @@ use moka::notification::RemovalCause;
 use moka::policy::EvictionPolicy;
 
 use super::key::generation_folder;
-use super::{Error, Held, Key, lock, scan};
+use super::{Error, Held, Key, lock, room, scan};
 use crate::media::Generation;
 
 /// What follows the object's bytes: an ISO BMFF `free` box (ISO/IEC 14496-12 §8.1.2), so that a file is still one that
@@ -38,15 +38,15 @@ const FOLDER_ATTEMPTS: u32 = 4;
 const EVICT_ROUNDS: u32 = 8;
 
 pub(super) struct Disk {
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     capacity_bytes: u64,
     /// Length of each file. Least recently used goes first, for the reason given in `memory`.
-    index: moka::sync::Cache<Key, u32>,
+    pub(super) index: moka::sync::Cache<Key, u32>,
     /// Evicted from the index, file not yet deleted. moka evicts on whichever thread touches it, also on one that must
     /// not do I/O; the next writer deletes.
     evicted: Arc<Mutex<Vec<Arc<Key>>>>,
     /// Held while files get or lose their names, so that index and folder agree. Taken on blocking threads only.
-    names: Mutex<()>,
+    pub(super) names: Mutex<()>,
     serial: AtomicU64,
     failing: AtomicBool,
     failures: AtomicU64,
@@ -95,9 +95,14 @@ impl Disk {
         disk.index.run_pending_tasks();
         match disk.temp() {
             // A full disk is no reason not to start: memory serves, and eviction may make room.
-            Err(error) if error.kind() != ErrorKind::StorageFull => Err(fail(error)),
+            Err(error) if !room::is_full(&error) => Err(fail(error)),
             Ok(_) | Err(_) => Ok(disk),
         }
+    }
+
+    /// The object's length, bytes, by the index.
+    pub(super) fn length(&self, key: &Key) -> Option<u64> {
+        self.index.get(key).map(|file_bytes| u64::from(file_bytes).saturating_sub(TRAILER_BYTES as u64))
     }
 
     pub(super) fn holds(&self, key: &Key) -> bool {
@@ -142,9 +147,11 @@ impl Disk {
     }
 
     /// Writes the file and evicts others for it, unless it is no longer wanted once it is written: asked when no purge
-    /// can come in between. A failure is counted, and logged when it is the first or was the last.
-    pub(super) fn write(&self, key: &Key, bytes: &[u8], wanted: impl FnOnce() -> bool) {
-        match self.write_file(key, bytes, wanted) {
+    /// can come in between. On a full disk older files make room, and it is tried once more. A failure is counted, and logged when it is the first or was the last.
+    pub(super) fn write(&self, key: &Key, bytes: &[u8], wanted: impl Fn() -> bool) {
+        let first = self.write_file(key, bytes, &wanted);
+        let full = first.as_ref().is_err_and(room::is_full);
+        match if full && self.make_room(bytes.len()) { self.write_file(key, bytes, &wanted) } else { first } {
             Ok(()) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
                     tracing::info!(folder = %self.folder.display(), "the cache folder can be written again");
@@ -208,7 +215,7 @@ impl Disk {
         self.corrupt.load(Ordering::Relaxed)
     }
 
-    fn write_file(&self, key: &Key, bytes: &[u8], wanted: impl FnOnce() -> bool) -> io::Result<()> {
+    fn write_file(&self, key: &Key, bytes: &[u8], wanted: impl Fn() -> bool) -> io::Result<()> {
         let mut temp = self.temp()?;
         temp.file.write_all(bytes)?;
         temp.file.write_all(&trailer(key, bytes))?;
@@ -274,7 +281,7 @@ impl Disk {
         }
     }
 
-    fn delete(&self, key: &Key) {
+    pub(super) fn delete(&self, key: &Key) {
         let path = self.folder.join(key.path());
         match fs::remove_file(&path) {
             Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {

@@ -25,10 +25,14 @@ impl Load {
     /// Reads the file, or makes the asker the leader; `None` if it must ask again.
     pub(super) async fn run(self) -> Option<Claim> {
         // Nobody closes the semaphore: there is no error to handle.
-        let permit = self.cache.0.reads.acquire().await;
+        let permit = Arc::clone(&self.cache.0.reads).acquire_owned().await;
         let (inner, key) = (Arc::clone(&self.cache.0), self.key.clone());
-        let read = spawn_blocking(move || inner.disk.read(&key)).await;
-        drop(permit);
+        let read = spawn_blocking(move || {
+            // Held until it is read, also when nobody waits for it any more.
+            let _permit = permit;
+            inner.disk.read(&key)
+        });
+        let read = read.await;
         // A panic while reading counts as a miss.
         let Some(bytes) = read.ok().flatten() else { return self.lead() };
         let mut slots = lock(&self.cache.0.slots);

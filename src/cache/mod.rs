@@ -25,6 +25,7 @@ mod flight;
 mod key;
 mod load;
 mod memory;
+mod room;
 mod scan;
 mod slots;
 #[cfg(test)]
@@ -144,7 +145,7 @@ struct Inner {
     memory: Memory,
     disk: Disk,
     slots: Mutex<Slots>,
-    reads: Semaphore,
+    reads: Arc<Semaphore>,
     writes: Mutex<Writes>,
     /// Bytes queued or being written.
     pending: watch::Sender<u64>,
@@ -221,6 +222,19 @@ impl Cache {
             || matches!(lock(&self.0.slots).by_key.get(key), Some(Slot { work: Work::Writing(_), .. }))
     }
 
+    /// The object's length, bytes, if either tier holds it; no I/O. By the index, so the file may be gone by now: made
+    /// again it has the same length.
+    #[must_use]
+    pub fn length(&self, key: &Key) -> Option<u64> {
+        if let Some(bytes) = self.0.memory.get(key) {
+            return Some(bytes.len() as u64);
+        }
+        if let Some(Slot { work: Work::Writing(bytes), .. }) = lock(&self.0.slots).by_key.get(key) {
+            return Some(bytes.len() as u64);
+        }
+        self.0.disk.length(key)
+    }
+
     /// Removes everything of a generation from both tiers. Work under way goes on for its readers, but is not kept.
     /// Memory is done before the first await, and the files are deleted even if this is cancelled.
     ///
@@ -266,7 +280,7 @@ impl Cache {
             memory: Memory::new(config.memory_bytes),
             disk: Disk::open(folder, config.disk_bytes)?,
             slots: Mutex::default(),
-            reads: Semaphore::new(DISK_READS),
+            reads: Arc::new(Semaphore::new(DISK_READS)),
             writes: Mutex::default(),
             pending: watch::Sender::new(0),
             skipped_writes: AtomicU64::new(0),

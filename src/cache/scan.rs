@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use super::disk::{MAX_FILE_BYTES, TEMP_FOLDER, TRAILER_BYTES};
+use super::room::is_full;
 use super::{Key, Object};
 use crate::media::{Generation, RenditionName};
 
@@ -28,12 +29,18 @@ struct Found {
 /// Below the folder's own level, what is not named like an object is deleted; at its own level strangers are left
 /// alone, in case the folder was configured by mistake.
 pub(super) fn scan(folder: &Path, capacity_bytes: u64) -> io::Result<Vec<(Key, u32)>> {
-    fs::create_dir_all(folder.join(TEMP_FOLDER))?;
-    match fs::write(folder.join(TAG_FILE), TAG) {
-        Err(error) if error.kind() != ErrorKind::StorageFull => return Err(error),
-        Ok(()) | Err(_) => {}
+    fs::create_dir_all(folder)?;
+    let temporary = folder.join(TEMP_FOLDER);
+    // On a full disk there may be neither, and what is kept already is served all the same.
+    for made in [fs::create_dir_all(&temporary), fs::write(folder.join(TAG_FILE), TAG)] {
+        match made {
+            Err(error) if !is_full(&error) => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
     }
-    sweep(&folder.join(TEMP_FOLDER))?;
+    if temporary.exists() {
+        sweep(&temporary)?;
+    }
     let mut found = Vec::new();
     for shard in children(folder)? {
         if shard.name.len() == 2 && shard.kind.is_dir() {

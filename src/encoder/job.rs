@@ -12,6 +12,9 @@ use crate::worker::{SendError, Worker};
 
 /// A worker that was told to stop has this long to say so; then it is killed.
 const STOP_TIME: std::time::Duration = std::time::Duration::from_millis(800);
+/// One picture or two frames of sound are encoded for parameter sets. A worker that says it is busy with it for longer is
+/// out of its mind, and nobody's leaving would stop it.
+const PARAMETERS_TIME: std::time::Duration = std::time::Duration::from_secs(20);
 /// A segment may have this many times the bytes its bandwidth explains, and a fixed amount more: rate control may miss, a
 /// worker gone wrong may not fill the memory.
 const BYTES_FACTOR: u64 = 8;
@@ -111,16 +114,19 @@ impl Job<'_> {
     }
 
     async fn parameters(&self, worker: &mut Worker, job: u64) -> Result<Outcome, Error> {
-        loop {
-            match worker.next().await? {
-                Event::Parameters { job: of, config } if of == job => {
-                    let init = crate::packager::init(self.rendition, &config)?;
-                    return Ok(Outcome { rest: vec![(0, init)], config, bridged: 0, is_init: true });
+        let answer = async {
+            loop {
+                match worker.next().await? {
+                    Event::Parameters { job: of, config } if of == job => return Ok(config),
+                    Event::Failed { job: of, message } if of == job => return Err(Error::Job(message)),
+                    _ => {}
                 }
-                Event::Failed { job: of, message } if of == job => return Err(Error::Job(message)),
-                _ => {}
             }
-        }
+        };
+        let late = || Error::Job(format!("no parameter sets after {} s", PARAMETERS_TIME.as_secs()));
+        let config = tokio::time::timeout(PARAMETERS_TIME, answer).await.map_err(|_| late())??;
+        let init = crate::packager::init(self.rendition, &config)?;
+        Ok(Outcome { rest: vec![(0, init)], config, bridged: 0, is_init: true })
     }
 
     async fn ask(&self, worker: &mut Worker, request: &Request) -> Result<(), Error> {

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::job::{Job, Outcome};
 use super::schedule::{Full, Lane, Slot, Weight};
 use super::tenants::Tenant;
-use super::{BUSY_RETRY_SECONDS, Ended, Error, Inner, Order, Orders, Source, Work};
+use super::{BUSY_RETRY_SECONDS, Ended, Error, Inner, Order, Orders, Work};
 use crate::cache::{FlightError, Object, Writer};
 use crate::media::{Rendition, RenditionKind, VideoSource};
 
@@ -53,9 +53,27 @@ pub struct Run {
     pending: BTreeMap<Object, (Writer, Lane)>,
     next: u32,
     tenant: Option<Tenant>,
-    source: Option<Source>,
     /// The init segment that every segment's parameter sets must agree with, once known.
     init: Option<Bytes>,
+}
+
+/// How waiting for a slot ended.
+enum Turn {
+    /// With leave to work.
+    Work(Writer, Slot, Lane),
+    /// Too many wait already.
+    Busy(Writer),
+    /// Everybody for whom it waited has left.
+    Left,
+}
+
+impl Turn {
+    fn of(writer: Writer, slot: Result<Slot, Full>, lane: Lane) -> Self {
+        match slot {
+            Ok(slot) => Self::Work(writer, slot, lane),
+            Err(Full) => Self::Busy(writer),
+        }
+    }
 }
 
 static RUNS: AtomicU64 = AtomicU64::new(0);
@@ -126,7 +144,6 @@ impl Run {
             pending: BTreeMap::new(),
             next,
             tenant: None,
-            source: None,
             init: None,
         };
         (Handle { orders: sender, state }, run)
@@ -208,14 +225,11 @@ impl Run {
             self.next = n;
             self.state.at.store(n, Ordering::Relaxed);
         }
-        let Some((slot, lane)) = self.slot(&writer, lane, self.weight(object)).await else {
-            return writer.fail(FlightError::Busy { retry_after_seconds: BUSY_RETRY_SECONDS });
+        let (writer, slot, lane) = match self.slot(writer, lane, self.weight(object)).await {
+            Turn::Work(writer, slot, lane) => (writer, slot, lane),
+            Turn::Busy(writer) => return writer.fail(FlightError::Busy { retry_after_seconds: BUSY_RETRY_SECONDS }),
+            Turn::Left => return,
         };
-        if lane == Lane::Viewer && writer.viewers() == 0 {
-            // Everybody left while this waited.
-            drop(writer.abandon_if_unwatched());
-            return;
-        }
         self.inner.started.fetch_add(1, Ordering::Relaxed);
         let since = Instant::now();
         let mut writer = Some(writer);
@@ -252,17 +266,24 @@ impl Run {
     }
 
     /// Waits for leave to work. Look-ahead that a viewer joins meanwhile queues up as a viewer's.
-    async fn slot(&self, writer: &Writer, lane: Lane, weight: Weight) -> Option<(Slot, Lane)> {
+    /// A viewer who leaves the queue makes room in it.
+    async fn slot(&self, mut writer: Writer, lane: Lane, weight: Weight) -> Turn {
         if lane == Lane::Ahead {
             tokio::select! {
                 biased;
                 () = writer.flight().watched() => {}
-                slot = self.inner.schedule.slot(Lane::Ahead, weight) => return slot.ok().map(|slot| (slot, Lane::Ahead)),
+                slot = self.inner.schedule.slot(Lane::Ahead, weight) => return Turn::of(writer, slot, Lane::Ahead),
             }
         }
-        match self.inner.schedule.slot(Lane::Viewer, weight).await {
-            Ok(slot) => Some((slot, Lane::Viewer)),
-            Err(Full) => None,
+        loop {
+            tokio::select! {
+                biased;
+                () = writer.unwatched() => match writer.abandon_if_unwatched() {
+                    Some(watched) => writer = watched,
+                    None => return Turn::Left,
+                },
+                slot = self.inner.schedule.slot(Lane::Viewer, weight) => return Turn::of(writer, slot, Lane::Viewer),
+            }
         }
     }
 
@@ -351,15 +372,6 @@ impl Run {
         if let Some(tenant) = self.tenant.take() {
             return Ok(tenant);
         }
-        let source = match &self.source {
-            Some(source) => source.clone(),
-            None => {
-                let (open, digest) = (Arc::clone(&self.inner.rooms.open), self.work.digest.clone());
-                let opened = tokio::task::spawn_blocking(move || open(&digest)).await;
-                let opened = opened.map_err(|e| Error::Source(e.to_string()))?.map_err(Error::Source)?;
-                self.source.insert(opened).clone()
-            }
-        };
-        self.inner.tenants.get(self.id, &self.work.digest, &source, self.inner.recipe.templates()).await
+        self.inner.tenants.get(self.id, &self.work.digest, &self.inner.rooms.open, self.inner.recipe.templates()).await
     }
 }

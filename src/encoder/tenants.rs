@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Config, Error, Source, lock};
+use super::{Config, Error, Open, lock};
 use crate::media::{Digest, Templates};
 use crate::worker::protocol::Request;
 use crate::worker::{Pool, Quarantine, SendError, Worker};
@@ -50,22 +50,20 @@ impl Tenants {
         Self { pool, devices, places, resting: Mutex::default(), quarantine }
     }
 
-    /// A worker for this source: the run's own if it is still there, one that its viewer forgot, or a fresh one.
-    pub async fn get(
-        &self,
-        run: u64,
-        digest: &Digest,
-        source: &Source,
-        templates: &Templates,
-    ) -> Result<Tenant, Error> {
+    /// A worker for this source: the run's own if it is still there, one that its viewer forgot, or a fresh one. The source
+    /// is opened for a fresh one alone and let go at once: its index grows with the length of the film.
+    pub async fn get(&self, run: u64, digest: &Digest, open: &Open, templates: &Templates) -> Result<Tenant, Error> {
         lock(&self.quarantine).check(digest, Instant::now())?;
         if let Some(tenant) = self.rested(run, digest) {
             return Ok(tenant);
         }
         let place = self.place().await;
+        let (open, wanted) = (Arc::clone(open), digest.clone());
+        let opened = tokio::task::spawn_blocking(move || open(&wanted)).await;
+        let source = opened.map_err(|e| Error::Source(e.to_string()))?.map_err(Error::Source)?;
         let worker = self.pool.bind(&source.path, &self.devices).await?;
         worker.set_nice(NICE);
-        let open = Request::Open { index: source.index.clone(), templates: templates.clone() };
+        let open = Request::Open { index: source.index, templates: templates.clone() };
         match worker.send(&open).await {
             Ok(()) => Ok(Tenant { worker, _place: place }),
             Err(SendError::Gone) => Err(Error::Died(worker.kill().await)),
@@ -75,6 +73,8 @@ impl Tenants {
 
     fn rested(&self, run: u64, digest: &Digest) -> Option<Tenant> {
         let mut resting = lock(&self.resting);
+        // What it died of while it rested is no fault of the next job, and must not cost that one its retry.
+        resting.retain(|r| r.tenant.worker.is_alive());
         let own = resting.iter().position(|r| r.run == run);
         let forgotten = |r: &Resting| r.digest == *digest && r.since.elapsed() > FORGOTTEN;
         let found = own.or_else(|| resting.iter().position(forgotten))?;

@@ -100,9 +100,14 @@ pub(super) fn streamed(target: &Target, stream: Stream, came: Came, waited: Dura
     response
 }
 
-/// 200 to HEAD for bytes that nobody has made yet.
-pub(super) fn unmade(target: &Target) -> Response {
-    media(target, Body::empty())
+/// 200 to HEAD for bytes that are on disk, or that nobody has made yet: then their length is not known.
+pub(super) fn unread(target: &Target, length: Option<u64>) -> Response {
+    let mut response = media(target, Body::empty());
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        provenance(response.headers_mut(), Came::Disk, None);
+    }
+    response
 }
 
 /// 304 for media.

@@ -81,7 +81,7 @@ pub(super) async fn object(
     }
     if asked.head() {
         // What is not made has no length yet, and asking for it is no reason to make it.
-        return Ok(respond::unmade(&target));
+        return Ok(respond::unread(&target, origin.rooms.cache.length(&target.key)));
     }
     cold(origin, asked, target, delivery).await
 }

@@ -63,6 +63,8 @@ pub struct Metrics {
     pub workers_standby: IntGauge,
     /// Writes, reads and deletions of segment files that failed.
     pub disk_failures: IntCounter,
+    /// 1 while segment files cannot be written: memory alone keeps what is made.
+    pub disk_failing: IntGauge,
     /// Segment files found damaged.
     pub corrupt_files: IntCounter,
     /// Segments not written to disk because it could not keep up.
@@ -115,6 +117,7 @@ impl Metrics {
             workers: maker.gauge("workers", "Worker processes."),
             workers_standby: maker.gauge("workers_standby", "Worker processes that wait for work."),
             disk_failures: maker.counter("cache_disk_failures_total", "Failed operations on segment files."),
+            disk_failing: maker.gauge("cache_disk_failing", "1 if the last segment file could not be written."),
             corrupt_files: maker.counter("cache_corrupt_files_total", "Segment files found damaged."),
             skipped_writes: maker.counter("cache_skipped_writes_total", "Segments the disk was too slow to take."),
             requests: ["2xx", "3xx", "4xx", "5xx"].map(|class| requests.with_label_values(&[class])),

@@ -13,9 +13,15 @@ pub(super) const USAGE: u8 = 64;
 /// Status of a worker whose GStreamer could not be initialised.
 pub(super) const UNAVAILABLE: u8 = 69;
 
-/// What the last words of a process without memory look like: Rust, GLib, C++, and the system's own message.
-const OUT_OF_MEMORY: [&str; 4] =
-    ["memory allocation of", "failed to allocate", "std::bad_alloc", "Cannot allocate memory"];
+/// What the last words of a process without memory look like: Rust, GLib, C++, the system's own message, and GStreamer
+/// where there is no room for a thread's stack.
+const OUT_OF_MEMORY: [&str; 5] = [
+    "memory allocation of",
+    "failed to allocate",
+    "std::bad_alloc",
+    "Cannot allocate memory",
+    "failed to create thread",
+];
 
 /// Why a worker is no more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,13 +58,22 @@ impl Exit {
         if status.success() {
             return Self::Clean;
         }
-        if OUT_OF_MEMORY.iter().any(|words| last_words.contains(words)) {
+        if has_no_memory(last_words) {
             return Self::OutOfMemory;
         }
         match (status.code(), status.signal()) {
             (Some(code), _) => Self::Code(code),
             (None, Some(signal)) => Self::Signal(signal),
             (None, None) => Self::Code(-1),
+        }
+    }
+
+    /// The reason for which it was killed, in the light of its last words: what stands still, or fails at its work and is
+    /// dismissed for it, may do so because it has no memory left.
+    pub(super) fn condemned(self, last_words: &str) -> Self {
+        match self {
+            Self::Stalled(_) | Self::Dismissed if has_no_memory(last_words) => Self::OutOfMemory,
+            fate => fate,
         }
     }
 
@@ -100,6 +115,10 @@ impl Exit {
             Self::Dismissed => 7,
         }
     }
+}
+
+fn has_no_memory(last_words: &str) -> bool {
+    OUT_OF_MEMORY.iter().any(|words| last_words.contains(words))
 }
 
 const LABELS: [&str; 8] = ["clean", "code", "signal", "out_of_memory", "nonsense", "stalled", "overran", "dismissed"];
@@ -163,6 +182,17 @@ mod tests {
         for (status, words, exit) in table {
             assert_eq!(Exit::classify(status, words), exit, "{status:?} {words:?}");
         }
+    }
+
+    #[test]
+    fn a_worker_that_hangs_or_fails_for_want_of_memory_ran_out_of_it_whoever_killed_it() {
+        let stalled = Exit::Stalled(Duration::from_secs(6));
+        let words =
+            "GStreamer-WARNING **: failed to create thread: Error creating thread: Resource temporarily unavailable";
+        assert_eq!(stalled.clone().condemned(words), Exit::OutOfMemory);
+        assert_eq!(Exit::Dismissed.condemned(words), Exit::OutOfMemory);
+        assert_eq!(stalled.clone().condemned("nothing of the kind"), stalled);
+        assert_eq!(Exit::Nonsense("x".into()).condemned(words), Exit::Nonsense("x".into()), "that it lied counts more");
     }
 
     #[test]

@@ -132,7 +132,9 @@ impl Worker {
         self.events.kill().await
     }
 
-    pub(super) fn is_alive(&self) -> bool {
+    /// True until its death is known.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
         self.events.death.borrow().is_none()
     }
 }

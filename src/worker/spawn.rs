@@ -183,7 +183,7 @@ impl Process {
         };
         let last_words = words.last();
         let exit = match (self.fate.get(), status) {
-            (Some(fate), _) => fate.clone(),
+            (Some(fate), _) => fate.clone().condemned(&last_words),
             (None, Some(status)) => Exit::classify(status, &last_words),
             (None, None) => Exit::Dismissed,
         };

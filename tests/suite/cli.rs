@@ -228,6 +228,22 @@ fn a_data_folder_that_cannot_be_one_is_named() {
 }
 
 #[test]
+fn a_data_folder_has_one_server_and_a_killed_one_lets_go_of_it() {
+    let (data, folder) = (Data::new(), tempfile::tempdir().unwrap());
+    let server = TestServer::over(&data);
+    let second = run(data.command(&["serve", "--listen", "127.0.0.1:0"]));
+    assert_eq!(second.code(), 1, "{second:?}");
+    let expected = format!("another matinee serves from {}: stop it, or choose another folder", data.path().display());
+    assert!(second.error().starts_with(&expected), "{second:?}");
+    assert!(second.stdout.is_empty(), "{second:?}");
+    // Adding films needs no claim, and the server plays them.
+    let id = data.ingest(&Film::PLAYABLE.make(folder.path(), "film.mp4"));
+    assert_eq!(server.get(&format!("/v/{id}/master.m3u8")).status, 200);
+    let data = server.kill();
+    drop(TestServer::over(&data));
+}
+
+#[test]
 fn a_data_folder_of_a_newer_version_is_left_as_it_is() {
     let data = Data::new();
     assert_eq!(run(data.command(&["ingest", "/nonexistent"])).code(), 1);
@@ -298,6 +314,9 @@ fn a_film_plays_in_every_rendition_although_nothing_was_encoded_beforehand() {
     assert_eq!(server.get(&segment).header("x-cache"), Some("memory"));
     let before = server.bytes(&segment);
     let server = server.restart();
+    let head = server.ask(&segment).method("HEAD").send().unwrap();
+    let length = before.len().to_string();
+    assert_eq!((head.header("x-cache"), head.header("content-length")), (Some("disk"), Some(&*length)));
     let after = server.get(&segment);
     assert_eq!((after.header("x-cache"), after.body == before), (Some("disk"), true));
     assert_eq!(server.metric("matinee_encodes_started_total"), 0.0);

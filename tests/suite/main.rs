@@ -2,10 +2,13 @@
 
 mod cli;
 mod crash;
+mod deaths;
 mod flights;
 mod frames;
+mod full;
 mod functions;
 mod media;
+mod memory;
 mod repository;
 mod support;
 mod worker;

@@ -159,7 +159,13 @@ impl TestServer {
     /// answers.
     pub fn with(data: &Data, settings: &[(&str, &str)]) -> Self {
         let mut command = data.command(&["serve", "--listen", "127.0.0.1:0"]);
-        command.envs(settings.iter().copied()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(settings.iter().copied());
+        Self::started_by(command, data)
+    }
+
+    /// A server over a folder, by a command whose process it becomes. Returns when it answers.
+    pub fn started_by(mut command: Command, data: &Data) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("setsid, of util-linux, starts the program");
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, written) = (process.stderr.take().unwrap(), log.clone());

@@ -162,3 +162,25 @@ async fn a_disk_that_cannot_keep_up_loses_files_and_eats_no_memory() {
     cache.flush().await;
     assert_eq!(cache.stats().disk.entries, 3);
 }
+
+#[tokio::test]
+async fn a_full_disk_lets_go_of_what_was_used_longest_ago() {
+    let (folder, cache) = open(&DISK_ALONE);
+    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    for number in 0..40 {
+        make(&cache, &key(number), 1000).await;
+        cache.flush().await;
+        // Longest ago is the seventh, then the eighth, and so on round.
+        let file = fs::File::options().append(true).open(folder.path().join(key(number).path())).unwrap();
+        file.set_modified(then + std::time::Duration::from_secs(u64::from((number + 40 - 7) % 40))).unwrap();
+    }
+    assert!(cache.0.disk.make_room(100));
+    // A sixteenth of all, although less was asked for.
+    let gone: Vec<u32> = (0..40).filter(|number| !cache.holds(&key(*number))).collect();
+    assert_eq!(gone, [7, 8, 9]);
+    assert!(cache.0.disk.make_room(10_000));
+    assert_eq!(files(folder.path()).len(), 40 - 3 - 10);
+    assert_eq!(cache.stats().disk.entries, 27);
+    assert!(cache.0.disk.make_room(1 << 30));
+    assert!(!cache.0.disk.make_room(1), "there is nothing left to delete");
+}

@@ -83,3 +83,19 @@ async fn memory_stays_under_its_bound_and_what_it_lets_go_is_read_from_disk() {
         assert_eq!(whole(&cache, &key(number)).await.0, segment(&key(number), 100_000));
     }
 }
+
+#[tokio::test]
+async fn the_length_of_what_is_held_is_known_without_reading_it() {
+    let (folder, cache) = open(&DISK_ALONE);
+    assert_eq!(cache.length(&key(1)), None);
+    make(&cache, &key(1), 1000).await;
+    assert_eq!(cache.length(&key(1)), Some(1000), "being written");
+    cache.flush().await;
+    assert_eq!(cache.length(&key(1)), Some(1000), "on disk");
+    let cache = Cache::open(&ROOMY, folder.path()).unwrap();
+    assert_eq!(cache.length(&key(1)), Some(1000), "found at a start");
+    make(&cache, &key(2), 10).await;
+    assert_eq!(cache.length(&key(2)), Some(10), "in memory");
+    drop(lead(&cache, &key(3)).await);
+    assert_eq!(cache.length(&key(3)), None);
+}

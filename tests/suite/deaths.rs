@@ -1,0 +1,100 @@
+//! Promise 6, seen by the viewer who waits: a worker that dies in the middle of a segment costs one retry, and the bytes
+//! are the right ones.
+
+use std::fs;
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+
+use crate::crash::film;
+use crate::support::{Data, TestServer, until};
+
+/// Nothing but what was asked for is made, and no worker stands by: there is one, in the middle of it.
+const ALONE: [(&str, &str); 3] = [
+    ("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0"),
+    ("MATINEE_WORKER__STANDBY", "0"),
+    ("MATINEE_WORKER__STALL_SECONDS", "3"),
+];
+/// Times that a worker is starved at most. One that has all the memory it needs already goes through to its end.
+const FAMINES: usize = 6;
+
+/// Segments of the film's 480p and what they are, with nothing kept of them.
+fn segments(data: &Data, id: &str) -> Vec<(String, Vec<u8>)> {
+    let server = TestServer::over(data);
+    let paths = server.segments(&server.playlist(id, "480p")).split_off(1);
+    let segments = paths.into_iter().map(|path| (path.clone(), server.bytes(&path))).collect();
+    drop(server);
+    forget(data);
+    segments
+}
+
+fn forget(data: &Data) {
+    fs::remove_dir_all(data.path().join("cache")).unwrap();
+}
+
+/// Asks for a segment, does something to the worker that makes it once the first chunk is there, and reads on.
+fn interfere(server: &TestServer, path: &str, with: impl Fn(Pid)) -> Vec<u8> {
+    let mut answer = server.ask(path).open().unwrap();
+    let mut body = answer.some().unwrap();
+    let workers = server.workers();
+    assert_eq!(workers.len(), 1, "{}", server.log());
+    with(Pid::from_raw(workers[0]).unwrap());
+    let rest = answer.rest().unwrap_or_else(|broken| panic!("{broken:?}\n{}", server.log()));
+    assert_eq!(rest.status, 200);
+    body.extend(rest.body);
+    body
+}
+
+fn ended(server: &TestServer, how: &str) -> f64 {
+    server.metric(&format!("matinee_workers_ended_total{{outcome=\"{how}\"}}"))
+}
+
+#[test]
+fn a_worker_that_is_killed_crashes_or_stops_costs_one_retry_and_the_viewer_sees_the_right_bytes() {
+    let (data, id) = film();
+    let segments = segments(&data, &id);
+    let deaths = [(Signal::KILL, "signal"), (Signal::SEGV, "signal"), (Signal::STOP, "stalled")];
+    for ((signal, outcome), (path, whole)) in deaths.into_iter().zip(&segments[2..]) {
+        let server = TestServer::with(&data, &ALONE);
+        let body = interfere(&server, path, |worker| {
+            kill_process(worker, signal).unwrap();
+            if signal == Signal::SEGV {
+                // Rust takes the first that no fault caused for a stray one, and dies of the next.
+                until("it is dead", || kill_process(worker, signal).is_err());
+            }
+        });
+        assert!(body == *whole, "{path} is another after {signal:?}");
+        assert_eq!(ended(&server, outcome), 1.0, "{signal:?}: {}", server.log());
+        assert_eq!(server.metric("matinee_encodes_ended_total{outcome=\"failed\"}"), 0.0);
+        // The server goes on, and asks nobody again for what it has.
+        assert!(server.bytes(path) == *whole);
+        assert_eq!(server.metric("matinee_encodes_started_total"), 1.0);
+        drop(server);
+        forget(&data);
+    }
+}
+
+#[test]
+fn a_worker_that_runs_out_of_memory_costs_one_retry_and_the_viewer_sees_the_right_bytes() {
+    let (data, id) = film();
+    let segments = segments(&data, &id);
+    let server = TestServer::with(&data, &ALONE);
+    for (path, whole) in segments.iter().cycle().take(FAMINES) {
+        let body = interfere(&server, path, |worker| {
+            // Less than it has by now: whatever it asks for next is refused.
+            let least = Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
+            prlimit(Some(worker), Resource::Data, least).unwrap();
+        });
+        assert!(body == *whole, "{path} is another");
+        if ended(&server, "out_of_memory") >= 1.0 {
+            assert_eq!(server.metric("matinee_encodes_ended_total{outcome=\"failed\"}"), 0.0);
+            assert!(server.bytes(path) == *whole);
+            return;
+        }
+        // It had all it needed, and rests, starved. The next segment gets a healthy one: a dead worker costs no retry.
+        for worker in server.workers() {
+            let _ = kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL);
+        }
+        until("it is gone", || server.metric("matinee_workers") == 0.0);
+    }
+    panic!("no worker ran out of memory in {FAMINES} segments:\n{}", server.log());
+}

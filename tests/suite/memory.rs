@@ -1,0 +1,74 @@
+//! The server's memory grows neither with the length of a film nor with how much of it is played.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::media::Film;
+use crate::support::{Data, TestServer};
+
+/// A small picture that can be passed through: its segments cost next to nothing to make.
+const FILM: Film = Film { rate: (25, 1), frames: 1500, size: (192, 108), gop: 50, kilobits: 60, sound: Some(48_000) };
+/// Times that the minute is repeated.
+const MINUTES: u32 = 75;
+/// Of memory for segments: full long before the first look.
+const SETTINGS: [(&str, &str); 2] = [("MATINEE_CACHE__MEMORY_BYTES", "1MiB"), ("MATINEE_CACHE__DISK_BYTES", "16MiB")];
+/// What playing on may add: allocators round, and keep what threads have let go of.
+const GROWTH_KIB: u64 = 4 << 10;
+/// What an hour more of film may add: its plan and playlists.
+const LENGTH_KIB: u64 = 6 << 10;
+
+/// The same film over and over, packet by packet.
+fn repeated(film: &Path, times: u32) -> PathBuf {
+    let path = film.with_file_name("long.mp4");
+    let made = Command::new("ffmpeg")
+        .args(["-v", "error", "-stream_loop", &(times - 1).to_string(), "-i"])
+        .arg(film)
+        .args(["-c", "copy"])
+        .arg(&path)
+        .stdin(Stdio::null())
+        .status();
+    assert!(made.expect("ffmpeg is installed by `make test`").success());
+    path
+}
+
+fn resident_kib(server: &TestServer) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    kib.unwrap().parse().unwrap()
+}
+
+/// Paths of a title's first sound, and of its picture as it is.
+fn paths(server: &TestServer, id: &str) -> [Vec<String>; 2] {
+    let all = server.playlists(id);
+    let source = all.iter().find(|path| path.ends_with("/source/index.m3u8")).expect("it can be passed through");
+    [server.segments(&all[0]), server.segments(source)]
+}
+
+fn play(server: &TestServer, paths: &[String]) {
+    for path in paths {
+        assert!(!server.bytes(path).is_empty());
+    }
+}
+
+#[test]
+fn a_server_needs_no_more_memory_for_a_long_film_nor_for_playing_all_of_it() {
+    let (data, media) = (Data::new(), tempfile::tempdir().unwrap());
+    let film = FILM.make(media.path(), "film.mp4");
+    let short = data.ingest(&film);
+    let long = data.ingest(&repeated(&film, MINUTES));
+    let server = TestServer::with(&data, &SETTINGS);
+    let [sound, picture] = paths(&server, &short);
+    play(&server, &sound);
+    play(&server, &picture);
+    let short = resident_kib(&server);
+    let [sound, picture] = paths(&server, &long);
+    assert!(picture.len() > 1000, "more than an hour has more segments than {}", picture.len());
+    play(&server, &sound[..sound.len().min(20)]);
+    play(&server, &picture[..100]);
+    let long = resident_kib(&server);
+    play(&server, &picture[100..]);
+    let played = resident_kib(&server);
+    assert!(long < short + LENGTH_KIB, "{short} KiB, then {long} KiB for a longer film");
+    assert!(played < long + GROWTH_KIB, "{long} KiB, then {played} KiB after playing all of it");
+}
