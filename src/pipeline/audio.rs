@@ -31,6 +31,8 @@ const PREROLL_PACKETS: usize = 8;
 const GAP_PART: i64 = 50;
 /// Packets at the start of a decode that may yield nothing.
 const SILENT_PACKETS: usize = 2;
+/// Packets at the end of a track that are decoded to learn where it ends.
+const LAST_PACKETS: usize = 24;
 /// Samples around what is resampled, so that the filter has settled.
 const RESAMPLE_MARGIN: i64 = 2048;
 
@@ -155,7 +157,7 @@ impl Audio {
         let mut covered = 0;
         if begins < ends && first < end {
             let mut expected: Option<i64> = None;
-            for (said, block) in self.blocks(first..end, channels, job)? {
+            for (said, block) in self.blocks(first..end, channels, &|| job.check())? {
                 let at = expected.filter(|e| (e - said).abs() <= i64::from(self.rate) / GAP_PART).unwrap_or(said);
                 let frames = block.chunks_exact(width);
                 expected = Some(at + i64::try_from(frames.len()).unwrap_or(0));
@@ -174,7 +176,12 @@ impl Audio {
     /// The times that GStreamer gives are not used where there is a block for every packet: when a decoder makes nothing
     /// of the first packet of a file, as AAC decoders may, the base class calls every block by the time of the packet
     /// before it.
-    fn blocks(&self, range: Range<usize>, channels: u32, job: Job) -> Result<Vec<(i64, Vec<f32>)>, Error> {
+    fn blocks(
+        &self,
+        range: Range<usize>,
+        channels: u32,
+        check: &dyn Fn() -> Result<(), Error>,
+    ) -> Result<Vec<(i64, Vec<f32>)>, Error> {
         let scale = Timescale::new(self.rate).ok_or_else(|| Error::Failed("a sample rate of zero".into()))?;
         let position = |ticks: i64| self.track.timescale.convert(ticks, scale);
         let chain = "audioconvert ! audio/x-raw,format=F32LE,layout=interleaved";
@@ -182,7 +189,7 @@ impl Audio {
         let mut mix: Option<(gst::Caps, Mix)> = None;
         let mut blocks = Vec::with_capacity(range.len());
         while let Some(raw) = decoder.next() {
-            job.check()?;
+            check()?;
             let Some(buffer) = raw.sample.buffer() else { continue };
             let map = buffer.map_readable().map_err(|e| Error::Failed(e.to_string()))?;
             let values = map.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]]));
@@ -204,6 +211,16 @@ impl Audio {
         }
         Ok(blocks)
     }
+}
+
+/// Where the sound of a track ends, in samples from the title's zero: what its last packets decode to. `None` if they
+/// decode to nothing.
+pub fn decoded_end(source: &Path, track: &Track, rate: u32) -> Option<i64> {
+    let audio = Audio { source: source.to_owned(), track: Arc::new(track.clone()), rate };
+    let packets = track.packets.len();
+    let blocks = audio.blocks(packets.saturating_sub(LAST_PACKETS)..packets, 1, &|| Ok(())).ok()?;
+    let last = blocks.iter().rev().find(|(_, samples)| !samples.is_empty())?;
+    Some(last.0 + i64::try_from(last.1.len()).unwrap_or(0)).filter(|end| *end > 0)
 }
 
 fn frames(job: Job) -> Result<(i64, i64), Error> {

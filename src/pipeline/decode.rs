@@ -22,6 +22,9 @@ pub struct Decoder {
     pipeline: gst::Pipeline,
     sink: gst_app::AppSink,
     timescale: Timescale,
+    /// When pictures are shown, in that order; empty for sound.
+    order: Vec<i64>,
+    last: Option<i64>,
     feeder: Option<JoinHandle<()>>,
     ended: bool,
 }
@@ -93,7 +96,9 @@ impl Decoder {
             let _ = src.end_of_stream();
         });
         let feeder = feeder.map_err(|e| failed(&e.to_string()))?;
-        let decoder = Self { pipeline, sink, timescale: track.timescale, feeder: Some(feeder), ended: false };
+        let order = if chain.starts_with("video/") { presentation_order(track) } else { Vec::new() };
+        let timescale = track.timescale;
+        let decoder = Self { pipeline, sink, timescale, order, last: None, feeder: Some(feeder), ended: false };
         decoder.pipeline.set_state(gst::State::Playing).map_err(|e| failed(&e.to_string()))?;
         Ok(decoder)
     }
@@ -106,11 +111,26 @@ impl Decoder {
                 break;
             };
             if let Some(pts) = sample.buffer().and_then(|b| b.pts()) {
-                return Some(Raw { at: from_clock(pts, self.timescale), sample });
+                let at = self.placed(from_clock(pts, self.timescale));
+                self.last = Some(at);
+                return Some(Raw { at, sample });
             }
         }
         None
     }
+
+    /// Pictures come out in the order they are shown in. One that the decoder gives the time of the one before, as that of
+    /// GIF does, is the next.
+    fn placed(&self, at: i64) -> i64 {
+        let next = |last| self.order.get(self.order.partition_point(|t| *t <= last + 1)).copied();
+        self.last.filter(|last| at <= *last).and_then(next).unwrap_or(at)
+    }
+}
+
+fn presentation_order(track: &Track) -> Vec<i64> {
+    let mut order: Vec<i64> = track.packets.iter().filter(|p| p.size > 0).map(|p| p.pts).collect();
+    order.sort_unstable();
+    order
 }
 
 /// True for an H.264 access unit with 4-byte lengths that no other refers to: the first slice's `nal_ref_idc` is 0

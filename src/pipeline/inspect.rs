@@ -7,61 +7,52 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::decode::{Decoder, decoder_for};
-use super::mp4::{self, Table};
-use super::scan::{Found, RawPacket, Scan};
-use super::{Output, rate};
+use super::codecs::no_decoder;
+use super::decode::{Decoder, Raw, decoder_for};
+use super::scan::Scan;
+use super::tracks::{self, Timed, media_type};
+use super::{Output, audio, codecs, mp4, passable, rate};
 use crate::media::{
-    Access, AudioTrack, Colour, Index, Label, Packet, Refusal, RefusalCode, Shown, Timescale, Track, VideoTrack,
+    Access, AudioTrack, Colour, Index, Label, Packet, Rate, Refusal, RefusalCode, Shown, Timescale, Track, VideoTrack, gcd,
 };
 
 /// Most pixels of a picture: 8K with some room. More would let a small file claim gigabytes.
 const MOST_PIXELS: u64 = 8192 * 4608;
 /// Fewest pixels of a side; encoders and players do without less.
-const FEWEST_PIXELS: u32 = 16;
+const FEWEST_PIXELS: f64 = 16.0;
 /// Packets fed to a decoder before it must have produced something.
 const PROBE_PACKETS: usize = 120;
 /// Most samples per second of a sound track.
 const MOST_SAMPLE_RATE: u32 = 192_000;
-
-/// A track with its times still on the container's own timeline.
-struct Timed {
-    found: Found,
-    caps: gst::Caps,
-    timescale: Timescale,
-    direct: bool,
-    packets: Vec<Packet>,
-    end: i64,
-    avcc: Option<Vec<u8>>,
-}
+/// Pictures that begin later than this after the title do not leave players waiting: the first one is shown from the
+/// start. Less is not noticed.
+const LATE_PICTURE_NS: i64 = 100_000_000;
+/// Most pictures shown in place of those that are not there yet; if that is not enough each stands for longer.
+const MOST_EARLY: i64 = 7_200;
 
 /// Finds tracks and packets.
 pub fn inspect(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Index, Refusal> {
     refuse_obvious(source)?;
     let scan = Scan::open(source, emit)?;
     emit(Output::Progress(0));
-    let tracks = timed_tracks(source, &scan, emit)?;
+    let mut tracks = tracks::all(source, &scan, emit)?;
     let container = scan.container.clone();
     drop(scan);
+    let chosen = chosen_video(&tracks);
+    if let Some(video) = chosen {
+        hide_undecodable_start(source, &mut tracks[video]);
+    }
+    let Some(zero) = zero(&tracks, chosen) else {
+        return Err(nothing_playable(&tracks));
+    };
     let mut refused: Option<Refusal> = None;
     let mut video = None;
     let mut audio = Vec::new();
-    let start = |t: &Timed| {
-        let times = t.packets.iter().filter(|p| p.shown).map(|p| p.pts);
-        times.min().map(|at| t.timescale.convert(at.max(i64::MIN / 4), Timescale::NANOSECONDS))
-    };
-    // Sound that begins before zero is priming that an edit list cuts away.
-    let audible = |t: &Timed| start(t).map(|at| if t.direct { at.max(0) } else { at });
-    let playable: Vec<&Timed> = tracks.iter().filter(|t| is_video(t) || is_audio(t)).collect();
-    let zero = playable.iter().filter_map(|t| if is_audio(t) { audible(t) } else { start(t) }).min();
-    let Some(zero) = zero else {
-        return Err(nothing_playable(&tracks));
-    };
-    for timed in playable {
+    for (n, timed) in tracks.iter().enumerate() {
         emit(Output::Progress(0));
-        let result = if is_video(timed) && video.is_none() {
-            video_track(source, timed, zero).map(|v| video = Some(v))
-        } else if is_audio(timed) {
+        let result = if Some(n) == chosen {
+            video_track(source, timed, zero, &container).map(|v| video = Some(v))
+        } else if timed.is_audio() {
             audio_track(source, timed, zero).map(|a| audio.push(a))
         } else {
             Ok(())
@@ -71,11 +62,34 @@ pub fn inspect(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Index, Ref
         }
     }
     // A video track that cannot be decoded is not silently turned into sound alone.
-    let lost_video = video.is_none() && tracks.iter().any(is_video);
+    let lost_video = video.is_none() && chosen.is_some();
     match refused {
         Some(refusal) if lost_video || (video.is_none() && audio.is_empty()) => Err(refusal),
         _ => Ok(Index { container, video, audio, text: Vec::new(), skipped: Vec::new() }),
     }
+}
+
+/// Of several video tracks the one marked as default, and of those the largest, as players choose.
+fn chosen_video(tracks: &[Timed]) -> Option<usize> {
+    let area = |t: &Timed| {
+        let side = |key| t.caps.structure(0).and_then(|s| s.get::<i32>(key).ok()).map_or(0, i64::from);
+        side("width") * side("height")
+    };
+    let videos = tracks.iter().enumerate().filter(|(_, t)| t.is_video());
+    // The first of equals: `max_by_key` would take the last.
+    videos.rev().max_by_key(|(_, t)| (t.default, area(t))).map(|(n, _)| n)
+}
+
+/// The title's zero: the earliest presented sample of any track that is played.
+fn zero(tracks: &[Timed], video: Option<usize>) -> Option<i64> {
+    // Sound that begins before zero is priming that an edit list cuts away.
+    let audible = |t: &Timed| t.start_ns().map(|at| if t.direct { at.max(0) } else { at });
+    let starts = tracks.iter().enumerate().filter_map(|(n, t)| match () {
+        () if t.is_audio() => audible(t),
+        () if Some(n) == video => t.start_ns(),
+        () => None,
+    });
+    starts.min()
 }
 
 fn refuse(code: RefusalCode, message: impl Into<String>) -> Refusal {
@@ -90,139 +104,34 @@ fn refuse_obvious(source: &Path) -> Result<(), Refusal> {
     if read == 0 {
         return Err(refuse(RefusalCode::Empty, "the file is empty"));
     }
-    Ok(())
+    mp4::fault(source).map_or(Ok(()), Err)
 }
 
 fn nothing_playable(tracks: &[Timed]) -> Refusal {
-    let names: Vec<String> = tracks.iter().map(|t| codec_name(&t.caps)).collect();
-    if names.is_empty() {
+    if tracks.is_empty() {
         return refuse(
             RefusalCode::NoPlayableTrack,
             "the file has no track with a single frame: it is empty or cut short",
         );
     }
-    let message = format!("no track can be played: the file holds {}", names.join(", "));
+    let message = format!("no track can be played: the file holds {}", tracks::names(tracks));
     refuse(RefusalCode::NoPlayableTrack, message)
 }
 
-fn media_type(caps: &gst::Caps) -> &str {
-    caps.structure(0).map_or("", |s| s.name().as_str())
-}
-
-fn is_video(t: &Timed) -> bool {
-    let kind = media_type(&t.caps);
-    kind.starts_with("video/") || (kind.starts_with("image/") && t.packets.len() > 1)
-}
-
-fn is_audio(t: &Timed) -> bool {
-    media_type(&t.caps).starts_with("audio/")
-}
-
-fn codec_name(caps: &gst::Caps) -> String {
-    known_name(caps).unwrap_or_else(|| media_type(caps).to_owned())
-}
-
-/// Names people know, by media type; others are shown as GStreamer calls them.
-fn known_name(caps: &gst::Caps) -> Option<String> {
-    let structure = caps.structure(0)?;
-    let version = structure.get::<i32>("mpegversion").unwrap_or(0);
-    let name = match structure.name().as_str() {
-        "video/x-h264" => "H.264",
-        "video/x-h265" => "H.265",
-        "video/x-h266" => "H.266 (VVC)",
-        "video/x-vp8" => "VP8",
-        "video/x-vp9" => "VP9",
-        "video/x-av1" => "AV1",
-        "video/mpeg" if version == 4 => "MPEG-4 Visual",
-        "video/mpeg" => "MPEG-1/2 video",
-        "video/x-theora" => "Theora",
-        "video/x-prores" => "ProRes",
-        "image/jpeg" => "Motion JPEG",
-        "audio/mpeg" if version == 1 => "MPEG-1 audio",
-        "audio/mpeg" => "AAC",
-        "audio/x-ac3" => "AC-3",
-        "audio/x-eac3" => "E-AC-3",
-        "audio/x-opus" => "Opus",
-        "audio/x-vorbis" => "Vorbis",
-        "audio/x-flac" => "FLAC",
-        "audio/x-raw" => "PCM",
-        _ => return None,
-    };
-    Some(name.to_owned())
-}
-
-/// Every track with its packets, from the container's tables or by reading it through.
-fn timed_tracks(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<Vec<Timed>, Refusal> {
-    let found = scan.tracks();
-    let encrypted = |f: &Found| f.caps.as_ref().is_some_and(|c| media_type(c).starts_with("application/x-cenc"));
-    if found.iter().any(encrypted) {
-        return Err(refuse(RefusalCode::Encrypted, "the file is encrypted: upload it without DRM"));
+/// Pictures at the start that are predicted from ones the file does not hold are not part of the title: a recording may
+/// begin in the middle of a group, and a cut may leave what led up to its first key frame.
+fn hide_undecodable_start(source: &Path, timed: &mut Timed) {
+    let Some(key) = timed.packets.iter().position(|p| p.key && p.shown) else { return };
+    let first = timed.packets[key].pts;
+    let leads = |(n, p): (usize, &Packet)| p.shown && (n < key || p.pts < first);
+    if !timed.packets.iter().enumerate().any(leads) {
+        return;
     }
-    let tables = if media_type_is_mp4(&scan.container) { mp4::tables(source).unwrap_or_default() } else { Vec::new() };
-    let table_of = |f: &Found| {
-        let id: u32 = f.stream_id.parse().ok()?;
-        let caps = f.caps.as_ref()?;
-        let usable = usable_table(caps);
-        tables.iter().find(|t| t.id == id && usable && t.timescale > 0 && !t.samples.is_empty())
-    };
-    let all_tabled = found.iter().filter(|f| f.is_media()).all(|f| table_of(f).is_some());
-    let found = if all_tabled { found } else { scan.to_end(emit)? };
-    let mut tracks = Vec::new();
-    for mut found in found {
-        let Some(caps) = found.caps.clone() else { continue };
-        let tabled = if all_tabled { table_of(&found).and_then(|t| from_table(t, &caps)) } else { None };
-        let timed = match tabled {
-            Some((timescale, packets, end, avcc)) => Timed { found, caps, timescale, direct: true, packets, end, avcc },
-            None => {
-                let (packets, end) = from_demuxer(&std::mem::take(&mut found.packets));
-                Timed { found, caps, timescale: Timescale::NANOSECONDS, direct: false, packets, end, avcc: None }
-            }
-        };
-        if !timed.packets.is_empty() {
-            tracks.push(timed);
-        }
-    }
-    Ok(tracks)
-}
-
-fn media_type_is_mp4(container: &str) -> bool {
-    matches!(container, "video/quicktime" | "audio/x-m4a" | "application/x-3gp" | "video/mj2")
-}
-
-/// Raw sound has a table entry for every sample; byte streams would need the demuxer's conversion.
-fn usable_table(caps: &gst::Caps) -> bool {
-    let Some(structure) = caps.structure(0) else { return false };
-    let format = structure.get::<String>("stream-format").unwrap_or_default();
-    !structure.name().ends_with("/x-raw") && !matches!(format.as_str(), "byte-stream" | "adts")
-}
-
-type FromTable = (Timescale, Vec<Packet>, i64, Option<Vec<u8>>);
-
-fn from_table(table: &Table, caps: &gst::Caps) -> Option<FromTable> {
-    let timescale = Timescale::new(table.timescale)?;
-    // The length of a NAL unit's length in the file must be what the caps promise the decoder.
-    if media_type(caps) == "video/x-h264" && table.avcc.is_none() {
-        return None;
-    }
-    let packets =
-        table.samples.iter().map(|s| Packet { pts: s.pts, shown: s.shown, key: s.key, offset: s.offset, size: s.size });
-    Some((timescale, packets.collect(), table.end, table.avcc.clone()))
-}
-
-fn from_demuxer(raw: &[RawPacket]) -> (Vec<Packet>, i64) {
-    let typical = median_step(raw);
-    let end = raw.iter().map(|p| p.pts + p.duration.map_or(typical, u64::cast_signed)).max().unwrap_or(0);
-    let last = raw.iter().map(|p| p.pts).max().unwrap_or(0);
-    let packets = raw.iter().map(|p| Packet { pts: p.pts, shown: true, key: p.key, offset: 0, size: p.size });
-    (packets.collect(), end.max(last + 1))
-}
-
-fn median_step(raw: &[RawPacket]) -> i64 {
-    let mut times: Vec<i64> = raw.iter().map(|p| p.pts).collect();
-    times.sort_unstable();
-    let mut steps: Vec<i64> = times.windows(2).map(|w| w[1] - w[0]).filter(|s| *s > 0).collect();
-    steps.sort_unstable();
-    steps.get(steps.len() / 2).copied().unwrap_or(40_000_000)
+    let provisional = Arc::new(track(timed, 0, timed.timescale, &|t| t));
+    let shown = provisional.shown();
+    let Ok(raw) = probe(source, &provisional, &timed.caps, &shown) else { return };
+    let limit = raw.at.min(first);
+    timed.packets.iter_mut().filter(|p| p.pts < limit).for_each(|p| p.shown = false);
 }
 
 /// Moves a track onto the title's timeline.
@@ -231,7 +140,7 @@ fn track(timed: &Timed, zero_ns: i64, timescale: Timescale, time: &dyn Fn(i64) -
     Track {
         stream_id: timed.found.stream_id.clone(),
         caps: timed.caps.to_string(),
-        codec: codec_name(&timed.caps),
+        codec: codecs::name(&timed.caps),
         timescale,
         access: if timed.direct { Access::Direct } else { Access::Demuxer { zero_ns } },
         packets,
@@ -239,27 +148,11 @@ fn track(timed: &Timed, zero_ns: i64, timescale: Timescale, time: &dyn Fn(i64) -
     }
 }
 
-fn video_track(source: &Path, timed: &Timed, zero_ns: i64) -> Result<VideoTrack, Refusal> {
-    let zero = Timescale::NANOSECONDS.convert(zero_ns, timed.timescale);
-    let begin = timed.packets.iter().filter(|p| p.shown).map(|p| p.pts).min().unwrap_or(0).max(zero);
-    let moved = Timed {
-        packets: timed
-            .packets
-            .iter()
-            .map(|p| Packet { pts: if p.shown { p.pts.max(begin) } else { p.pts } - zero, ..*p })
-            .collect(),
-        end: timed.end - zero,
-        found: timed.found.clone(),
-        caps: timed.caps.clone(),
-        avcc: timed.avcc.clone(),
-        ..*timed
-    };
-    let shown = track(&moved, zero_ns, moved.timescale, &|t| t).shown();
-    let (timescale, exact, convert) = rate::grid_of(&shown, moved.end, moved.timescale, moved.direct);
-    let track = track(&moved, zero_ns, timescale, &*convert);
+fn video_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> Result<VideoTrack, Refusal> {
+    let (track, exact, shown) = on_timeline(timed, zero_ns, has_fixed_rate(container));
     let track = Arc::new(track);
-    let probe = probe(source, &track, &timed.caps, &shown)?;
-    let caps = probe.caps().ok_or_else(|| undecodable(&track.codec))?;
+    let raw = probe(source, &track, &timed.caps, &shown)?;
+    let caps = raw.sample.caps().ok_or_else(|| undecodable(&track.codec))?;
     let info = gst_video::VideoInfo::from_caps(caps).map_err(|_| undecodable(&track.codec))?;
     let (width, height) = (info.width(), info.height());
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
@@ -268,20 +161,21 @@ fn video_track(source: &Path, timed: &Timed, zero_ns: i64) -> Result<VideoTrack,
             format!("pictures of {width}x{height} are larger than {MOST_PIXELS} pixels"),
         ));
     }
-    if width < FEWEST_PIXELS || height < FEWEST_PIXELS {
+    let pixel_aspect = pixel_aspect(&info, &timed.caps, container);
+    let aspect = f64::from(pixel_aspect.0) / f64::from(pixel_aspect.1);
+    let smallest = (f64::from(width) * aspect.max(1.0)).min(f64::from(height) / aspect.min(1.0));
+    if smallest < FEWEST_PIXELS {
         return Err(refuse(
             RefusalCode::Damaged,
             format!("pictures of {width}x{height} are smaller than {FEWEST_PIXELS} pixels"),
         ));
     }
-    let par = info.par();
-    let positive = |n: i32| u32::try_from(n).unwrap_or(1).max(1);
     let keys_are_idr =
-        timed.avcc.is_some() && keys_are_idr(source, &track) && coded_size_is(source, &track, &shown, (width, height));
+        timed.avcc.is_some() && passable::is_whole(source, &track) && coded_size_is(source, &track, &shown, (width, height));
     Ok(VideoTrack {
         width,
         height,
-        pixel_aspect: (positive(par.numer()), positive(par.denom())),
+        pixel_aspect,
         rotation: timed.found.rotation,
         rate: exact,
         colour: colour(&info),
@@ -293,12 +187,99 @@ fn video_track(source: &Path, timed: &Timed, zero_ns: i64) -> Result<VideoTrack,
     })
 }
 
+/// Puts a video track on the title's timeline, with the frames that are there in the container's mind alone: those that
+/// a container of fixed rate left out, and those before a picture that comes late. Neither has bytes; the frame before, or
+/// the first one, is shown in their place.
+fn on_timeline(timed: &Timed, zero_ns: i64, fixed_rate: bool) -> (Track, Option<Rate>, Vec<Shown>) {
+    let zero = Timescale::NANOSECONDS.convert(zero_ns, timed.timescale);
+    let begin = timed.packets.iter().filter(|p| p.shown).map(|p| p.pts).min().unwrap_or(0).max(zero);
+    let at = |p: &Packet| if p.shown { p.pts.max(begin) } else { p.pts } - zero;
+    let packets = timed.packets.iter().map(|p| Packet { pts: at(p), ..*p }).collect();
+    let moved = Timed { packets, end: timed.end - zero, ..timed.clone() };
+    let shown = track(&moved, zero_ns, moved.timescale, &|t| t).shown();
+    let times = rate::grid_of(&rate::Source {
+        shown: &shown,
+        end: moved.end,
+        timescale: moved.timescale,
+        direct: moved.direct,
+        fixed_rate,
+    });
+    let mut track = track(&moved, zero_ns, times.timescale, &*times.convert);
+    track.end = times.end;
+    let early = early_frames(&track, times.rate);
+    repeat(&mut track, &[early, times.dropped].concat());
+    (track, times.rate, shown)
+}
+
+/// AVI numbers its frames and leaves out those that repeat the one before; MPEG streams have one frame rate for a whole
+/// sequence (ISO/IEC 13818-2 §6.3.3), and what is missing of it was lost on the way.
+fn has_fixed_rate(container: &str) -> bool {
+    matches!(container, "video/x-msvideo" | "video/mpegts" | "video/mpeg")
+}
+
+/// Times of frames before the first one, if that one is late.
+fn early_frames(track: &Track, rate: Option<Rate>) -> Vec<i64> {
+    let shown = track.shown();
+    let Some(first) = shown.first().map(|s| s.at) else { return Vec::new() };
+    if track.timescale.convert(first, Timescale::NANOSECONDS) <= LATE_PICTURE_NS {
+        return Vec::new();
+    }
+    let scale = i64::from(track.timescale.get());
+    let usual = match rate {
+        Some(rate) => scale * i64::from(rate.den.get()) / i64::from(rate.num),
+        None => (track.end - first) / i64::try_from(shown.len()).unwrap_or(1),
+    };
+    let step = usual.max(first / MOST_EARLY).max(1);
+    (1..=first / step).rev().map(|n| first - n * step).collect()
+}
+
+/// Adds packets without bytes at these times, each after the packet that is shown before it.
+fn repeat(track: &mut Track, times: &[i64]) {
+    if times.is_empty() {
+        return;
+    }
+    let shown = track.shown();
+    let mut after: Vec<(Option<usize>, i64)> = times
+        .iter()
+        .map(|&at| (shown.partition_point(|s| s.at < at).checked_sub(1).map(|before| shown[before].packet), at))
+        .collect();
+    after.sort_unstable();
+    let mut repeats = after.into_iter().peekable();
+    let mut packets = Vec::with_capacity(track.packets.len() + times.len());
+    let mut add = |packets: &mut Vec<Packet>, number: Option<usize>| {
+        while let Some((_, pts)) = repeats.next_if(|(after, _)| *after == number) {
+            packets.push(Packet { pts, shown: true, key: false, offset: 0, size: 0 });
+        }
+    };
+    add(&mut packets, None);
+    for (number, packet) in track.packets.iter().enumerate() {
+        packets.push(*packet);
+        add(&mut packets, Some(number));
+    }
+    track.packets = packets;
+}
+
+/// Horizontal to vertical. Matroska says how large a picture is shown whatever the bitstream says (RFC 9559
+/// §5.1.4.1.28.8), so a picture of another size is stretched to that.
+fn pixel_aspect(info: &gst_video::VideoInfo, caps: &gst::Caps, container: &str) -> (u32, u32) {
+    let positive = |n: i32| u32::try_from(n).ok().filter(|n| *n > 0);
+    let side = |key| caps.structure(0).and_then(|s| s.get::<i32>(key).ok()).and_then(positive);
+    let (num, den) = (positive(info.par().numer()).unwrap_or(1), positive(info.par().denom()).unwrap_or(1));
+    let shown = side("width").zip(side("height")).filter(|_| matches!(container, "video/x-matroska" | "video/webm"));
+    let Some((width, height)) = shown.filter(|size| *size != (info.width(), info.height())) else { return (num, den) };
+    let stretch = |a: u32, b: u32, c: u32| u64::from(a) * u64::from(b) * u64::from(c);
+    let (x, y) = (stretch(width, info.height(), num), stretch(height, info.width(), den));
+    let exact = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let divisor = gcd(exact(x), exact(y));
+    (exact(x) / divisor, exact(y) / divisor)
+}
+
 fn audio_track(source: &Path, timed: &Timed, zero_ns: i64) -> Result<AudioTrack, Refusal> {
     let zero = Timescale::NANOSECONDS.convert(zero_ns, timed.timescale);
     let provisional = Arc::new(track(timed, zero_ns, timed.timescale, &|t| t - zero));
     let shown: Vec<Shown> = provisional.shown();
-    let probe = probe(source, &provisional, &timed.caps, &shown)?;
-    let raw = probe.caps().and_then(|c| c.structure(0)).ok_or_else(|| undecodable(&provisional.codec))?;
+    let probed = probe(source, &provisional, &timed.caps, &shown)?;
+    let raw = probed.sample.caps().and_then(|c| c.structure(0)).ok_or_else(|| undecodable(&provisional.codec))?;
     let number = |key: &str| raw.get::<i32>(key).ok().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
     let (Some(rate), Some(channels)) = (number("rate"), number("channels")) else {
         return Err(undecodable(&provisional.codec));
@@ -310,11 +291,14 @@ fn audio_track(source: &Path, timed: &Timed, zero_ns: i64) -> Result<AudioTrack,
     }
     let scale = Timescale::new(rate).ok_or_else(|| undecodable(&provisional.codec))?;
     let old = provisional.timescale;
-    let packets = provisional.packets.iter().map(|p| Packet { pts: old.convert(p.pts, scale), ..*p }).collect();
+    let packets: Vec<Packet> = provisional.packets.iter().map(|p| Packet { pts: old.convert(p.pts, scale), ..*p }).collect();
     let end = old.convert(provisional.end, scale);
+    let whole = Track { timescale: scale, packets, end, ..Arc::unwrap_or_clone(provisional) };
+    // A container knows the last packet's length less well than its decoder does; an edit list may cut it shorter still.
+    let end = audio::decoded_end(source, &whole, rate).map_or(end, |decoded| if timed.direct { end.min(decoded) } else { decoded });
     let aac_lc_config = if timed.direct && old == scale { aac_lc_config(&timed.caps, rate, channels) } else { None };
     let language = timed.found.language.clone().unwrap_or_else(|| "und".to_owned());
-    let track = Track { timescale: scale, packets, end, ..Arc::unwrap_or_clone(provisional) };
+    let track = Track { end, ..whole };
     Ok(AudioTrack { track, rate, channels, language, label: Label::default(), aac_lc_config })
 }
 
@@ -338,17 +322,10 @@ fn undecodable(codec: &str) -> Refusal {
     refuse(RefusalCode::Damaged, format!("the {codec} track cannot be decoded: the file is damaged"))
 }
 
-fn no_decoder(codec: &str) -> Refusal {
-    let message = format!(
-        "no decoder for {codec} is installed: gstreamer1.0-libav and gstreamer1.0-plugins-bad bring most; convert the file otherwise"
-    );
-    refuse(RefusalCode::UnsupportedCodec, message)
-}
-
 /// Decodes until the first frame comes out.
-fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps, shown: &[Shown]) -> Result<gst::Sample, Refusal> {
+fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps, shown: &[Shown]) -> Result<Raw, Refusal> {
     if !media_type(caps).ends_with("/x-raw") && decoder_for(caps).is_none() {
-        return Err(no_decoder(&track.codec));
+        return Err(no_decoder(caps));
     }
     let first = shown.first().map_or(0, |s| s.packet);
     let start = (0..=first).rev().find(|&i| track.packets[i].key).unwrap_or(0);
@@ -356,7 +333,7 @@ fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps, shown: &[Shown]) -
     let chain = if media_type(caps).starts_with("audio/") { "audio/x-raw" } else { "video/x-raw" };
     let mut decoder = Decoder::open(source, track, range, i64::MIN, chain)
         .map_err(|e| refuse(RefusalCode::UnsupportedCodec, e.to_string()))?;
-    decoder.next().map(|raw| raw.sample).ok_or_else(|| undecodable(&track.codec))
+    decoder.next().ok_or_else(|| undecodable(&track.codec))
 }
 
 /// Does the bitstream itself say this size? A container may cut columns off that a player of the bare stream would show.
@@ -367,26 +344,8 @@ fn coded_size_is(source: &Path, track: &Track, shown: &[Shown], size: (u32, u32)
     }
     let bare = Arc::new(Track { caps: caps.to_string(), ..track.clone() });
     let probed = probe(source, &bare, &caps, shown).ok();
-    let info = probed.as_ref().and_then(|p| p.caps()).and_then(|c| gst_video::VideoInfo::from_caps(c).ok());
+    let info = probed.as_ref().and_then(|p| p.sample.caps()).and_then(|c| gst_video::VideoInfo::from_caps(c).ok());
     info.is_some_and(|info| (info.width(), info.height()) == size)
-}
-
-/// Does every packet marked as a key frame hold an IDR picture?
-fn keys_are_idr(source: &Path, track: &Track) -> bool {
-    use std::os::unix::fs::FileExt;
-    let Ok(file) = std::fs::File::open(source) else { return false };
-    track.packets.iter().filter(|p| p.key).all(|packet| {
-        let (mut at, end) = (packet.offset, packet.offset + u64::from(packet.size));
-        let mut head = [0; 5];
-        while at + 5 <= end && file.read_exact_at(&mut head, at).is_ok() {
-            match head[4] & 31 {
-                5 => return true,
-                1..=4 => return false,
-                _ => at += 4 + u64::from(u32::from_be_bytes([head[0], head[1], head[2], head[3]])),
-            }
-        }
-        false
-    })
 }
 
 /// Colour code points of ISO/IEC 23091-2.

@@ -8,21 +8,25 @@
 //! The rule not to break: what a segment holds depends on source, rendition and number alone (promise 2). A decoder may be
 //! kept between segments, because decoding is exact; an encoder never is.
 //!
-//! Reading order: `inspect` (`scan`, `mp4`, `rate`), `packets`, `decode`, `template`, `encode`, then `video` and `audio`.
+//! Reading order: `inspect` (`scan`, `tracks`, `mp4`, `rate`), `packets`, `decode`, `template`, `encode`, then `video` and `audio`.
 //!
 //! Arrow: `pipeline -> media`.
 
 mod audio;
+mod codecs;
 mod decode;
 mod encode;
 mod inspect;
+mod matroska;
 mod mix;
 mod mp4;
 mod packets;
+mod passable;
 mod rate;
 mod scan;
 mod template;
 mod text;
+mod tracks;
 mod trial;
 mod video;
 mod warm_up;

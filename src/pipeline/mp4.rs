@@ -7,7 +7,8 @@ use std::path::Path;
 
 use mp4_atom::{Decode, Moov, StszSamples, Trak};
 
-use super::scan::MOST_PACKETS;
+use super::scan::{MOST_PACKETS, encrypted};
+use crate::media::{Refusal, RefusalCode};
 
 /// Largest movie header that is read, bytes.
 const MOST_MOOV_BYTES: u64 = 512 << 20;
@@ -27,6 +28,8 @@ pub struct Table {
     pub end: i64,
     /// `avcC` record with 4-byte NAL unit lengths.
     pub avcc: Option<Vec<u8>>,
+    /// `track_enabled`: part of the presentation.
+    pub enabled: bool,
 }
 
 /// One sample.
@@ -58,6 +61,38 @@ pub fn tables(source: &Path) -> Option<Vec<Table>> {
     moov.trak.iter().map(|trak| table(trak, movie_scale, length)).collect::<Option<Vec<_>>>().map(|tables| {
         let raw = raw_avccs(&bytes);
         tables.into_iter().map(|t| Table { avcc: t.avcc.and_then(|a| own_bytes(&raw, &a)), ..t }).collect()
+    })
+}
+
+/// What speaks against a file before any of its media is looked at: it is encrypted (ISO/IEC 14496-12 §8.12), or sizes
+/// of samples are so large that readers take them for negative. Demuxers differ in what they make of either.
+pub fn fault(source: &Path) -> Option<Refusal> {
+    let mut file = File::open(source).ok()?;
+    let length = file.metadata().ok()?.len();
+    let moov = read_moov(&mut file, length)?;
+    let is_protected = |kind: &[u8; 4]| boxes(&moov, kind).next().is_some();
+    if is_protected(b"sinf") && (is_protected(b"encv") || is_protected(b"enca")) {
+        return Some(encrypted());
+    }
+    let negative = boxes(&moov, b"stsz").any(|body| {
+        let word = |at: usize| body.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_be_bytes);
+        let count = word(8).unwrap_or(0) as usize;
+        let each = word(4) == Some(0);
+        let sizes = body.get(12..).unwrap_or_default().chunks_exact(4).take(if each { count } else { 0 });
+        let most = sizes.filter_map(|b| b.try_into().ok()).map(u32::from_be_bytes).max();
+        most.or(word(4)).is_some_and(|size| size > u32::MAX / 2)
+    });
+    let message = "the table of sample sizes holds impossible sizes: the file is damaged";
+    negative.then(|| Refusal { code: RefusalCode::Damaged, message: message.to_owned() })
+}
+
+/// Bodies of all boxes of a kind, wherever they lie. (Bytes that look like one in the midst of others hardly ever have a
+/// size that fits.)
+fn boxes<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> impl Iterator<Item = &'a [u8]> {
+    let kind = *kind;
+    bytes.windows(4).enumerate().filter(move |(_, w)| *w == kind).filter_map(move |(at, _)| {
+        let size = bytes.get(at.checked_sub(4)?..at)?.try_into().map(u32::from_be_bytes).ok()? as usize;
+        bytes.get(at + 4..(at - 4).checked_add(size)?)
     })
 }
 
@@ -126,7 +161,8 @@ fn table(trak: &Trak, movie_scale: u32, length: u64) -> Option<Table> {
         }
         _ => None,
     });
-    Some(Table { id: trak.tkhd.track_id, timescale, samples, end, avcc: avcc.flatten() })
+    let (id, enabled) = (trak.tkhd.track_id, trak.tkhd.enabled);
+    Some(Table { id, timescale, samples, end, avcc: avcc.flatten(), enabled })
 }
 
 fn sps_of(avcc: &mp4_atom::Avcc) -> Option<Vec<u8>> {
@@ -135,15 +171,7 @@ fn sps_of(avcc: &mp4_atom::Avcc) -> Option<Vec<u8>> {
 
 /// The bodies of all `avcC` boxes, byte for byte: what is passed through is passed through unparsed.
 fn raw_avccs(moov: &[u8]) -> Vec<Vec<u8>> {
-    let mut found = Vec::new();
-    for at in moov.windows(4).enumerate().filter(|(_, w)| *w == b"avcC").map(|(i, _)| i) {
-        let size =
-            at.checked_sub(4).and_then(|s| moov.get(s..at)).and_then(|s| s.try_into().ok()).map(u32::from_be_bytes);
-        if let Some(body) = size.and_then(|s| moov.get(at + 4..(at - 4).checked_add(s as usize)?)) {
-            found.push(body.to_vec());
-        }
-    }
-    found
+    boxes(moov, b"avcC").map(<[u8]>::to_vec).collect()
 }
 
 /// The record that holds this sequence parameter set.

@@ -11,13 +11,21 @@ use crate::media::{Access, Timescale, Track};
 
 /// Added to every time given to GStreamer, nanoseconds: frames before the title's zero keep valid times.
 pub const EPOCH_NS: i64 = 3_600_000_000_000;
-/// How far the demuxer's time of a packet may lie from the index's, nanoseconds.
-const MATCH_NS: i64 = 600_000;
+/// How far the demuxer's time of a packet may lie from the index's, nanoseconds: a container's rounding to milliseconds
+/// that the index undid, and the demuxer's own.
+const MATCH_NS: i64 = 1_500_000;
+/// The same for a packet that comes when it is expected and has the size it should have: a time the index made up.
+const EXPECTED_NS: i64 = 150_000_000;
+
+/// How many packets ahead of the expected one a packet is looked for.
+const WINDOW: usize = 4096;
 
 /// Reads packets of one track.
 pub struct Reader {
     track: Arc<Track>,
     next: usize,
+    /// The packet read last is known by its time, so one without a time can only be the next.
+    certain: bool,
     from: From,
 }
 
@@ -51,7 +59,7 @@ impl Reader {
             }
             Access::Demuxer { zero_ns } => Self::demuxer(source, track, first, zero_ns)?,
         };
-        Ok(Self { track: Arc::clone(track), next: first, from })
+        Ok(Self { track: Arc::clone(track), next: first, certain: first == 0, from })
     }
 
     fn demuxer(source: &Path, track: &Track, first: usize, zero_ns: i64) -> Result<From, Error> {
@@ -69,6 +77,7 @@ impl Reader {
 
     /// The next packet with its number; `None` at the end.
     pub fn next(&mut self) -> Result<Option<(usize, gst::Buffer)>, Error> {
+        self.skip_repeats();
         let Some(packet) = self.track.packets.get(self.next) else { return Ok(None) };
         let (number, data) = match &self.from {
             From::File(file) => {
@@ -80,7 +89,7 @@ impl Reader {
             From::Demuxer { sink, zero_ns, .. } => loop {
                 let Ok(sample) = sink.pull_sample() else { return Ok(None) };
                 let (Some(raw), Some(buffer)) = (raw_packet(&sample), sample.buffer_owned()) else { continue };
-                if let Some(number) = self.find(raw.pts - zero_ns, raw.size) {
+                if let Some(number) = self.find(raw.pts.map(|ns| ns - zero_ns), raw.size) {
                     let mut plain = gst::Buffer::new();
                     buffer
                         .copy_into(plain.make_mut(), gst::BufferCopyFlags::MEMORY | gst::BufferCopyFlags::META, ..)
@@ -90,6 +99,7 @@ impl Reader {
             },
         };
         self.next = number + 1;
+        self.certain = true;
         let packet = self.track.packets[number];
         let mut buffer = data;
         let writable = buffer.make_mut();
@@ -100,10 +110,24 @@ impl Reader {
         Ok(Some((number, buffer)))
     }
 
+    /// Moves past packets without bytes: they repeat the picture before, and no decoder need see them.
+    fn skip_repeats(&mut self) {
+        while self.track.packets.get(self.next).is_some_and(|p| p.size == 0) {
+            self.next += 1;
+        }
+    }
+
     /// Number of the packet of that time and size at or after the next expected one, or `None` for one that comes before.
-    fn find(&self, ns: i64, size: u32) -> Option<usize> {
-        let at = |i: usize| self.track.timescale.convert(self.track.packets[i].pts, Timescale::NANOSECONDS);
-        let matches = |&i: &usize| self.track.packets[i].size == size && (at(i) - ns).abs() <= MATCH_NS;
-        (self.next..self.track.packets.len().min(self.next + 4096)).find(matches)
+    fn find(&self, ns: Option<i64>, size: u32) -> Option<usize> {
+        let packets = &self.track.packets;
+        let off = |i: usize, ns: i64| {
+            let at = self.track.timescale.convert(packets[i].pts, Timescale::NANOSECONDS);
+            (at - ns).abs()
+        };
+        let expected = packets[self.next].size == size;
+        let Some(ns) = ns else { return Some(self.next).filter(|_| expected && self.certain) };
+        let window = self.next..packets.len().min(self.next + WINDOW);
+        let found = window.into_iter().find(|&i| packets[i].size == size && off(i, ns) <= MATCH_NS);
+        found.or(Some(self.next).filter(|&i| self.certain && expected && off(i, ns) <= EXPECTED_NS))
     }
 }

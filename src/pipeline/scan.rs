@@ -3,6 +3,7 @@
 //! `filesrc ! parsebin` finds demuxer and parsers by itself. Its pads end in appsinks; nothing is decoded here.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,11 @@ use crate::media::{Refusal, RefusalCode, Rotation};
 
 /// No file needs longer to show its tracks; a demuxer that loops is caught.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
+/// A demuxer that neither reads nor gives anything for this long before its tracks are known will not do so any more.
+/// (An error that an element posts while `parsebin` still plugs it in is lost, and some demuxers end without a word.)
+const OPEN_IDLE: Duration = Duration::from_millis(1200);
+/// The same once packets flow, where a busy host must not look like the end of the file.
+const READ_IDLE: Duration = Duration::from_secs(4);
 /// How often it is looked whether the tracks are known.
 const OPEN_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(5);
 /// Packets that may wait in a sink.
@@ -28,8 +34,16 @@ const PROGRESS_EVERY: usize = 2_000;
 pub struct Scan {
     pipeline: gst::Pipeline,
     shared: Arc<Mutex<Shared>>,
+    /// Reads of the file so far.
+    reads: Arc<AtomicUsize>,
     /// Media type of the container.
     pub container: String,
+}
+
+/// Notices that nothing happens any more.
+struct Idle {
+    seen: (usize, usize),
+    since: Instant,
 }
 
 /// What the streaming threads have seen so far.
@@ -53,6 +67,8 @@ pub struct Found {
     pub language: Option<String>,
     /// Turn towards upright.
     pub rotation: Rotation,
+    /// The container marks it as the one to play.
+    pub default: bool,
     /// Packets seen so far.
     pub packets: Vec<RawPacket>,
     /// Where its packets come out.
@@ -62,8 +78,10 @@ pub struct Found {
 /// A packet as the demuxer gives it.
 #[derive(Clone, Copy, Debug)]
 pub struct RawPacket {
-    /// Presentation time as stream time, nanoseconds.
-    pub pts: i64,
+    /// Presentation time as stream time, nanoseconds. Packets that share a block of the container may have none.
+    pub pts: Option<i64>,
+    /// Decode time as stream time, nanoseconds.
+    pub dts: Option<i64>,
     /// Duration, nanoseconds, if known.
     pub duration: Option<u64>,
     /// Bytes.
@@ -136,7 +154,16 @@ impl Scan {
                 None
             });
         }
-        let scan = Self { pipeline, shared, container: String::new() };
+        let reads: Arc<AtomicUsize> = Arc::default();
+        let counted = Arc::clone(&reads);
+        let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::PUSH | gst::PadProbeType::PULL;
+        let _ = filesrc.static_pad("src").and_then(|pad| {
+            pad.add_probe(mask, move |_, _| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                gst::PadProbeReturn::Ok
+            })
+        });
+        let scan = Self { pipeline, shared, reads, container: String::new() };
         let _ = scan.pipeline.set_state(gst::State::Playing);
         Ok(scan)
     }
@@ -155,9 +182,13 @@ impl Scan {
     fn wait(&self, enough: impl Fn(&Shared) -> bool, emit: &mut dyn FnMut(Output)) -> Result<(), Refusal> {
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
         let deadline = Instant::now() + OPEN_TIMEOUT;
+        let mut idle = Idle::new();
         while Instant::now() < deadline {
             if enough(&self.lock()) {
                 return Ok(());
+            }
+            if idle.lasts(self.activity()) > OPEN_IDLE {
+                break;
             }
             emit(Output::Progress(0));
             let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
@@ -168,7 +199,11 @@ impl Scan {
                 _ => {}
             }
         }
-        Err(refusal(RefusalCode::Damaged, "the file does not show its tracks: its structure is damaged"))
+        if self.lock().packets > 0 { Ok(()) } else { Err(unreadable()) }
+    }
+
+    fn activity(&self) -> (usize, usize) {
+        (self.reads.load(Ordering::Relaxed), self.lock().packets)
     }
 
     /// The tracks found, with the packets seen so far.
@@ -180,6 +215,7 @@ impl Scan {
     pub fn to_end(&self, emit: &mut dyn FnMut(Output)) -> Result<Vec<Found>, Refusal> {
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
         let mut told = 0;
+        let mut idle = Idle::new();
         loop {
             let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
             let message = bus.timed_pop_filtered(gst::ClockTime::from_mseconds(100), &kinds);
@@ -192,7 +228,7 @@ impl Scan {
                 emit(Output::Progress(0));
             }
             let ended = self.lock().tracks.iter().all(|t| t.sink.is_eos());
-            if message.is_some() || ended {
+            if message.is_some() || ended || idle.lasts(self.activity()) > READ_IDLE {
                 return Ok(self.tracks());
             }
         }
@@ -205,6 +241,20 @@ impl Scan {
     }
 }
 
+impl Idle {
+    fn new() -> Self {
+        Self { seen: (0, 0), since: Instant::now() }
+    }
+
+    /// How long the counts have been these.
+    fn lasts(&mut self, counts: (usize, usize)) -> Duration {
+        if counts != self.seen {
+            *self = Self { seen: counts, since: Instant::now() };
+        }
+        self.since.elapsed()
+    }
+}
+
 impl Drop for Scan {
     fn drop(&mut self) {
         let _ = self.pipeline.set_state(gst::State::Null);
@@ -212,6 +262,20 @@ impl Drop for Scan {
 }
 
 impl Found {
+    /// A track that nobody found.
+    #[cfg(test)]
+    pub fn for_tests() -> Self {
+        Self {
+            stream_id: String::new(),
+            caps: None,
+            language: None,
+            rotation: Rotation::None,
+            default: false,
+            packets: Vec::new(),
+            sink: gst_app::AppSink::builder().build(),
+        }
+    }
+
     /// Sound or pictures, as opposed to text and data, of which there may be none for long.
     pub fn is_media(&self) -> bool {
         let name = self.caps.as_ref().and_then(|c| c.structure(0)).map_or("", |s| s.name().as_str());
@@ -235,6 +299,7 @@ fn add_sink(pipeline: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Mutex<Shared>
             caps: pad.current_caps(),
             language: None,
             rotation: Rotation::None,
+            default: false,
             packets: Vec::new(),
             sink: sink.clone(),
         };
@@ -282,9 +347,12 @@ fn note(
     Ok(gst::FlowSuccess::Ok)
 }
 
-/// Language and orientation from the tags that arrived before the first packet.
+/// Language, orientation and default flag from the events that arrived before the first packet.
 fn read_sticky(pad: &gst::Pad, track: &mut Found) {
     pad.sticky_events_foreach(|event| {
+        if let gst::EventView::StreamStart(start) = event.view() {
+            track.default = start.stream_flags().contains(gst::StreamFlags::SELECT);
+        }
         if let gst::EventView::Tag(tag) = event.view() {
             let list = tag.tag();
             if let Some(language) = list.get::<gst::tags::LanguageCode>() {
@@ -303,25 +371,30 @@ fn read_sticky(pad: &gst::Pad, track: &mut Found) {
     });
 }
 
-/// A packet's times as stream time, which accounts for edit lists and stays the same after a seek.
+/// A packet's times as stream time, which accounts for edit lists and stays the same after a seek. `None` for what is
+/// no packet but a header, which the caps carry as well.
 pub fn raw_packet(sample: &gst::Sample) -> Option<RawPacket> {
     let buffer = sample.buffer()?;
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
-    let time = buffer.pts().or(buffer.dts())?;
-    let pts = match segment.to_stream_time_full(time)? {
-        gst::Signed::Positive(t) => t.nseconds().cast_signed(),
-        gst::Signed::Negative(t) => -t.nseconds().cast_signed(),
+    let stream_time = |time: gst::ClockTime| {
+        Some(match segment.to_stream_time_full(time)? {
+            gst::Signed::Positive(t) => t.nseconds().cast_signed(),
+            gst::Signed::Negative(t) => -t.nseconds().cast_signed(),
+        })
     };
-    let header = buffer.flags().contains(gst::BufferFlags::HEADER) && buffer.size() == 0;
+    let in_caps = sample.caps().and_then(|c| c.structure(0)).is_some_and(|s| s.has_field("streamheader"));
+    let header = buffer.flags().contains(gst::BufferFlags::HEADER) && (in_caps || buffer.size() == 0);
     (!header).then(|| RawPacket {
-        pts,
+        pts: buffer.pts().and_then(stream_time),
+        dts: buffer.dts().and_then(stream_time),
         duration: buffer.duration().map(gst::ClockTime::nseconds),
         size: u32::try_from(buffer.size()).unwrap_or(u32::MAX),
         key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
     })
 }
 
-/// Turns the demuxer's complaint into a reason a user understands.
+/// Turns the demuxer's complaint into a reason a user understands. Which of several complaints comes first depends on
+/// the threads of the demuxer, so what is said depends on their kind alone.
 fn explain(error: &gst::message::Error) -> Refusal {
     let inner = error.error();
     let debug = error.debug().map(|d| d.to_string()).unwrap_or_default();
@@ -329,16 +402,19 @@ fn explain(error: &gst::message::Error) -> Refusal {
         return refusal(RefusalCode::NotMedia, "this is not a media file: no known container begins like this");
     }
     if inner.matches(gst::StreamError::Decrypt) || inner.matches(gst::StreamError::DecryptNokey) {
-        return refusal(RefusalCode::Encrypted, "the file is encrypted: upload it without DRM");
+        return encrypted();
     }
     if inner.matches(gst::StreamError::CodecNotFound) || inner.matches(gst::CoreError::MissingPlugin) {
         return refusal(RefusalCode::UnsupportedCodec, format!("no installed GStreamer plugin reads this: {inner}"));
     }
-    if debug.contains("ncrypted") {
-        return refusal(RefusalCode::Encrypted, "the file is encrypted: upload it without DRM");
-    }
-    refusal(
-        RefusalCode::Damaged,
-        format!("the file is damaged or incomplete: {}", inner.message().trim_end_matches('.')),
-    )
+    if debug.contains("ncrypted") { encrypted() } else { unreadable() }
+}
+
+/// The file is protected.
+pub fn encrypted() -> Refusal {
+    refusal(RefusalCode::Encrypted, "the file is encrypted: upload it without DRM")
+}
+
+fn unreadable() -> Refusal {
+    refusal(RefusalCode::Damaged, "the file is damaged or incomplete: its structure cannot be read")
 }

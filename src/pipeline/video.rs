@@ -205,7 +205,10 @@ impl Video {
         let opens = |i: &usize| packets[*i].key && packets[*i].pts <= wanted.at;
         let start = (0..=wanted.packet).rev().find(opens).unwrap_or(0);
         let chain = "video/x-raw";
-        let decoder = Decoder::open(&self.source, &self.track, start..packets.len(), wanted.at, chain)?;
+        // The picture before may be held in place of this one, so it is decoded as well, whether others need it or not.
+        let held = self.shown[..frame].iter().rev().find(|s| packets[s.packet].size > 0);
+        let from = held.map_or(wanted.at, |s| s.at);
+        let decoder = Decoder::open(&self.source, &self.track, start..packets.len(), from, chain)?;
         self.decoder = Some(Running { decoder, next: 0, ahead: None, last: None, damaged: false });
         Ok(())
     }
@@ -214,6 +217,8 @@ impl Video {
     /// before it, or the one after it at the start.
     fn frame(&mut self, wanted: usize, job: Job, emit: &mut dyn FnMut(Output)) -> Result<(gst::Sample, bool), Error> {
         let (shown, size) = (&self.shown, self.size);
+        // Where the container repeats a picture, holding the last one is right.
+        let repeats = self.track.packets[shown[wanted].packet].size == 0;
         let running = self.decoder.as_mut().ok_or_else(|| Error::Failed("no decoder".into()))?;
         let mut passed = 0;
         loop {
@@ -227,10 +232,10 @@ impl Video {
                         None => continue,
                     },
                     None => {
-                        running.damaged = true;
+                        running.damaged |= !repeats;
                         running.next = wanted + 1;
                         let held = running.last.clone();
-                        return Ok((held.map_or_else(|| black(size), Ok)?, false));
+                        return Ok((held.map_or_else(|| black(size), Ok)?, repeats));
                     }
                 },
             };
@@ -248,11 +253,11 @@ impl Video {
                     return Ok((sample, true));
                 }
                 std::cmp::Ordering::Greater => {
-                    running.damaged = true;
+                    running.damaged |= !repeats;
                     running.next = wanted + 1;
                     let held = running.last.clone().unwrap_or_else(|| sample.clone());
                     running.ahead = Some((position, sample));
-                    return Ok((held, false));
+                    return Ok((held, repeats));
                 }
             }
         }

@@ -1,0 +1,102 @@
+//! What a Matroska file says of a track that GStreamer's demuxer does not know: `V_QUICKTIME`, whose `CodecPrivate` is a
+//! QuickTime sample description (RFC 9559 §5.1.4.1 and the codec mappings of Matroska). Only the track headers are read.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// The track headers lie within this many bytes of the start; a file that has them later stays unknown.
+const MOST_HEADER_BYTES: u64 = 1 << 20;
+
+/// Element ids, RFC 8794 §17 and RFC 9559 §27.1.
+const EBML: u32 = 0x1A45_DFA3;
+const SEGMENT: u32 = 0x1853_8067;
+const TRACKS: u32 = 0x1654_AE6B;
+const TRACK_ENTRY: u32 = 0xAE;
+const CODEC_ID: u32 = 0x86;
+const CODEC_PRIVATE: u32 = 0x63A2;
+const VIDEO: u32 = 0xE0;
+const PIXEL_WIDTH: u32 = 0xB0;
+const PIXEL_HEIGHT: u32 = 0xBA;
+
+/// Caps of the first `V_QUICKTIME` track, if its code is one we know a decoder's media type for.
+pub fn quicktime_caps(source: &Path) -> Option<gst::Caps> {
+    let mut head = Vec::new();
+    File::open(source).ok()?.take(MOST_HEADER_BYTES).read_to_end(&mut head).ok()?;
+    let (id, _, rest) = element(&head)?;
+    let (segment, body, _) = element(rest).filter(|_| id == EBML)?;
+    let tracks = child(body, TRACKS).filter(|_| segment == SEGMENT)?;
+    let entry = children(tracks).filter(|(id, _)| *id == TRACK_ENTRY).map(|(_, body)| body);
+    let entry = entry.into_iter().find(|entry| child(entry, CODEC_ID) == Some(b"V_QUICKTIME"))?;
+    let video = child(entry, VIDEO)?;
+    let side = |id| child(video, id).and_then(unsigned).and_then(|n| i32::try_from(n).ok());
+    // A sample description is its size, its code and more; some muxers write the code alone.
+    let private = child(entry, CODEC_PRIVATE)?;
+    let code = private.get(4..8).or(private.get(..4))?;
+    let media_type = match code {
+        b"cvid" => "video/x-cinepak",
+        b"SVQ1" | b"SVQ3" => "video/x-svq",
+        b"rpza" => "video/x-apple-video",
+        b"jpeg" => "image/jpeg",
+        _ => return None,
+    };
+    let mut caps = gst::Caps::builder(media_type).field("width", side(PIXEL_WIDTH)?).field("height", side(PIXEL_HEIGHT)?);
+    if let [b'S', b'V', b'Q', version] = code {
+        caps = caps.field("svqversion", i32::from(version - b'0'));
+    }
+    Some(caps.build())
+}
+
+/// The first element of some bytes: id, body and what follows. A body that claims to reach past the end is cut there.
+fn element(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+    let first = *bytes.first()?;
+    let id_length = first.leading_zeros() as usize + 1;
+    let id = bytes.get(..id_length).filter(|_| id_length <= 4)?;
+    let id = id.iter().fold(0, |n, b| n << 8 | u32::from(*b));
+    let bytes = &bytes[id_length..];
+    let size_length = bytes.first()?.leading_zeros() as usize + 1;
+    let coded = bytes.get(..size_length).filter(|_| size_length <= 8)?;
+    let marker = 1_u64 << (7 * size_length);
+    let size = coded.iter().fold(0, |n, b| n << 8 | u64::from(*b)) & (marker - 1);
+    let body = &bytes[size_length..];
+    let end = usize::try_from(size).unwrap_or(usize::MAX).min(body.len());
+    Some((id, &body[..end], &body[end..]))
+}
+
+fn children(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    std::iter::from_fn(move || {
+        let (id, body, rest) = element(bytes)?;
+        bytes = rest;
+        Some((id, body))
+    })
+}
+
+fn child(bytes: &[u8], wanted: u32) -> Option<&[u8]> {
+    children(bytes).find(|(id, _)| *id == wanted).map(|(_, body)| body)
+}
+
+fn unsigned(bytes: &[u8]) -> Option<u64> {
+    (bytes.len() <= 8).then(|| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_element_of_unknown_size_reaches_to_the_end() {
+        let bytes = [0x18, 0x53, 0x80, 0x67, 0x01, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xB0, 0x81, 64];
+        let (id, body, rest) = element(&bytes).unwrap();
+        assert_eq!((id, rest), (SEGMENT, &[][..]));
+        assert_eq!(child(body, PIXEL_WIDTH).and_then(unsigned), Some(64));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_elements_or_none_but_never_a_panic(bytes: Vec<u8>) {
+            let _ = children(&bytes).map(|(_, body)| children(body).count()).sum::<usize>();
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! The tracks of a file with all their packets, on the container's own timeline: from the container's tables where it has
+//! them, else by reading it through.
+
+use std::path::Path;
+
+use super::mp4::{self, Table};
+use super::scan::{Found, RawPacket, Scan, encrypted};
+use super::{Output, codecs, decode, matroska};
+use crate::media::{Packet, Refusal, Timescale};
+
+/// A packet that a demuxer says lasts for less than this part of what packets usually last does not say it in earnest.
+const SHORTEST_PART: i64 = 2;
+
+/// A track with its times still on the container's own timeline.
+#[derive(Clone)]
+pub struct Timed {
+    /// What the demuxer says of it.
+    pub found: Found,
+    /// Caps a decoder takes, if there is one.
+    pub caps: gst::Caps,
+    /// Unit of every time below.
+    pub timescale: Timescale,
+    /// Times and places are the container's own, and packets are read straight from the file.
+    pub direct: bool,
+    /// Packets in decode order.
+    pub packets: Vec<Packet>,
+    /// End of the last one.
+    pub end: i64,
+    /// `avcC` record, for H.264 from a table.
+    pub avcc: Option<Vec<u8>>,
+    /// What is played if there are several of its kind.
+    pub default: bool,
+}
+
+impl Timed {
+    /// Media type of the caps.
+    pub fn media_type(&self) -> &str {
+        media_type(&self.caps)
+    }
+
+    /// Moving pictures; a single image is a cover.
+    pub fn is_video(&self) -> bool {
+        let kind = self.media_type();
+        kind.starts_with("video/") || (kind.starts_with("image/") && self.packets.len() > 1)
+    }
+
+    /// Sound.
+    pub fn is_audio(&self) -> bool {
+        self.media_type().starts_with("audio/")
+    }
+
+    /// When the first presented packet is shown, nanoseconds.
+    pub fn start_ns(&self) -> Option<i64> {
+        let times = self.packets.iter().filter(|p| p.shown).map(|p| p.pts);
+        times.min().map(|at| self.timescale.convert(at.max(i64::MIN / 4), Timescale::NANOSECONDS))
+    }
+}
+
+/// Name of the first structure.
+pub fn media_type(caps: &gst::Caps) -> &str {
+    caps.structure(0).map_or("", |s| s.name().as_str())
+}
+
+/// Every track that has packets.
+pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<Vec<Timed>, Refusal> {
+    let found = scan.tracks();
+    let protected = ["application/x-cenc", "application/x-cbcs", "application/x-webm-enc"];
+    let is_protected = |f: &Found| f.caps.as_ref().is_some_and(|c| protected.contains(&media_type(c)));
+    if found.iter().any(is_protected) {
+        return Err(encrypted());
+    }
+    let tables = if is_mp4(&scan.container) { mp4::tables(source).unwrap_or_default() } else { Vec::new() };
+    let complete = found.iter().filter(|f| f.is_media()).all(|f| table_of(&tables, f).is_some());
+    let found = if complete { found } else { scan.to_end(emit)? };
+    let mut tracks = Vec::new();
+    for mut found in found {
+        let Some(caps) = found.caps.clone() else { continue };
+        let timed = match table_of(&tables, &found).and_then(|t| from_table(t, &found, &caps)) {
+            Some(timed) => timed,
+            None => from_demuxer(&std::mem::take(&mut found.packets), found, repaired(source, caps)),
+        };
+        if !timed.packets.is_empty() {
+            tracks.push(timed);
+        }
+    }
+    Ok(tracks)
+}
+
+fn is_mp4(container: &str) -> bool {
+    matches!(container, "video/quicktime" | "audio/x-m4a" | "application/x-3gp" | "video/mj2")
+}
+
+fn table_of<'a>(tables: &'a [Table], found: &Found) -> Option<&'a Table> {
+    let id: u32 = found.stream_id.parse().ok()?;
+    let usable = usable_table(found.caps.as_ref()?);
+    tables.iter().find(|t| t.id == id && usable && t.timescale > 0 && !t.samples.is_empty())
+}
+
+/// Raw sound has a table entry for every sample; byte streams would need the demuxer's conversion.
+fn usable_table(caps: &gst::Caps) -> bool {
+    let Some(structure) = caps.structure(0) else { return false };
+    let format = structure.get::<String>("stream-format").unwrap_or_default();
+    !structure.name().ends_with("/x-raw") && !matches!(format.as_str(), "byte-stream" | "adts")
+}
+
+fn from_table(table: &Table, found: &Found, caps: &gst::Caps) -> Option<Timed> {
+    let timescale = Timescale::new(table.timescale)?;
+    // The length of a NAL unit's length in the file must be what the caps promise the decoder.
+    if media_type(caps) == "video/x-h264" && table.avcc.is_none() {
+        return None;
+    }
+    let packets =
+        table.samples.iter().map(|s| Packet { pts: s.pts, shown: s.shown, key: s.key, offset: s.offset, size: s.size });
+    Some(Timed {
+        found: Found { packets: Vec::new(), ..found.clone() },
+        caps: caps.clone(),
+        timescale,
+        direct: true,
+        packets: packets.collect(),
+        end: table.end,
+        avcc: table.avcc.clone(),
+        default: table.enabled,
+    })
+}
+
+fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> Timed {
+    let times = times(raw);
+    let typical = typical_step(&times);
+    let stands = |p: &RawPacket| {
+        let said = p.duration.and_then(|d| i64::try_from(d).ok()).filter(|d| *d >= typical / SHORTEST_PART);
+        said.unwrap_or(typical)
+    };
+    let end = raw.iter().zip(&times).map(|(p, at)| at.saturating_add(stands(p))).max().unwrap_or(0);
+    let packets = raw.iter().zip(&times).map(|(p, &pts)| Packet { pts, shown: true, key: p.key, offset: 0, size: p.size });
+    let packets = packets.collect();
+    let default = found.default;
+    Timed { found, caps, timescale: Timescale::NANOSECONDS, direct: false, packets, end, avcc: None, default }
+}
+
+/// A time for every packet. Of one that has only a decode time, it is as much later as the one before it was shown after
+/// it was decoded; of one that has none, as Matroska's laced ones, the stretch between its neighbours is shared.
+fn times(raw: &[RawPacket]) -> Vec<i64> {
+    let mut known: Vec<Option<i64>> = Vec::with_capacity(raw.len());
+    let mut delay = 0;
+    for packet in raw {
+        if let (Some(pts), Some(dts)) = (packet.pts, packet.dts) {
+            delay = pts - dts;
+        }
+        known.push(packet.pts.or(packet.dts.map(|dts| dts + delay)));
+    }
+    let usual = packet_step(&known);
+    let mut times = Vec::with_capacity(known.len());
+    for (i, time) in known.iter().enumerate() {
+        let before = times.last().copied();
+        times.push(match (*time, before) {
+            (Some(time), _) => time,
+            (None, None) => 0,
+            (None, Some(before)) => {
+                let next = known[i..].iter().take(MOST_LACED).enumerate().find_map(|(n, t)| Some((*t.as_ref()?, n)));
+                // `n` packets without a time, this one included, lie between the one before and the next with one.
+                let shared = next.map(|(at, n)| (at - before) / (i64::try_from(n).unwrap_or(0) + 1));
+                before + shared.filter(|step| *step > 0).unwrap_or(usual)
+            }
+        });
+    }
+    times
+}
+
+/// Packets of one block of Matroska: the number of laced frames is a byte.
+const MOST_LACED: usize = 256;
+
+/// How long a packet lasts where blocks of several have a time: of the first stretch between two known times.
+fn packet_step(known: &[Option<i64>]) -> i64 {
+    let timed: Vec<(usize, i64)> = known.iter().enumerate().filter_map(|(i, t)| Some((i, (*t)?))).take(3).collect();
+    let step = |w: &[(usize, i64)]| (w[1].1 - w[0].1) / i64::try_from(w[1].0 - w[0].0).unwrap_or(1);
+    // The first packets of a stream may be cut short by priming.
+    timed.windows(2).last().map_or(20_000_000, step).max(1)
+}
+
+fn typical_step(times: &[i64]) -> i64 {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    let mut steps: Vec<i64> = times.windows(2).map(|w| w[1] - w[0]).filter(|s| *s > 0).collect();
+    steps.sort_unstable();
+    steps.get(steps.len() / 2).copied().unwrap_or(40_000_000)
+}
+
+/// Caps of a codec that the demuxer does not know, by what the container's own header says.
+fn repaired(source: &Path, caps: gst::Caps) -> gst::Caps {
+    if media_type(&caps) != "video/x-unknown" {
+        return caps;
+    }
+    let better = matroska::quicktime_caps(source).filter(|c| decode::decoder_for(c).is_some());
+    better.unwrap_or(caps)
+}
+
+/// Names of the codecs, for who is told that none is played.
+pub fn names(tracks: &[Timed]) -> String {
+    let names: Vec<String> = tracks.iter().map(|t| codecs::name(&t.caps)).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(pts: Option<i64>, dts: Option<i64>) -> RawPacket {
+        RawPacket { pts, dts, duration: None, size: 1, key: true }
+    }
+
+    #[test]
+    fn laced_packets_share_the_stretch_between_two_that_have_a_time() {
+        let packets = [Some(0), None, None, None, Some(80), None, None, None].map(|t| raw(t, None));
+        assert_eq!(times(&packets), [0, 20, 40, 60, 80, 100, 120, 140]);
+    }
+
+    #[test]
+    fn a_picture_without_a_presentation_time_keeps_its_place_after_the_one_before() {
+        let packets = [(Some(540), 500), (Some(580), 540), (None, 580), (Some(660), 620)];
+        assert_eq!(times(&packets.map(|(pts, dts)| raw(pts, Some(dts)))), [540, 580, 620, 660]);
+    }
+
+    #[test]
+    fn a_last_packet_that_says_it_lasts_a_tick_lasts_as_long_as_the_others() {
+        gst::init().unwrap();
+        let packets: Vec<RawPacket> =
+            (0..4).map(|i| RawPacket { duration: Some(1_000_000), ..raw(Some(i * 41_666_666), None) }).collect();
+        let caps = gst::Caps::new_empty_simple("video/x-vp8");
+        let end = from_demuxer(&packets, Found::for_tests(), caps).end;
+        assert_eq!(end, 4 * 41_666_666);
+    }
+}
