@@ -13,7 +13,8 @@ use super::scan::Scan;
 use super::tracks::{self, Timed, media_type};
 use super::{Output, audio, codecs, mp4, passable, rate};
 use crate::media::{
-    Access, AudioTrack, Colour, Index, Label, Packet, Rate, Refusal, RefusalCode, Shown, Timescale, Track, VideoTrack, gcd,
+    Access, AudioTrack, Colour, Index, Label, Packet, Rate, Refusal, RefusalCode, Shown, Timescale, Track, VideoTrack,
+    gcd,
 };
 
 /// Most pixels of a picture: 8K with some room. More would let a small file claim gigabytes.
@@ -170,8 +171,9 @@ fn video_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
             format!("pictures of {width}x{height} are smaller than {FEWEST_PIXELS} pixels"),
         ));
     }
-    let keys_are_idr =
-        timed.avcc.is_some() && passable::is_whole(source, &track) && coded_size_is(source, &track, &shown, (width, height));
+    let keys_are_idr = timed.avcc.is_some()
+        && passable::is_whole(source, &track)
+        && coded_size_is(source, &track, &shown, (width, height));
     Ok(VideoTrack {
         width,
         height,
@@ -291,11 +293,13 @@ fn audio_track(source: &Path, timed: &Timed, zero_ns: i64) -> Result<AudioTrack,
     }
     let scale = Timescale::new(rate).ok_or_else(|| undecodable(&provisional.codec))?;
     let old = provisional.timescale;
-    let packets: Vec<Packet> = provisional.packets.iter().map(|p| Packet { pts: old.convert(p.pts, scale), ..*p }).collect();
+    let packets: Vec<Packet> =
+        provisional.packets.iter().map(|p| Packet { pts: old.convert(p.pts, scale), ..*p }).collect();
     let end = old.convert(provisional.end, scale);
     let whole = Track { timescale: scale, packets, end, ..Arc::unwrap_or_clone(provisional) };
     // A container knows the last packet's length less well than its decoder does; an edit list may cut it shorter still.
-    let end = audio::decoded_end(source, &whole, rate).map_or(end, |decoded| if timed.direct { end.min(decoded) } else { decoded });
+    let end = audio::decoded_end(source, &whole, rate)
+        .map_or(end, |decoded| if timed.direct { end.min(decoded) } else { decoded });
     let aac_lc_config = if timed.direct && old == scale { aac_lc_config(&timed.caps, rate, channels) } else { None };
     let language = timed.found.language.clone().unwrap_or_else(|| "und".to_owned());
     let track = Track { end, ..whole };

@@ -40,7 +40,8 @@ pub fn quicktime_caps(source: &Path) -> Option<gst::Caps> {
         b"jpeg" => "image/jpeg",
         _ => return None,
     };
-    let mut caps = gst::Caps::builder(media_type).field("width", side(PIXEL_WIDTH)?).field("height", side(PIXEL_HEIGHT)?);
+    let mut caps =
+        gst::Caps::builder(media_type).field("width", side(PIXEL_WIDTH)?).field("height", side(PIXEL_HEIGHT)?);
     if let [b'S', b'V', b'Q', version] = code {
         caps = caps.field("svqversion", i32::from(version - b'0'));
     }

@@ -83,7 +83,7 @@ pub fn grid_of(source: &Source) -> Times {
     if let Some(step) = uniform_step(converted(), convert(source.end)).filter(|_| shown.len() > 2) {
         return exact(source, scale, Rate::new(scale.get(), step), i64::from(step), Box::new(convert));
     }
-    let last = converted().last().unwrap_or(0);
+    let last = converted().next_back().unwrap_or(0);
     let end = convert(source.end).max(last + 1);
     Times { timescale: scale, rate: None, convert: Box::new(convert), end, dropped: Vec::new() }
 }
@@ -119,7 +119,8 @@ fn exact(
 /// The known rate that explains every frame best.
 fn best_rate(shown: &[Shown], timescale: Timescale, tolerance: i64) -> Option<Rate> {
     let known = KNOWN.iter().filter_map(|&(num, den)| Rate::new(num, den)).filter(|_| shown.len() > 2);
-    let fitting = known.filter_map(|rate| Some((worst_error(shown, timescale, rate).filter(|e| *e <= tolerance)?, rate)));
+    let fitting =
+        known.filter_map(|rate| Some((worst_error(shown, timescale, rate).filter(|e| *e <= tolerance)?, rate)));
     fitting.min_by_key(|(error, _)| *error).map(|(_, rate)| rate)
 }
 
@@ -128,7 +129,8 @@ fn rate_with_gaps(shown: &[Shown], timescale: Timescale, tolerance: i64) -> Opti
     let first = shown.first()?.at;
     let fits = |rate: &Rate| {
         let numbers: Vec<i64> = shown.iter().map(|s| nearest_frame(s.at - first, timescale, *rate)).collect();
-        let exact = shown.iter().zip(&numbers).all(|(s, n)| (s.at - first - time_of(*n, timescale, *rate)).abs() <= tolerance);
+        let exact =
+            shown.iter().zip(&numbers).all(|(s, n)| (s.at - first - time_of(*n, timescale, *rate)).abs() <= tolerance);
         let all = numbers.last().map_or(1, |last| last + 1);
         let missing = all - i64::try_from(numbers.len()).unwrap_or(i64::MAX);
         #[expect(clippy::cast_precision_loss, reason = "a number of frames")]

@@ -131,7 +131,8 @@ fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> Timed {
         said.unwrap_or(typical)
     };
     let end = raw.iter().zip(&times).map(|(p, at)| at.saturating_add(stands(p))).max().unwrap_or(0);
-    let packets = raw.iter().zip(&times).map(|(p, &pts)| Packet { pts, shown: true, key: p.key, offset: 0, size: p.size });
+    let packets =
+        raw.iter().zip(&times).map(|(p, &pts)| Packet { pts, shown: true, key: p.key, offset: 0, size: p.size });
     let packets = packets.collect();
     let default = found.default;
     Timed { found, caps, timescale: Timescale::NANOSECONDS, direct: false, packets, end, avcc: None, default }
