@@ -23,10 +23,12 @@ pub enum Object {
     Init,
     /// The segment of that number: CMAF, or a document of text.
     Segment(u32),
+    /// The picture that segment begins with, as a segment of its own.
+    Iframe(u32),
 }
 
 impl Key {
-    /// Where it lies below the cache folder: `{generation[..2]}/{generation}/{rendition}/{init|number}`.
+    /// Where it lies below the cache folder: `{generation[..2]}/{generation}/{rendition}/{init|number|iframe-number}`.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         PathBuf::from(self.to_string())
@@ -46,6 +48,7 @@ impl fmt::Display for Object {
         match self {
             Self::Init => f.write_str("init"),
             Self::Segment(number) => write!(f, "{number}"),
+            Self::Iframe(number) => write!(f, "iframe-{number}"),
         }
     }
 }
@@ -56,9 +59,12 @@ impl Object {
     pub fn from_file_name(name: &str) -> Option<Self> {
         match name {
             "init" => Some(Self::Init),
-            number => {
-                let object = Self::Segment(number.parse().ok()?);
-                (object.to_string() == number).then_some(object)
+            other => {
+                let object = match other.strip_prefix("iframe-") {
+                    Some(number) => Self::Iframe(number.parse().ok()?),
+                    None => Self::Segment(other.parse().ok()?),
+                };
+                (object.to_string() == other).then_some(object)
             }
         }
     }
@@ -89,7 +95,9 @@ mod tests {
         };
         assert_eq!(key(Object::Init).path(), Path::new("01/0123456789abcdef/720p/init"));
         assert_eq!(key(Object::Segment(0)).path(), Path::new("01/0123456789abcdef/720p/0"));
-        for bad in ["", "007", "+7", "-1", "4294967296", "7.tmp", "Init", "..", " 7"] {
+        for bad in
+            ["", "007", "+7", "-1", "4294967296", "7.tmp", "Init", "..", " 7", "iframe-", "iframe-07", "iframe-+7"]
+        {
             assert_eq!(Object::from_file_name(bad), None, "{bad:?}");
         }
     }
@@ -97,8 +105,9 @@ mod tests {
     proptest! {
         #[test]
         fn a_file_name_is_read_back_as_its_object(number: u32) {
-            let object = Object::Segment(number);
-            prop_assert_eq!(Object::from_file_name(&object.to_string()), Some(object));
+            for object in [Object::Segment(number), Object::Iframe(number)] {
+                prop_assert_eq!(Object::from_file_name(&object.to_string()), Some(object));
+            }
         }
 
         #[test]

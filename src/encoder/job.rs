@@ -68,6 +68,7 @@ impl Job<'_> {
         let request = match self.object {
             Object::Init => Request::Parameters { job, rendition },
             Object::Segment(number) => Request::Segment { job, rendition, number },
+            Object::Iframe(_) => return Err(Error::Job("pictures are carved, not encoded".into())),
         };
         self.ask(worker, &request).await?;
         let Object::Segment(number) = self.object else { return self.parameters(worker, job).await };

@@ -173,6 +173,13 @@ impl Encoder {
         self.place(order, Lane::Viewer);
     }
 
+    /// Takes an order of somebody who only wants to see how the segment begins: it comes first like any viewer's, but
+    /// nothing is made ahead of it.
+    pub fn glimpse(&self, order: Order) {
+        // A look-ahead order that is watched from the start is promoted at once, and gives no credit.
+        self.place(order, Lane::Ahead);
+    }
+
     /// A title will probably be played: makes what a player asks for first, of this rendition and its sound, while no
     /// viewer needs the slot.
     pub fn hint(&self, work: &Work, rendition: usize) {

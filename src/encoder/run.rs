@@ -83,7 +83,7 @@ impl Handle {
     pub fn reaches(&self, object: Object, ahead: u32) -> bool {
         match object {
             Object::Init => true,
-            Object::Segment(n) => {
+            Object::Iframe(n) | Object::Segment(n) => {
                 let at = self.state.at.load(Ordering::Relaxed);
                 // A run that only waits may go anywhere close by; one at work is as far away as what it has to make.
                 (at..=at.saturating_add(ahead.max(1))).contains(&n)
@@ -105,7 +105,7 @@ impl Handle {
         let busy = u32::from(self.state.busy.load(Ordering::Relaxed));
         match object {
             Object::Init => busy,
-            Object::Segment(n) => n.abs_diff(self.state.at.load(Ordering::Relaxed)) * 2 + busy,
+            Object::Iframe(n) | Object::Segment(n) => n.abs_diff(self.state.at.load(Ordering::Relaxed)) * 2 + busy,
         }
     }
 
@@ -125,7 +125,7 @@ impl Run {
     pub fn new(inner: &Arc<Inner>, order: &Order) -> (Handle, Self) {
         let (sender, orders) = mpsc::channel(ORDERS);
         let next = match order.object {
-            Object::Segment(n) => n,
+            Object::Iframe(n) | Object::Segment(n) => n,
             Object::Init => 0,
         };
         let state = Arc::new(State {

@@ -7,6 +7,7 @@ use m3u8_rs::{
     MediaPlaylistType, MediaSegment, QuotedOrUnquoted, Resolution, VariantStream, WRITE_OPT_FLOAT_PRECISION,
 };
 
+use super::iframes;
 use super::names::{self, language};
 use crate::media::{
     AudioRendition, Cut, Generation, Plan, Rendition, RenditionKind, TextRendition, Timescale, VideoRendition,
@@ -57,13 +58,14 @@ pub fn master(plan: &Plan, generation: &Generation) -> String {
     let surrounded =
         listed.iter().filter(|r| surround.is_some() && (rich(r) || best.is_some_and(|b| b.name == r.name)));
     let surrounded = surrounded.map(|r| variant(plan, r, surround.as_ref(), generation));
+    let scrubbed = iframes::offered(plan).map(|(r, video)| pictures_alone(r, video, generation));
     let alternatives = groups.iter().chain(&surround).flat_map(|g| alternatives(plan, g, generation));
     let playlist = MasterPlaylist {
         version: Some(VERSION),
         independent_segments: true,
         alternatives: alternatives.chain(texts(plan, generation)).collect(),
         // What everybody can play comes first.
-        variants: stereo.chain(surrounded).collect(),
+        variants: stereo.chain(surrounded).chain(scrubbed).collect(),
         ..MasterPlaylist::default()
     };
     text(|out| playlist.write_to(out))
@@ -72,6 +74,17 @@ pub fn master(plan: &Plan, generation: &Generation) -> String {
 /// `index.m3u8` of a rendition. `target_duration` is the title's, in seconds, the same for all its renditions.
 #[must_use]
 pub fn media(rendition: &Rendition, target_duration: u64) -> String {
+    listed(rendition, target_duration, "", false)
+}
+
+/// `iframe.m3u8` of a rendition: of every segment the picture it begins with, shown until the next (RFC 8216
+/// §4.3.3.6). The resources are whole, so there are no byte ranges.
+#[must_use]
+pub fn iframes(rendition: &Rendition, target_duration: u64) -> String {
+    listed(rendition, target_duration, "iframe/", true)
+}
+
+fn listed(rendition: &Rendition, target_duration: u64, folder: &str, i_frames_only: bool) -> String {
     // The writer's only precision setting is global to the process; every caller of this room wants the same. Without
     // it, four seconds are written `4`, which some players take for a rounded number.
     WRITE_OPT_FLOAT_PRECISION.store(EXTINF_DIGITS, Relaxed);
@@ -81,7 +94,7 @@ pub fn media(rendition: &Rendition, target_duration: u64) -> String {
     let extension = if is_text { "vtt" } else { "m4s" };
     // The boundaries are rounded, not the durations: however long the title, the sum never drifts.
     let segment = |(number, cuts): (usize, &[Cut])| MediaSegment {
-        uri: format!("{number}.{extension}"),
+        uri: format!("{folder}{number}.{extension}"),
         duration: seconds(micros(&cuts[1]) - micros(&cuts[0])),
         map: (number == 0 && !is_text).then(|| Map { uri: "init.mp4".into(), ..Map::default() }),
         ..MediaSegment::default()
@@ -90,6 +103,7 @@ pub fn media(rendition: &Rendition, target_duration: u64) -> String {
         version: Some(VERSION),
         target_duration,
         playlist_type: Some(MediaPlaylistType::Vod),
+        i_frames_only,
         segments: rendition.grid.cuts().windows(2).enumerate().map(segment).collect(),
         end_list: true,
         ..MediaPlaylist::default()
@@ -142,6 +156,19 @@ fn variant(plan: &Plan, rendition: &Rendition, sound: Option<&Group>, generation
     match sound {
         Some(group) => with_sound(pictures, group),
         None => pictures,
+    }
+}
+
+/// What a player scrubs with.
+fn pictures_alone(rendition: &Rendition, video: &VideoRendition, generation: &Generation) -> VariantStream {
+    VariantStream {
+        is_i_frame: true,
+        uri: format!("{generation}/{}/iframe.m3u8", rendition.name),
+        bandwidth: iframes::bandwidth(rendition),
+        codecs: Some(rendition.codecs.clone()),
+        resolution: Some(Resolution { width: video.width.into(), height: video.height.into() }),
+        other_attributes: Some([("VIDEO-RANGE".into(), QuotedOrUnquoted::Unquoted(video_range(video).into()))].into()),
+        ..VariantStream::default()
     }
 }
 
@@ -367,11 +394,13 @@ VIDEO-RANGE=SDR,AUDIO=\"audio-128k\",CLOSED-CAPTIONS=NONE
 #EXT-X-STREAM-INF:BANDWIDTH=500000,CODECS=\"avc1.64001F,mp4a.40.2\",RESOLUTION=426x240,FRAME-RATE=23.976,\
 VIDEO-RANGE=SDR,AUDIO=\"audio-64k\",CLOSED-CAPTIONS=NONE
 0123456789abcdef/240p/index.m3u8
+#EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=215000,CODECS=\"avc1.64001F\",RESOLUTION=426x240,VIDEO-RANGE=SDR,\
+URI=\"0123456789abcdef/240p/iframe.m3u8\"
 ";
         let found = master_of(renditions);
         assert_eq!(found, expected);
         let parsed = m3u8_rs::parse_master_playlist_res(found.as_bytes()).unwrap();
-        assert_eq!((parsed.variants.len(), parsed.alternatives.len()), (4, 2));
+        assert_eq!((parsed.variants.len(), parsed.alternatives.len()), (5, 2));
     }
 
     #[test]

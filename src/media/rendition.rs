@@ -92,6 +92,9 @@ pub enum VideoSource {
     Passthrough {
         /// The source's `avcC` record.
         avcc: Vec<u8>,
+        /// After waiting this long, a line of the rendition's bandwidth keeps up from any segment on, milliseconds.
+        #[serde(default)]
+        buffer_ms: u32,
     },
     /// Encoded from decoded pictures.
     Encode {

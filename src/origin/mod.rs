@@ -1,4 +1,4 @@
-//! The GET flow, in the order a player asks: [`route`], [`presentation`], `playlist`, `init`, [`segment`], `respond`.
+//! The GET flow, in the order a player asks: [`route`], [`presentation`], `playlist`, `init`, [`segment`], `iframe`, `respond`.
 //!
 //! What runs unasked: the listener; one look at each connection's clocks every few seconds; a few seconds after a
 //! title was last looked up, the next request for it looks it up again in the background.
@@ -10,7 +10,7 @@
 //! The rule not to break: an answer that cannot be finished is broken off, never ended as if it were whole; and
 //! nothing that may change is called immutable.
 //!
-//! Arrow: `origin -> cache, manifest, media`. What it needs of catalog and encoder comes as closures in [`Rooms`], filled
+//! Arrow: `origin -> cache, manifest, packager, media`. What it needs of catalog and encoder comes as closures in [`Rooms`], filled
 //! in by `app`.
 
 mod body;
@@ -21,6 +21,7 @@ mod connection;
 mod counters;
 mod error;
 mod health;
+mod iframe;
 mod init;
 mod playlist;
 pub mod presentation;
@@ -127,12 +128,17 @@ impl Origin {
         }
         match Route::parse(asked.parts.uri.path()).ok_or(Problem::NoRoute)? {
             Route::Master(title) => playlist::master(self, asked, &title).await,
+            Route::Manifest(title) => playlist::manifest(self, asked, &title).await,
+            Route::Iframes(title, generation, rendition) => {
+                playlist::iframes(self, asked, &title, &generation, &rendition).await
+            }
             Route::Media(title, generation, rendition) => {
                 playlist::media(self, asked, &title, &generation, &rendition).await
             }
             Route::Object(media) => match media.object {
                 crate::cache::Object::Init => init::answer(self, asked, media).await,
                 crate::cache::Object::Segment(_) => segment::answer(self, asked, media).await,
+                crate::cache::Object::Iframe(_) => iframe::answer(self, asked, media).await,
             },
             Route::Health => Ok(health::alive(asked)),
             Route::Ready => health::ready(self, asked).await,

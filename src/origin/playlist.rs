@@ -1,4 +1,4 @@
-//! Master and media playlists: rendered and compressed once per title, then answered from the snapshot.
+//! Playlists and manifests: rendered and compressed once per title, then answered from the snapshot.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,6 +11,7 @@ use crate::media::{Generation, RenditionName, TitleId};
 use super::Origin;
 use super::compress::Coding;
 use super::error::Problem;
+use super::iframe;
 use super::respond::{self, Asked, Response};
 
 /// A master playlist may name a new generation after an upgrade, or be gone after a deletion: CDNs look again soon.
@@ -18,9 +19,13 @@ const MASTER_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=10, 
 /// A media playlist never changes below its generation; only a deletion ends it.
 const MEDIA_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60, stale-while-revalidate=600");
 
+const HLS: HeaderValue = HeaderValue::from_static("application/vnd.apple.mpegurl");
+const DASH: HeaderValue = HeaderValue::from_static("application/dash+xml");
+
 /// The text of a playlist and, once asked for, its compressed forms. Each has its own strong tag: the hash of its bytes.
 #[derive(Debug)]
 pub(super) struct Playlist {
+    pub media_type: HeaderValue,
     identity: Form,
     gzip: OnceLock<Form>,
     brotli: OnceLock<Form>,
@@ -41,6 +46,13 @@ pub(super) async fn master(origin: &Origin, asked: &Asked, title: &TitleId) -> R
     Ok(respond::playlist(asked, presentation.master(), MASTER_CACHE))
 }
 
+/// `/v/{id}/manifest.mpd`.
+pub(super) async fn manifest(origin: &Origin, asked: &Asked, title: &TitleId) -> Result<Response, Problem> {
+    let presentation = origin.presentations.get(title).await?;
+    (origin.rooms.on_master)(&presentation);
+    Ok(respond::playlist(asked, presentation.manifest(), MASTER_CACHE))
+}
+
 /// `/v/{id}/{generation}/{rendition}/index.m3u8`.
 pub(super) async fn media(
     origin: &Origin,
@@ -54,9 +66,31 @@ pub(super) async fn media(
     Ok(respond::playlist(asked, presentation.media(rendition), MEDIA_CACHE))
 }
 
+/// `/v/{id}/{generation}/{rendition}/iframe.m3u8`.
+pub(super) async fn iframes(
+    origin: &Origin,
+    asked: &Asked,
+    title: &TitleId,
+    generation: &Generation,
+    rendition: &RenditionName,
+) -> Result<Response, Problem> {
+    let presentation = origin.presentations.get(title).await?;
+    let rendition = presentation.rendition(generation, rendition)?;
+    iframe::offered(&presentation, rendition)?;
+    Ok(respond::playlist(asked, presentation.iframes(rendition), MEDIA_CACHE))
+}
+
 impl Playlist {
-    pub(super) fn new(text: String) -> Self {
-        Self { identity: Form::new(text.into()), gzip: OnceLock::new(), brotli: OnceLock::new() }
+    pub(super) fn hls(text: String) -> Self {
+        Self::new(text, HLS)
+    }
+
+    pub(super) fn dash(text: String) -> Self {
+        Self::new(text, DASH)
+    }
+
+    fn new(text: String, media_type: HeaderValue) -> Self {
+        Self { media_type, identity: Form::new(text.into()), gzip: OnceLock::new(), brotli: OnceLock::new() }
     }
 
     pub(super) fn form(&self, coding: Coding) -> &Form {

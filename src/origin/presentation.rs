@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::manifest::hls;
+use crate::manifest::{dash, hls};
 use crate::media::{Digest, Generation, Plan, Refusal, RenditionName, TitleId};
 
 use super::error::Problem;
@@ -89,8 +89,11 @@ pub struct Facts {
 pub struct Presentation {
     facts: Facts,
     master: OnceLock<Playlist>,
+    manifest: OnceLock<Playlist>,
     /// In the order of the plan.
     media: Box<[OnceLock<Playlist>]>,
+    /// In the order of the plan; only some are ever asked for.
+    iframes: Box<[OnceLock<Playlist>]>,
 }
 
 /// The snapshots in memory.
@@ -142,8 +145,9 @@ impl Presentation {
     /// A snapshot without playlists yet.
     #[must_use]
     pub fn new(facts: Facts) -> Self {
-        let media = facts.plan.renditions.iter().map(|_| OnceLock::new()).collect();
-        Self { facts, master: OnceLock::new(), media }
+        let empty = || facts.plan.renditions.iter().map(|_| OnceLock::new()).collect();
+        let (media, iframes) = (empty(), empty());
+        Self { facts, master: OnceLock::new(), manifest: OnceLock::new(), media, iframes }
     }
 
     /// What is known of the title.
@@ -154,14 +158,26 @@ impl Presentation {
 
     /// The multivariant playlist.
     pub(super) fn master(&self) -> &Playlist {
-        self.master.get_or_init(|| Playlist::new(hls::master(&self.facts.plan, &self.facts.generation)))
+        self.master.get_or_init(|| Playlist::hls(hls::master(&self.facts.plan, &self.facts.generation)))
+    }
+
+    /// The DASH manifest.
+    pub(super) fn manifest(&self) -> &Playlist {
+        self.manifest.get_or_init(|| Playlist::dash(dash::manifest(&self.facts.plan, &self.facts.generation)))
     }
 
     /// The playlist of a rendition, by its index in the plan.
     pub(super) fn media(&self, rendition: usize) -> &Playlist {
         let plan = &self.facts.plan;
         self.media[rendition]
-            .get_or_init(|| Playlist::new(hls::media(&plan.renditions[rendition], plan.target_duration_seconds())))
+            .get_or_init(|| Playlist::hls(hls::media(&plan.renditions[rendition], plan.target_duration_seconds())))
+    }
+
+    /// The I-frame playlist of a rendition, by its index in the plan.
+    pub(super) fn iframes(&self, rendition: usize) -> &Playlist {
+        let plan = &self.facts.plan;
+        self.iframes[rendition]
+            .get_or_init(|| Playlist::hls(hls::iframes(&plan.renditions[rendition], plan.target_duration_seconds())))
     }
 
     /// The index in the plan of a rendition of this generation. Bytes of an older recipe are not made any more.

@@ -161,7 +161,7 @@ pub(super) fn playlist(asked: &Asked, playlist: &Playlist, cache: HeaderValue) -
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return response;
     }
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/vnd.apple.mpegurl"));
+    headers.insert(CONTENT_TYPE, playlist.media_type.clone());
     headers.insert(CONTENT_LENGTH, form.bytes.len().into());
     headers.extend(coding.name().map(|name| (CONTENT_ENCODING, HeaderValue::from_static(name))));
     response

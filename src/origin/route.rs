@@ -11,9 +11,14 @@ use crate::media::{Generation, RenditionName, TitleId};
 pub enum Route {
     /// `/v/{id}/master.m3u8`.
     Master(TitleId),
+    /// `/v/{id}/manifest.mpd`.
+    Manifest(TitleId),
     /// `/v/{id}/{generation}/{rendition}/index.m3u8`.
     Media(TitleId, Generation, RenditionName),
-    /// `/v/{id}/{generation}/{rendition}/init.mp4` and `.../{n}.m4s`; of text `.../all.vtt` and `.../{n}.vtt`.
+    /// `/v/{id}/{generation}/{rendition}/iframe.m3u8`.
+    Iframes(TitleId, Generation, RenditionName),
+    /// `/v/{id}/{generation}/{rendition}/init.mp4`, `.../{n}.m4s` and `.../iframe/{n}.m4s`; of text `.../all.vtt` and
+    /// `.../{n}.vtt`.
     Object(Media),
     /// `/healthz`: the process answers.
     Health,
@@ -38,7 +43,7 @@ pub struct Media {
     pub generation: Generation,
     /// The rendition.
     pub rendition: RenditionName,
-    /// The init segment or which segment.
+    /// What of it.
     pub object: Object,
     /// As what it is asked for.
     pub form: Form,
@@ -72,21 +77,29 @@ impl Route {
 
     fn title(rest: &str) -> Option<Self> {
         // One more than the longest path has, so that a longer one is seen to be longer.
-        let mut parts = rest.splitn(5, '/');
+        let mut parts = rest.splitn(6, '/');
         let title: TitleId = parts.next()?.parse().ok()?;
         let second = parts.next()?;
-        let Some(rendition) = parts.next() else { return (second == "master.m3u8").then_some(Self::Master(title)) };
+        let Some(rendition) = parts.next() else {
+            return match second {
+                "master.m3u8" => Some(Self::Master(title)),
+                "manifest.mpd" => Some(Self::Manifest(title)),
+                _ => None,
+            };
+        };
         let (generation, rendition) = (second.parse().ok()?, rendition.parse().ok()?);
-        let (file, None) = (parts.next()?, parts.next()) else { return None };
-        let (object, form) = match file {
-            "index.m3u8" => return Some(Self::Media(title, generation, rendition)),
-            "init.mp4" => (Object::Init, Form::Cmaf),
-            "all.vtt" => (Object::Init, Form::Text),
-            _ => match file.rsplit_once('.')? {
+        let (object, form) = match (parts.next()?, parts.next(), parts.next()) {
+            ("index.m3u8", None, _) => return Some(Self::Media(title, generation, rendition)),
+            ("iframe.m3u8", None, _) => return Some(Self::Iframes(title, generation, rendition)),
+            ("init.mp4", None, _) => (Object::Init, Form::Cmaf),
+            ("all.vtt", None, _) => (Object::Init, Form::Text),
+            ("iframe", Some(file), None) => (Object::Iframe(canonical(file.strip_suffix(".m4s")?)?), Form::Cmaf),
+            (file, None, _) => match file.rsplit_once('.')? {
                 (number, "m4s") => (Object::Segment(canonical(number)?), Form::Cmaf),
                 (number, "vtt") => (Object::Segment(canonical(number)?), Form::Text),
                 _ => return None,
             },
+            _ => return None,
         };
         Some(Self::Object(Media { title, generation, rendition, object, form }))
     }
@@ -96,7 +109,9 @@ impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Master(title) => write!(f, "/v/{title}/master.m3u8"),
+            Self::Manifest(title) => write!(f, "/v/{title}/manifest.mpd"),
             Self::Media(title, generation, rendition) => write!(f, "/v/{title}/{generation}/{rendition}/index.m3u8"),
+            Self::Iframes(title, generation, rendition) => write!(f, "/v/{title}/{generation}/{rendition}/iframe.m3u8"),
             Self::Object(media) => media.fmt(f),
             Self::Health => f.write_str("/healthz"),
             Self::Ready => f.write_str("/readyz"),
@@ -116,6 +131,8 @@ impl fmt::Display for Media {
             (Object::Init, Form::Text) => f.write_str("all.vtt"),
             (Object::Segment(n), Form::Cmaf) => write!(f, "{n}.m4s"),
             (Object::Segment(n), Form::Text) => write!(f, "{n}.vtt"),
+            // Text has no pictures; a path never parses to the one with the form of the other.
+            (Object::Iframe(n), Form::Cmaf | Form::Text) => write!(f, "iframe/{n}.m4s"),
         }
     }
 }
@@ -135,7 +152,19 @@ mod tests {
     #[test]
     fn every_route_has_one_spelling() {
         let base = "/v/abcdefghjkmn/0123456789abcdef/720p";
-        for good in ["0.m4s", "7.m4s", "10.m4s", "4294967295.m4s", "init.mp4", "index.m3u8", "7.vtt", "all.vtt"] {
+        for good in [
+            "0.m4s",
+            "7.m4s",
+            "10.m4s",
+            "4294967295.m4s",
+            "init.mp4",
+            "index.m3u8",
+            "iframe.m3u8",
+            "iframe/0.m4s",
+            "iframe/12.m4s",
+            "7.vtt",
+            "all.vtt",
+        ] {
             let path = format!("{base}/{good}");
             assert_eq!(Route::parse(&path).map(|r| r.to_string()), Some(path));
         }
@@ -154,6 +183,14 @@ mod tests {
             "init.vtt",
             "all.m4s",
             "1.2.vtt",
+            "iframe",
+            "iframe/",
+            "iframe/01.m4s",
+            "iframe/init.mp4",
+            "iframe/1.m4s/",
+            "iframes/1.m4s",
+            "1.m4s/iframe",
+            "iframe/1.vtt",
         ] {
             assert_eq!(Route::parse(&format!("{base}/{bad}")), None, "{bad}");
         }
@@ -170,7 +207,13 @@ mod tests {
         ] {
             assert_eq!(Route::parse(bad), None, "{bad}");
         }
-        for (path, route) in [("/healthz", Route::Health), ("/api/v1/readyz", Route::Ready), ("/", Route::Home)] {
+        for (path, route) in [
+            ("/v/abcdefghjkmn/master.m3u8", Route::Master("abcdefghjkmn".parse().unwrap())),
+            ("/v/abcdefghjkmn/manifest.mpd", Route::Manifest("abcdefghjkmn".parse().unwrap())),
+            ("/healthz", Route::Health),
+            ("/api/v1/readyz", Route::Ready),
+            ("/", Route::Home),
+        ] {
             assert_eq!(Route::parse(path), Some(route), "{path}");
         }
     }
@@ -183,7 +226,7 @@ mod tests {
 
         #[test]
         fn what_parses_prints_as_it_was(
-            path in "/v/[a-z0-9]{11,13}/[a-z0-9]{15,17}/[a-z0-9-]{0,4}/([0-9+-]{0,11}\\.(m4s|vtt)|all\\.vtt|init\\.mp4|index\\.m3u8)"
+            path in "/v/[a-z0-9]{11,13}/[a-z0-9]{15,17}/[a-z0-9-]{0,4}/(iframe/)?([0-9+-]{0,11}\\.(m4s|vtt)|all\\.vtt|init\\.mp4|(index|iframe)\\.m3u8)"
         ) {
             if let Some(route) = Route::parse(&path) {
                 prop_assert_eq!(route.to_string(), path);

@@ -14,6 +14,7 @@ use crate::media::RenditionKind;
 use super::body::Stream;
 use super::conditional;
 use super::error::Problem;
+use super::iframe;
 use super::range::Wanted;
 use super::respond::{self, Asked, Response};
 use super::route::{Form, Media};
@@ -35,6 +36,8 @@ pub struct Order {
     pub object: Object,
     /// Where the bytes go.
     pub writer: Writer,
+    /// The viewer plays on from here, so what follows is worth making too.
+    pub ahead: bool,
 }
 
 /// How bytes that are being made are sent.
@@ -60,7 +63,7 @@ pub(super) async fn answer(origin: &Origin, asked: &Asked, media: Media) -> Resu
     object(origin, asked, media, Delivery::Chunks).await
 }
 
-/// Both kinds of object.
+/// Every kind of object.
 pub(super) async fn object(
     origin: &Origin,
     asked: &Asked,
@@ -96,7 +99,10 @@ async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery
         Claim::Making(reader) => (reader, Came::Shared),
         Claim::Lead(writer) => {
             let reader = writer.reader();
-            (origin.rooms.make)(target.order(writer));
+            match target.key.object {
+                Object::Iframe(number) => iframe::make(origin, &target, number, writer),
+                Object::Init | Object::Segment(_) => (origin.rooms.make)(target.order(writer)),
+            }
             (reader, Came::Made)
         }
     };
@@ -180,14 +186,18 @@ impl Target {
         let etag = match object {
             Object::Init => format!("\"{generation}.{name}.init\""),
             Object::Segment(n) if n < segments => format!("\"{generation}.{name}.{n}\""),
-            Object::Segment(_) => return Err(Problem::NoSegment { segments }),
+            Object::Iframe(n) if n < segments => {
+                iframe::offered(&presentation, rendition)?;
+                format!("\"{generation}.{name}.iframe-{n}\"")
+            }
+            Object::Segment(_) | Object::Iframe(_) => return Err(Problem::NoSegment { segments }),
         };
         Ok(Self { presentation, rendition, key: Key { generation, rendition: name, object }, etag })
     }
 
     fn order(&self, writer: Writer) -> Order {
         let presentation = self.presentation.clone();
-        Order { presentation, rendition: self.rendition, object: self.key.object, writer }
+        Order { presentation, rendition: self.rendition, object: self.key.object, writer, ahead: true }
     }
 
     /// Content-Type.
@@ -213,7 +223,7 @@ impl Target {
         let segments = self.presentation.facts().plan.renditions[self.rendition].grid.segments();
         match self.key.object {
             Object::Init => None,
-            Object::Segment(n) => n.checked_add(1).filter(|next| *next < segments),
+            Object::Segment(n) | Object::Iframe(n) => n.checked_add(1).filter(|next| *next < segments),
         }
     }
 }

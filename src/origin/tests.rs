@@ -1,6 +1,7 @@
 //! The flow over real sockets, with an encoder that does what the test says.
 
 mod http1;
+mod iframes;
 mod limits;
 mod media;
 mod playlists;

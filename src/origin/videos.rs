@@ -117,7 +117,9 @@ impl Title {
             }
             video["tracks"] = json!(plan.tracks);
             video["renditions"] = plan.renditions.iter().map(|r| rendition(facts, r, cache)).collect();
-            video["playback"] = json!({ "hls": format!("/v/{}/master.m3u8", self.id) });
+            video["playback"] = json!({
+                "hls": format!("/v/{}/master.m3u8", self.id), "dash": format!("/v/{}/manifest.mpd", self.id),
+            });
         }
         video
     }

@@ -12,6 +12,7 @@
 
 mod check;
 mod cmaf;
+mod iframe;
 mod init;
 #[cfg(test)]
 mod testing;
@@ -19,6 +20,7 @@ mod text;
 
 pub use check::Tally;
 pub use cmaf::Chunker;
+pub use iframe::iframe;
 pub use init::{audio_init, init, video_init};
 pub use text::text;
 
@@ -49,6 +51,9 @@ pub enum Error {
     /// The box writer refused.
     #[error("box: {0}")]
     Box(String),
+    /// Bytes that are taken for a segment, but were not written here.
+    #[error("these bytes are no segment of ours")]
+    Foreign,
     /// The grid has no such segment.
     #[error("there is no segment {number}, the grid has {segments}")]
     NoSegment {

@@ -123,7 +123,7 @@ impl Session {
     pub fn parameters(&mut self, rendition: &Rendition) -> Result<Vec<u8>, Error> {
         match &rendition.kind {
             RenditionKind::Video(v) => match &v.source {
-                VideoSource::Passthrough { avcc } => Ok(avcc.clone()),
+                VideoSource::Passthrough { avcc, .. } => Ok(avcc.clone()),
                 VideoSource::Encode { .. } => {
                     let template = self.video_template.clone();
                     self.video()?.parameters(&template, rendition, v)
@@ -151,7 +151,7 @@ impl Session {
         let job = Job { rendition, number, cancel };
         match &rendition.kind {
             RenditionKind::Video(v) => match &v.source {
-                VideoSource::Passthrough { avcc } => self.video()?.pass(job, avcc, emit),
+                VideoSource::Passthrough { avcc, .. } => self.video()?.pass(job, avcc, emit),
                 VideoSource::Encode { .. } => {
                     let template = self.video_template.clone();
                     self.video()?.encode(job, &template, v, emit)

@@ -2,6 +2,7 @@
 
 mod cli;
 mod crash;
+mod dash;
 mod deaths;
 mod flights;
 mod frames;

@@ -10,6 +10,9 @@ use crate::media::{
 /// A source this little above a rung is not worth a rung of its own size.
 const SAME_SIZE: f64 = 0.9;
 
+/// What the boxes of a segment take besides its samples, bytes.
+const SEGMENT_OVERHEAD: u64 = 512;
+
 /// Upright size with square pixels, unrounded.
 fn display_size(video: &VideoTrack) -> (f64, f64) {
     let (num, den) = video.pixel_aspect;
@@ -42,6 +45,7 @@ pub(super) fn renditions(
         let avcc = video.avcc.clone().unwrap_or_default();
         let sizes = segment_bytes(video, timeline);
         let (bandwidth, average) = measured_bandwidth(&full, &sizes);
+        let buffer_ms = buffer_ms(video, timeline, bandwidth);
         // The rung of the source's own size, to judge whether the source is far heavier than it need be.
         let own = ladder.video.iter().rev().find(|r| f64::from(r.height) >= short).or(ladder.video.first());
         same_size_too = own.is_some_and(|own| average > own.bitrate * FAR_ABOVE);
@@ -59,7 +63,7 @@ pub(super) fn renditions(
                 rate,
                 colour: video.colour,
                 audio: None,
-                source: VideoSource::Passthrough { avcc },
+                source: VideoSource::Passthrough { avcc, buffer_ms },
             }),
             grid: full.clone(),
         });
@@ -156,8 +160,36 @@ fn output_colour(source: Colour) -> Colour {
     Colour { primaries: code, transfer: code, matrix: code, full_range: false }
 }
 
+/// How long a line of `bandwidth` must run ahead so that each packet is there when it is decoded, whichever segment the
+/// viewer begins with. Packets come in decode order, and one is decoded whenever one is shown.
+fn buffer_ms(video: &VideoTrack, timeline: &Timeline, bandwidth: u64) -> u32 {
+    let milliseconds = Timescale::new(1000).expect("not zero");
+    let (mut bits, mut earliest, mut longest) = (0_u64, i64::MAX, 0);
+    for bounds in timeline.starts.windows(2) {
+        let shown = &timeline.shown[bounds[0]..bounds[1]];
+        let mut packets: Vec<usize> = shown.iter().map(|s| s.packet).collect();
+        packets.sort_unstable();
+        // When a packet has arrived if the line starts with the title, against when it is needed.
+        let late = |bits: u64, at: i64| {
+            let arrived = i64::try_from(bits.saturating_mul(1000).div_ceil(bandwidth.max(1))).unwrap_or(i64::MAX);
+            arrived.saturating_sub(timeline.timescale.convert(at, milliseconds))
+        };
+        earliest = earliest.min(late(bits, timeline.at(bounds[0])));
+        bits += SEGMENT_OVERHEAD * 8;
+        for (frame, packet) in shown.iter().zip(packets) {
+            bits += (u64::from(video.track.packets[packet].size) + SAMPLE_OVERHEAD) * 8;
+            longest = longest.max(late(bits, frame.at).saturating_sub(earliest));
+        }
+    }
+    u32::try_from(longest).unwrap_or(u32::MAX)
+}
+
 /// Coded bytes of each segment with the container's share.
 fn segment_bytes(video: &VideoTrack, timeline: &Timeline) -> Vec<u64> {
     let size = |s: &Shown| u64::from(video.track.packets[s.packet].size) + SAMPLE_OVERHEAD;
-    timeline.starts.windows(2).map(|w| timeline.shown[w[0]..w[1]].iter().map(size).sum::<u64>() + 512).collect()
+    timeline
+        .starts
+        .windows(2)
+        .map(|w| timeline.shown[w[0]..w[1]].iter().map(size).sum::<u64>() + SEGMENT_OVERHEAD)
+        .collect()
 }

@@ -9,10 +9,16 @@ use super::support::{BASE, COMING, FAILED, READY, TestServer};
 #[tokio::test]
 async fn playlists_are_compressed_tagged_and_revalidated_per_coding() {
     let server = TestServer::start().await;
-    for path in [format!("/v/{READY}/master.m3u8"), format!("{BASE}/720p/index.m3u8")] {
+    let (hls, dash) = (("application/vnd.apple.mpegurl", "#EXTM3U"), ("application/dash+xml", "<?xml"));
+    for (path, (kind, begins)) in [
+        (format!("/v/{READY}/master.m3u8"), hls),
+        (format!("/v/{READY}/manifest.mpd"), dash),
+        (format!("{BASE}/720p/index.m3u8"), hls),
+        (format!("{BASE}/720p/iframe.m3u8"), hls),
+    ] {
         let plain = get(server.address, &path).await;
-        assert_eq!((plain.status, plain.the("content-type")), (200, "application/vnd.apple.mpegurl"));
-        assert!(plain.body.starts_with(b"#EXTM3U"));
+        assert_eq!((plain.status, plain.the("content-type")), (200, kind));
+        assert!(plain.body.starts_with(begins.as_bytes()));
         assert!(plain.the("cache-control").contains("stale-while-revalidate"));
         assert_eq!(plain.the("vary"), "Accept-Encoding");
         assert_eq!(plain.the("access-control-allow-origin"), "*");
@@ -65,9 +71,14 @@ async fn what_is_not_there_is_a_problem_that_nobody_stores() {
         (format!("/v/{READY}/0000000000000000/720p/index.m3u8"), 404),
         (format!("{BASE}/1080p/index.m3u8"), 404),
         (format!("{BASE}/720p/30.m4s"), 404),
+        (format!("{BASE}/720p/iframe/30.m4s"), 404),
+        (format!("{BASE}/audio-128k/iframe.m3u8"), 404),
+        (format!("{BASE}/audio-128k/iframe/0.m4s"), 404),
+        ("/v/zzzzzzzzzzzz/manifest.mpd".to_owned(), 404),
         (format!("{BASE}/720p/987654.m4s"), 404),
         (format!("{BASE}/720p/007.m4s"), 404),
         (format!("/v/{COMING}/master.m3u8"), 425),
+        (format!("/v/{COMING}/manifest.mpd"), 425),
         (format!("/v/{FAILED}/master.m3u8"), 404),
     ] {
         let answer = get(server.address, &path).await;
@@ -140,6 +151,7 @@ async fn operators_and_newcomers_find_their_pages() {
     assert_eq!((&video["state"], &video["width"]), (&"ready".into(), &1280.into()));
     assert_eq!(video["renditions"][0]["cached_segments"], 0);
     assert_eq!(video["playback"]["hls"], format!("/v/{READY}/master.m3u8"));
+    assert_eq!(video["playback"]["dash"], format!("/v/{READY}/manifest.mpd"));
     let videos: serde_json::Value = serde_json::from_slice(&get(server.address, "/api/v1/videos").await.body).unwrap();
     assert_eq!(videos["videos"].as_array().unwrap().len(), 3);
     assert_eq!(get(server.address, "/api/v1/videos/zzzzzzzzzzzz").await.status, 404);
@@ -155,4 +167,20 @@ async fn a_forgotten_title_is_asked_for_again() {
     assert_eq!(get(server.address, &path).await.status, 200, "the snapshot is fresh");
     server.origin.forget(&READY.parse().unwrap());
     assert_eq!(get(server.address, &path).await.status, 404);
+}
+
+#[tokio::test]
+async fn the_manifest_names_only_what_is_there_and_hints_like_the_master() {
+    let server = TestServer::start().await;
+    let text = String::from_utf8(get(server.address, &format!("/v/{READY}/manifest.mpd")).await.body).unwrap();
+    assert_eq!(server.hints.load(Ordering::SeqCst), 1);
+    let base = text.split("<BaseURL>").nth(1).unwrap().split('<').next().unwrap();
+    for media in ["720p/0.m4s", "720p/29.m4s", "720p/init.mp4", "audio-128k/29.m4s", "720p/iframe/29.m4s"] {
+        let head = ask(server.address, "HEAD", &format!("/v/{READY}/{base}{media}"), &[]).await;
+        assert_eq!(head.status, 200, "{media}");
+    }
+    for missing in ["720p/30.m4s", "audio-128k/30.m4s", "720p/iframe/30.m4s", "audio-128k/iframe/0.m4s"] {
+        let head = ask(server.address, "HEAD", &format!("/v/{READY}/{base}{missing}"), &[]).await;
+        assert_eq!(head.status, 404, "{missing}");
+    }
 }

@@ -160,7 +160,7 @@ fn titles() -> HashMap<TitleId, Title> {
     .into()
 }
 
-fn plan() -> Plan {
+pub fn plan() -> Plan {
     let grid = |scale: u32, frames: u64, ticks: u64| {
         let cuts = (0..=u64::from(SEGMENTS)).map(|n| Cut { frame: n * frames, at: n * ticks }).collect();
         Grid::new(Timescale::new(scale).unwrap(), cuts).unwrap()
