@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::encoder::{self, Encoder, Recipe, Work};
 use crate::manifest::hls;
 use crate::media::{Refusal, RefusalCode, TitleId};
-use crate::origin::{Facts, Find, Found, List, Page, Rooms, State, Title};
+use crate::origin::{Facts, Find, Found, List, Mark, Page, Rooms, State, Title};
 
 pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc<Scrape>) -> Rooms {
     let recipe = Arc::new(encoder.recipe().clone());
@@ -23,6 +23,7 @@ pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc
     Rooms {
         cache: data.cache,
         find: find(data.catalog.clone(), recipe.clone()),
+        mark: mark(data.catalog.clone()),
         list: list(data.catalog, recipe),
         make: Arc::new(move |order| {
             let (rendition, object, writer) = (order.rendition, order.object, order.writer);
@@ -54,6 +55,10 @@ fn find(catalog: Catalog, recipe: Arc<Recipe>) -> Find {
         let found = catalog.title(id).map_err(|error| error.to_string())?;
         Ok(found.map(|title| shown(title, &recipe)))
     })
+}
+
+fn mark(catalog: Catalog) -> Mark {
+    Arc::new(move |id| catalog.mark(id).map_err(|error| error.to_string()))
 }
 
 /// The flow's cursor is the last title's id, the catalog's is its place in the order; a title that was removed since

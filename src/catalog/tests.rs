@@ -284,3 +284,23 @@ fn one_damaged_row_is_named_and_the_others_can_be_read() {
     assert!(said.contains(bad.id.as_str()) && said.contains("remove the title"), "{said}");
     assert!(catalog.title(&good.id).unwrap().is_some());
 }
+
+#[test]
+fn a_rows_mark_changes_with_the_row_and_not_with_others() {
+    let (data, catalog) = catalog();
+    let (one, other) = (title(1, 5), title(2, 6));
+    assert_eq!(catalog.mark(&one.id).unwrap(), None);
+    catalog.insert_ready(&one).unwrap();
+    let mark = catalog.mark(&one.id).unwrap();
+    assert!(mark.is_some());
+    catalog.insert_ready(&other).unwrap();
+    assert_eq!(catalog.mark(&one.id).unwrap(), mark);
+    assert_ne!(catalog.mark(&other.id).unwrap(), mark);
+    for change in ["name = name || '.'", "duration_s = duration_s + 1", "plan = plan || ' '", "notes = '[]'"] {
+        let before = catalog.mark(&one.id).unwrap();
+        sql(data.path(), &format!("UPDATE titles SET {change} WHERE id = '{}'", one.id));
+        assert_ne!(catalog.mark(&one.id).unwrap(), before, "{change}");
+    }
+    catalog.remove(&one.id).unwrap();
+    assert_eq!(catalog.mark(&one.id).unwrap(), None);
+}

@@ -49,7 +49,7 @@ pub use config::Config;
 pub use counters::Counters;
 pub use error::Error;
 pub use playlist::OnMaster;
-pub use presentation::{Facts, Find, Found, Presentation, State, Title};
+pub use presentation::{Facts, Find, Found, Mark, Presentation, State, Title};
 pub use segment::{Came, Make, OnSegment, Order};
 pub use server::{Drained, Server};
 pub use videos::{List, Page};
@@ -67,6 +67,8 @@ pub struct Rooms {
     pub cache: Cache,
     /// Looks a title up in the catalog; blocks.
     pub find: Find,
+    /// Tells whether what the catalog says of a title has changed; blocks.
+    pub mark: Mark,
     /// Lists titles; blocks.
     pub list: List,
     /// Orders an encode.
@@ -95,7 +97,11 @@ impl Origin {
     #[must_use]
     pub fn new(config: &Config, rooms: Rooms) -> Self {
         Self {
-            presentations: Arc::new(Presentations::new(rooms.find.clone(), config.presentation_bytes)),
+            presentations: Arc::new(Presentations::new(
+                rooms.find.clone(),
+                rooms.mark.clone(),
+                config.presentation_bytes,
+            )),
             rooms,
             patience: config.patience(),
             counters: Arc::default(),

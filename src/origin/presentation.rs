@@ -32,6 +32,10 @@ const SEGMENT_BYTES: u32 = 64;
 /// Asks the catalog for a title; blocks. The error is for the log.
 pub type Find = Arc<dyn Fn(&TitleId) -> Result<Option<Title>, String> + Send + Sync>;
 
+/// Asks the catalog for a number that is another one once anything it says of a title is; `None` if there is no such
+/// title. Blocks, but for a fraction of [`Find`]'s time. The error is for the log.
+pub type Mark = Arc<dyn Fn(&TitleId) -> Result<Option<u64>, String> + Send + Sync>;
+
 /// What the catalog says of a title.
 #[derive(Clone, Debug)]
 pub struct Title {
@@ -99,6 +103,7 @@ pub struct Presentation {
 /// The snapshots in memory.
 pub(super) struct Presentations {
     find: Find,
+    mark: Mark,
     freshness: Freshness,
     slots: moka::sync::Cache<TitleId, Slot>,
     lookups: Arc<Semaphore>,
@@ -125,6 +130,8 @@ enum Known {
 struct Slot {
     at: Instant,
     known: Known,
+    /// The catalog's mark of what is known, taken before it was read.
+    mark: Option<u64>,
     /// True once somebody has gone to ask again.
     asking: Arc<AtomicBool>,
 }
@@ -195,13 +202,13 @@ impl Presentation {
 }
 
 impl Presentations {
-    pub(super) fn new(find: Find, max_bytes: u64) -> Self {
+    pub(super) fn new(find: Find, mark: Mark, max_bytes: u64) -> Self {
         let weigh = |_: &TitleId, slot: &Slot| match &slot.known {
             Known::Ready(presentation) => presentation.weight(),
             Known::Absent | Known::Unready(..) => ENTRY_BYTES,
         };
         let slots = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
-        Self { find, freshness: FRESHNESS, slots, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+        Self { find, mark, freshness: FRESHNESS, slots, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
     }
 
     /// The snapshot of a title, from memory if it is there; then nothing waits.
@@ -246,18 +253,36 @@ impl Presentations {
         if let Some(slot) = old.as_ref().filter(|slot| slot.at >= wanted) {
             return Ok(slot.known.clone());
         }
-        let (find, key) = (self.find.clone(), id.clone());
+        let (find, mark, key) = (self.find.clone(), self.mark.clone(), id.clone());
+        let (ready, marked) = match &old {
+            Some(Slot { known: known @ Known::Ready(_), mark, .. }) => (Some(known.clone()), *mark),
+            _ => (None, None),
+        };
         let task = tokio::task::spawn_blocking(move || {
             // Held until the catalog has answered, also when nobody waits for it any more.
             let _permit = permit;
-            (Instant::now(), find(&key))
+            let at = Instant::now();
+            let mark = mark(&key)?;
+            // The plan of a long film takes milliseconds to read, and it hardly ever changes.
+            let same = mark.is_some() && mark == marked;
+            Ok((at, mark, if same { None } else { Some(find(&key)?) }))
         });
-        let (at, found) = match task.await {
-            Ok((at, Ok(found))) => (at, found),
-            Ok((_, Err(inner))) => return Err(Problem::Catalog { inner }),
+        let (at, mark, found) = match task.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(inner)) => return Err(Problem::Catalog { inner }),
             Err(panic) => return Err(Problem::Catalog { inner: panic.to_string() }),
         };
-        let known = match found.map(|title| title.found) {
+        let known = match (found, ready) {
+            (None, Some(ready)) => ready,
+            (found, _) => Self::known(found.flatten(), old),
+        };
+        self.slots.insert(id.clone(), Slot { at, known: known.clone(), mark, asking: Arc::default() });
+        Ok(known)
+    }
+
+    /// What the catalog's word comes to.
+    fn known(found: Option<Title>, old: Option<Slot>) -> Known {
+        match found.map(|title| title.found) {
             None => Known::Absent,
             Some(Found::Unready { state, refusal }) => Known::Unready(state, refusal.map(Arc::new)),
             // The playlists of an unchanged title stay.
@@ -265,9 +290,7 @@ impl Presentations {
                 Some(Known::Ready(ready)) if ready.facts == facts => Known::Ready(ready),
                 _ => Known::Ready(Arc::new(Presentation::new(facts))),
             },
-        };
-        self.slots.insert(id.clone(), Slot { at, known: known.clone(), asking: Arc::default() });
-        Ok(known)
+        }
     }
 }
 
@@ -290,6 +313,7 @@ impl fmt::Debug for Presentations {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::AtomicU64;
 
     use super::*;
 
@@ -310,7 +334,9 @@ mod tests {
         let catalog = catalog.clone();
         let find: Find = Arc::new(move |_| Ok(catalog.lock().unwrap().clone()));
         let freshness = Freshness { ready, stale: Duration::from_secs(60), unready };
-        Arc::new(Presentations { freshness, ..Presentations::new(find, 1 << 20) })
+        // A catalog of which nothing is known without asking: every look is a whole one.
+        let mark: Mark = Arc::new(|_| Ok(None));
+        Arc::new(Presentations { freshness, ..Presentations::new(find, mark, 1 << 20) })
     }
 
     #[tokio::test]
@@ -351,5 +377,27 @@ mod tests {
         assert!(presentations.get(&id).await.is_err(), "believed for a while");
         presentations.forget(&id);
         assert!(presentations.get(&id).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_title_whose_row_is_as_it_was_is_not_read_again() {
+        let (finds, mark) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(1)));
+        let (found, marked) = (finds.clone(), mark.clone());
+        let find: Find = Arc::new(move |_| {
+            found.fetch_add(1, Ordering::Relaxed);
+            Ok(Some(ready()))
+        });
+        let presentations =
+            Presentations::new(find, Arc::new(move |_| Ok(Some(marked.load(Ordering::Relaxed)))), 1 << 20);
+        let (presentations, id) = (Arc::new(presentations), ready().id);
+        let first = presentations.get(&id).await.unwrap();
+        for _ in 0..3 {
+            let known = presentations.ask(&id, Instant::now()).await.ok().unwrap();
+            assert!(Arc::ptr_eq(&first, &known.answer().unwrap()));
+        }
+        assert_eq!(finds.load(Ordering::Relaxed), 1);
+        mark.store(2, Ordering::Relaxed);
+        presentations.ask(&id, Instant::now()).await.ok().unwrap();
+        assert_eq!(finds.load(Ordering::Relaxed), 2);
     }
 }

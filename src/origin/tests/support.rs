@@ -57,6 +57,7 @@ impl TestServer {
                     Ok(titles.lock().unwrap().get(id).cloned())
                 })
             },
+            mark: Arc::new(|_| Ok(None)),
             list: {
                 let titles = titles.clone();
                 Arc::new(move |_, _| {
