@@ -7,8 +7,9 @@ use sha2::{Digest as _, Sha256};
 use super::Error;
 use crate::media::{Digest, Generation, Plan, Templates, Trial};
 
-/// Changes when the shape of packaged bytes does, so that nothing cached before is mixed with what is made after.
-const PACKAGING: &[u8] = b"cmaf 1";
+/// Changes when the shape of packaged bytes does, so that nothing cached before, here or by a CDN, is mixed with what is
+/// made after. Transport streams are not kept, but their addresses promise the same bytes for ever, too.
+const PACKAGING: &[u8] = b"cmaf 1, mpegts 1";
 
 /// The templates in use, and what they make of the test signal here.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use m3u8_rs::{
 use super::iframes;
 use super::names::{self, language};
 use crate::media::{
-    AudioRendition, Cut, Generation, Plan, Rendition, RenditionKind, TextRendition, Timescale, VideoRendition,
+    AudioRendition, Cut, Generation, Grid, Plan, Rendition, RenditionKind, TextRendition, Timescale, VideoRendition,
 };
 
 /// EXT-X-MAP outside I-frame playlists needs 6 (RFC 8216 §7); 7 is what Apple's authoring rules name for CMAF.
@@ -36,9 +36,9 @@ const HEARING_IMPAIRED: &str =
     "public.accessibility.transcribes-spoken-dialog,public.accessibility.describes-music-and-sound";
 
 /// An EXT-X-MEDIA group: each audio track once, all at about the quality of the rendition the group is named after.
-struct Group<'a> {
-    name: &'a str,
-    members: Vec<(&'a Rendition, &'a AudioRendition)>,
+pub(super) struct Group<'a> {
+    pub name: &'a str,
+    pub members: Vec<(&'a Rendition, &'a AudioRendition)>,
 }
 
 /// `/v/{id}/master.m3u8`. URIs are relative to it: `{generation}/{rendition}/index.m3u8`. A title without video lists
@@ -74,37 +74,54 @@ pub fn master(plan: &Plan, generation: &Generation) -> String {
 /// `index.m3u8` of a rendition. `target_duration` is the title's, in seconds, the same for all its renditions.
 #[must_use]
 pub fn media(rendition: &Rendition, target_duration: u64) -> String {
-    listed(rendition, target_duration, "", false)
+    let (grid, version) = (&rendition.grid, VERSION);
+    match rendition.kind {
+        RenditionKind::Text(_) => listed(grid, target_duration, &Kind { version, suffix: "vtt", ..Kind::default() }),
+        RenditionKind::Video(_) | RenditionKind::Audio(_) => {
+            listed(grid, target_duration, &Kind { version, suffix: "m4s", init: Some("init.mp4"), ..Kind::default() })
+        }
+    }
 }
 
 /// `iframe.m3u8` of a rendition: of every segment the picture it begins with, shown until the next (RFC 8216
 /// §4.3.3.6). The resources are whole, so there are no byte ranges.
 #[must_use]
 pub fn iframes(rendition: &Rendition, target_duration: u64) -> String {
-    listed(rendition, target_duration, "iframe/", true)
+    let kind = Kind { version: VERSION, folder: "iframe/", suffix: "m4s", init: Some("init.mp4"), i_frames_only: true };
+    listed(&rendition.grid, target_duration, &kind)
 }
 
-fn listed(rendition: &Rendition, target_duration: u64, folder: &str, i_frames_only: bool) -> String {
+/// What the entries of a media playlist are: `{folder}{number}.{suffix}`, behind an init segment if they need one.
+#[derive(Default)]
+pub(super) struct Kind {
+    pub version: usize,
+    pub folder: &'static str,
+    pub suffix: &'static str,
+    pub init: Option<&'static str>,
+    pub i_frames_only: bool,
+}
+
+/// A media playlist of the segments of a grid.
+pub(super) fn listed(grid: &Grid, target_duration: u64, kind: &Kind) -> String {
+    let Kind { version, folder, suffix, init, i_frames_only } = *kind;
     // The writer's only precision setting is global to the process; every caller of this room wants the same. Without
     // it, four seconds are written `4`, which some players take for a rounded number.
     WRITE_OPT_FLOAT_PRECISION.store(EXTINF_DIGITS, Relaxed);
     let microseconds = Timescale::new(MICROSECONDS).expect("not zero");
-    let micros = |cut: &Cut| rendition.grid.timescale().convert(cut.at.cast_signed(), microseconds);
-    let is_text = matches!(rendition.kind, RenditionKind::Text(_));
-    let extension = if is_text { "vtt" } else { "m4s" };
+    let micros = |cut: &Cut| grid.timescale().convert(cut.at.cast_signed(), microseconds);
     // The boundaries are rounded, not the durations: however long the title, the sum never drifts.
     let segment = |(number, cuts): (usize, &[Cut])| MediaSegment {
-        uri: format!("{folder}{number}.{extension}"),
+        uri: format!("{folder}{number}.{suffix}"),
         duration: seconds(micros(&cuts[1]) - micros(&cuts[0])),
-        map: (number == 0 && !is_text).then(|| Map { uri: "init.mp4".into(), ..Map::default() }),
+        map: init.filter(|_| number == 0).map(|uri| Map { uri: uri.into(), ..Map::default() }),
         ..MediaSegment::default()
     };
     let playlist = MediaPlaylist {
-        version: Some(VERSION),
+        version: Some(version),
         target_duration,
         playlist_type: Some(MediaPlaylistType::Vod),
         i_frames_only,
-        segments: rendition.grid.cuts().windows(2).enumerate().map(segment).collect(),
+        segments: grid.cuts().windows(2).enumerate().map(segment).collect(),
         end_list: true,
         ..MediaPlaylist::default()
     };
@@ -120,7 +137,7 @@ pub fn start(plan: &Plan) -> Option<&Rendition> {
 }
 
 /// The variants, best first but for the one to start with: the best that [`START_BANDWIDTH`] allows, else the lowest.
-fn in_order(plan: &Plan) -> Vec<&Rendition> {
+pub(super) fn in_order(plan: &Plan) -> Vec<&Rendition> {
     let mut listed: Vec<&Rendition> = plan.video().map(|(r, _)| r).collect();
     if listed.is_empty() {
         let first_track = plan.audio().next().map(|(_, a)| a.track);
@@ -134,7 +151,12 @@ fn in_order(plan: &Plan) -> Vec<&Rendition> {
     listed
 }
 
-fn variant(plan: &Plan, rendition: &Rendition, sound: Option<&Group>, generation: &Generation) -> VariantStream {
+pub(super) fn variant(
+    plan: &Plan,
+    rendition: &Rendition,
+    sound: Option<&Group>,
+    generation: &Generation,
+) -> VariantStream {
     let alone = VariantStream {
         uri: uri(rendition, generation),
         bandwidth: rendition.bandwidth,
@@ -194,7 +216,7 @@ fn with_sound(pictures: VariantStream, group: &Group) -> VariantStream {
 
 /// One group for each audio rendition that some video rendition goes with. Other tracks join with their rendition of
 /// the same rank, so every group offers the same choice (RFC 8216 §4.3.4.1.1).
-fn groups(plan: &Plan) -> Vec<Group<'_>> {
+pub(super) fn groups(plan: &Plan) -> Vec<Group<'_>> {
     let mut groups: Vec<Group> = Vec::new();
     for name in plan.video().filter_map(|(_, v)| v.audio.as_ref()) {
         let Some((lead, leading)) = plan.audio().find(|(r, _)| r.name == *name) else { continue };
@@ -228,7 +250,7 @@ fn of_track(plan: &Plan, track: u32) -> impl Iterator<Item = (&Rendition, &Audio
     plan.audio().filter(move |(_, a)| a.track == track && !is_surround(a))
 }
 
-fn alternatives(plan: &Plan, group: &Group, generation: &Generation) -> Vec<AlternativeMedia> {
+pub(super) fn alternatives(plan: &Plan, group: &Group, generation: &Generation) -> Vec<AlternativeMedia> {
     let members = &group.members;
     let is_default = |i: usize| {
         let flagged = members.iter().position(|(_, a)| a.label.default);
@@ -275,7 +297,7 @@ fn texts(plan: &Plan, generation: &Generation) -> Vec<AlternativeMedia> {
 }
 
 /// Track numbers in the order of the plan.
-fn tracks(plan: &Plan) -> Vec<u32> {
+pub(super) fn tracks(plan: &Plan) -> Vec<u32> {
     let mut tracks = Vec::new();
     for (_, audio) in plan.audio() {
         if !tracks.contains(&audio.track) {
@@ -303,7 +325,7 @@ fn seconds(micros: i64) -> f32 {
     (micros as f64 / f64::from(MICROSECONDS)) as f32
 }
 
-fn text(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
+pub(super) fn text(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -> String {
     let mut out = Vec::new();
     write(&mut out).expect("a Vec takes every write");
     String::from_utf8(out).expect("playlists are written as text")
@@ -314,7 +336,7 @@ mod tests {
     use m3u8_rs::parse_media_playlist_res;
     use proptest::prelude::*;
 
-    use crate::media::{AudioSource, Colour, Grid, Label, Rate, VideoSource};
+    use crate::media::{AudioSource, Colour, Label, Rate, VideoSource};
 
     use super::*;
 

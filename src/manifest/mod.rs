@@ -10,6 +10,7 @@
 
 pub mod dash;
 pub mod hls;
+pub mod hls_ts;
 pub mod iframes;
 pub mod names;
 mod xml;

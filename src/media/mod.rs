@@ -14,6 +14,7 @@ mod id;
 mod index;
 mod ladder;
 mod plan;
+mod program;
 mod refusal;
 mod rendition;
 mod sample;
@@ -26,6 +27,7 @@ pub use id::{Digest, Generation, IdError, RenditionName, TitleId};
 pub use index::{Access, AudioTrack, Index, Packet, Shown, Skipped, Track, TrackKind, VideoTrack};
 pub use ladder::{AudioRung, Ladder, LadderError, VideoRung};
 pub use plan::{PlanError, decimate, plan};
+pub use program::Program;
 pub use refusal::{Refusal, RefusalCode};
 pub use rendition::{
     AudioRendition, AudioSource, Colour, Listed, Plan, Rendition, RenditionKind, Rotation, VideoRendition, VideoSource,

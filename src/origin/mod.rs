@@ -5,7 +5,8 @@
 //!
 //! What a request costs: a segment in memory takes one look-up of the title's snapshot, one of the bytes, and the
 //! headers; bytes are never copied. A title that nobody asked for lately costs a catalog query on a blocking thread.
-//! A cold segment is claimed, ordered, and then sent as it comes.
+//! A cold segment is claimed, ordered, and then sent as it comes. A segment of a transport stream is wrapped anew for each
+//! request, from the segments that are kept.
 //!
 //! The rule not to break: an answer that cannot be finished is broken off, never ended as if it were whole; and
 //! nothing that may change is called immutable.
@@ -32,6 +33,7 @@ pub mod segment;
 mod server;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod videos;
 
 use std::fmt;
@@ -58,7 +60,7 @@ use config::Patience;
 use error::Problem;
 use presentation::Presentations;
 use respond::{Asked, Response};
-use route::Route;
+use route::{Form, Route};
 
 /// What the flow asks of other rooms.
 #[derive(Clone)]
@@ -138,6 +140,11 @@ impl Origin {
             Route::Iframes(title, generation, rendition) => {
                 playlist::iframes(self, asked, &title, &generation, &rendition).await
             }
+            Route::MasterTs(title) => playlist::master_ts(self, asked, &title).await,
+            Route::MediaTs(title, generation, rendition) => {
+                playlist::media_ts(self, asked, &title, &generation, &rendition).await
+            }
+            Route::Object(media) if media.form == Form::Transport => transport::answer(self, asked, media).await,
             Route::Media(title, generation, rendition) => {
                 playlist::media(self, asked, &title, &generation, &rendition).await
             }

@@ -53,6 +53,26 @@ pub(super) async fn manifest(origin: &Origin, asked: &Asked, title: &TitleId) ->
     Ok(respond::playlist(asked, presentation.manifest(), MASTER_CACHE))
 }
 
+/// `/v/{id}/master-ts.m3u8`.
+pub(super) async fn master_ts(origin: &Origin, asked: &Asked, title: &TitleId) -> Result<Response, Problem> {
+    let presentation = origin.presentations.get(title).await?;
+    (origin.rooms.on_master)(&presentation);
+    Ok(respond::playlist(asked, presentation.master_ts(), MASTER_CACHE))
+}
+
+/// `/v/{id}/{generation}/{rendition}/ts.m3u8`.
+pub(super) async fn media_ts(
+    origin: &Origin,
+    asked: &Asked,
+    title: &TitleId,
+    generation: &Generation,
+    rendition: &RenditionName,
+) -> Result<Response, Problem> {
+    let presentation = origin.presentations.get(title).await?;
+    let rendition = presentation.rendition(generation, rendition)?;
+    Ok(respond::playlist(asked, presentation.media_ts(rendition)?, MEDIA_CACHE))
+}
+
 /// `/v/{id}/{generation}/{rendition}/index.m3u8`.
 pub(super) async fn media(
     origin: &Origin,

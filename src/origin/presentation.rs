@@ -11,8 +11,8 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::manifest::{dash, hls};
-use crate::media::{Digest, Generation, Plan, Refusal, RenditionName, TitleId};
+use crate::manifest::{dash, hls, hls_ts};
+use crate::media::{Digest, Generation, Plan, Program, Refusal, RenditionName, TitleId};
 
 use super::error::Problem;
 use super::playlist::Playlist;
@@ -26,8 +26,8 @@ const LOOKUPS: usize = 4;
 const LOOKUP_WAIT: Duration = Duration::from_secs(5);
 /// What an entry weighs besides its plan and playlists, bytes.
 const ENTRY_BYTES: u32 = 512;
-/// What a segment weighs in memory: a cut, a line of text, and that line compressed.
-const SEGMENT_BYTES: u32 = 64;
+/// What a segment weighs in memory: a cut, and in either playlist a line of text, and that line compressed.
+const SEGMENT_BYTES: u32 = 112;
 
 /// Asks the catalog for a title; blocks. The error is for the log.
 pub type Find = Arc<dyn Fn(&TitleId) -> Result<Option<Title>, String> + Send + Sync>;
@@ -93,11 +93,14 @@ pub struct Facts {
 pub struct Presentation {
     facts: Facts,
     master: OnceLock<Playlist>,
+    master_ts: OnceLock<Playlist>,
     manifest: OnceLock<Playlist>,
     /// In the order of the plan.
     media: Box<[OnceLock<Playlist>]>,
     /// In the order of the plan; only some are ever asked for.
     iframes: Box<[OnceLock<Playlist>]>,
+    /// In the order of the plan.
+    media_ts: Box<[OnceLock<Playlist>]>,
 }
 
 /// The snapshots in memory.
@@ -153,8 +156,9 @@ impl Presentation {
     #[must_use]
     pub fn new(facts: Facts) -> Self {
         let empty = || facts.plan.renditions.iter().map(|_| OnceLock::new()).collect();
-        let (media, iframes) = (empty(), empty());
-        Self { facts, master: OnceLock::new(), manifest: OnceLock::new(), media, iframes }
+        let (media, iframes, media_ts) = (empty(), empty(), empty());
+        let (master, master_ts, manifest) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self { facts, master, master_ts, manifest, media, iframes, media_ts }
     }
 
     /// What is known of the title.
@@ -185,6 +189,23 @@ impl Presentation {
         let plan = &self.facts.plan;
         self.iframes[rendition]
             .get_or_init(|| Playlist::hls(hls::iframes(&plan.renditions[rendition], plan.target_duration_seconds())))
+    }
+
+    /// The multivariant playlist of transport streams.
+    pub(super) fn master_ts(&self) -> &Playlist {
+        self.master_ts.get_or_init(|| Playlist::hls(hls_ts::master(&self.facts.plan, &self.facts.generation)))
+    }
+
+    /// The playlist of a rendition's transport stream, by its index in the plan.
+    pub(super) fn media_ts(&self, rendition: usize) -> Result<&Playlist, Problem> {
+        let program = self.program(rendition)?;
+        Ok(self.media_ts[rendition].get_or_init(|| Playlist::hls(hls_ts::media(&self.facts.plan, &program))))
+    }
+
+    /// What the transport stream of a rendition carries. Not every codec has one.
+    pub(super) fn program(&self, rendition: usize) -> Result<Program<'_>, Problem> {
+        let plan = &self.facts.plan;
+        Program::of(plan, &plan.renditions[rendition]).ok_or(Problem::NoRendition)
     }
 
     /// The index in the plan of a rendition of this generation. Bytes of an older recipe are not made any more.

@@ -11,14 +11,18 @@ use crate::media::{Generation, RenditionName, TitleId};
 pub enum Route {
     /// `/v/{id}/master.m3u8`.
     Master(TitleId),
+    /// `/v/{id}/master-ts.m3u8`.
+    MasterTs(TitleId),
     /// `/v/{id}/manifest.mpd`.
     Manifest(TitleId),
     /// `/v/{id}/{generation}/{rendition}/index.m3u8`.
     Media(TitleId, Generation, RenditionName),
+    /// `/v/{id}/{generation}/{rendition}/ts.m3u8`.
+    MediaTs(TitleId, Generation, RenditionName),
     /// `/v/{id}/{generation}/{rendition}/iframe.m3u8`.
     Iframes(TitleId, Generation, RenditionName),
-    /// `/v/{id}/{generation}/{rendition}/init.mp4`, `.../{n}.m4s` and `.../iframe/{n}.m4s`; of text `.../all.vtt` and
-    /// `.../{n}.vtt`.
+    /// `/v/{id}/{generation}/{rendition}/init.mp4`, `.../{n}.m4s`, `.../{n}.ts` and `.../iframe/{n}.m4s`; of text
+    /// `.../all.vtt` and `.../{n}.vtt`.
     Object(Media),
     /// `/healthz`: the process answers.
     Health,
@@ -56,6 +60,8 @@ pub enum Form {
     Cmaf,
     /// `all.vtt`, `7.vtt`.
     Text,
+    /// `7.ts`: a transport stream, with the sound that goes with it.
+    Transport,
 }
 
 impl Route {
@@ -84,12 +90,14 @@ impl Route {
             return match second {
                 "master.m3u8" => Some(Self::Master(title)),
                 "manifest.mpd" => Some(Self::Manifest(title)),
+                "master-ts.m3u8" => Some(Self::MasterTs(title)),
                 _ => None,
             };
         };
         let (generation, rendition) = (second.parse().ok()?, rendition.parse().ok()?);
         let (object, form) = match (parts.next()?, parts.next(), parts.next()) {
             ("index.m3u8", None, _) => return Some(Self::Media(title, generation, rendition)),
+            ("ts.m3u8", None, _) => return Some(Self::MediaTs(title, generation, rendition)),
             ("iframe.m3u8", None, _) => return Some(Self::Iframes(title, generation, rendition)),
             ("init.mp4", None, _) => (Object::Init, Form::Cmaf),
             ("all.vtt", None, _) => (Object::Init, Form::Text),
@@ -97,6 +105,7 @@ impl Route {
             (file, None, _) => match file.rsplit_once('.')? {
                 (number, "m4s") => (Object::Segment(canonical(number)?), Form::Cmaf),
                 (number, "vtt") => (Object::Segment(canonical(number)?), Form::Text),
+                (number, "ts") => (Object::Segment(canonical(number)?), Form::Transport),
                 _ => return None,
             },
             _ => return None,
@@ -112,6 +121,8 @@ impl fmt::Display for Route {
             Self::Manifest(title) => write!(f, "/v/{title}/manifest.mpd"),
             Self::Media(title, generation, rendition) => write!(f, "/v/{title}/{generation}/{rendition}/index.m3u8"),
             Self::Iframes(title, generation, rendition) => write!(f, "/v/{title}/{generation}/{rendition}/iframe.m3u8"),
+            Self::MasterTs(title) => write!(f, "/v/{title}/master-ts.m3u8"),
+            Self::MediaTs(title, generation, rendition) => write!(f, "/v/{title}/{generation}/{rendition}/ts.m3u8"),
             Self::Object(media) => media.fmt(f),
             Self::Health => f.write_str("/healthz"),
             Self::Ready => f.write_str("/readyz"),
@@ -127,12 +138,14 @@ impl fmt::Display for Media {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/v/{}/{}/{}/", self.title, self.generation, self.rendition)?;
         match (self.object, self.form) {
-            (Object::Init, Form::Cmaf) => f.write_str("init.mp4"),
+            // A transport stream has none of its own.
+            (Object::Init, Form::Cmaf | Form::Transport) => f.write_str("init.mp4"),
             (Object::Init, Form::Text) => f.write_str("all.vtt"),
             (Object::Segment(n), Form::Cmaf) => write!(f, "{n}.m4s"),
             (Object::Segment(n), Form::Text) => write!(f, "{n}.vtt"),
-            // Text has no pictures; a path never parses to the one with the form of the other.
-            (Object::Iframe(n), Form::Cmaf | Form::Text) => write!(f, "iframe/{n}.m4s"),
+            (Object::Segment(n), Form::Transport) => write!(f, "{n}.ts"),
+            // Neither text nor a whole stream has pictures of its own; a path never parses to those.
+            (Object::Iframe(n), Form::Cmaf | Form::Text | Form::Transport) => write!(f, "iframe/{n}.m4s"),
         }
     }
 }
@@ -164,6 +177,8 @@ mod tests {
             "iframe/12.m4s",
             "7.vtt",
             "all.vtt",
+            "7.ts",
+            "ts.m3u8",
         ] {
             let path = format!("{base}/{good}");
             assert_eq!(Route::parse(&path).map(|r| r.to_string()), Some(path));
@@ -180,6 +195,8 @@ mod tests {
             "init.m4s",
             "١.m4s",
             "07.vtt",
+            "01.ts",
+            "init.ts",
             "init.vtt",
             "all.m4s",
             "1.2.vtt",
@@ -226,7 +243,7 @@ mod tests {
 
         #[test]
         fn what_parses_prints_as_it_was(
-            path in "/v/[a-z0-9]{11,13}/[a-z0-9]{15,17}/[a-z0-9-]{0,4}/(iframe/)?([0-9+-]{0,11}\\.(m4s|vtt)|all\\.vtt|init\\.mp4|(index|iframe)\\.m3u8)"
+            path in "/v/[a-z0-9]{11,13}/[a-z0-9]{15,17}/[a-z0-9-]{0,4}/(iframe/)?([0-9+-]{0,11}\\.(m4s|vtt|ts)|all\\.vtt|init\\.mp4|(index|iframe|ts)\\.m3u8)"
         ) {
             if let Some(route) = Route::parse(&path) {
                 prop_assert_eq!(route.to_string(), path);

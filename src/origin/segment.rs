@@ -56,6 +56,17 @@ pub(super) struct Target {
     pub rendition: usize,
     pub key: Key,
     pub etag: String,
+    pub form: Form,
+    /// How many segments there are.
+    pub segments: u32,
+}
+
+/// What there is of an object.
+pub(super) enum Claimed {
+    /// All of it.
+    Whole(Bytes, Came),
+    /// It is being made.
+    Coming(Reader, Came),
 }
 
 /// `/v/{id}/{generation}/{rendition}/{n}.m4s`.
@@ -90,21 +101,12 @@ pub(super) async fn object(
 }
 
 async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery) -> Result<Response, Problem> {
-    // No await between the claim and the order: a client that leaves here would strand those who joined.
-    let (mut reader, came) = match origin.rooms.cache.claim(&target.key).await {
-        Claim::Whole(bytes, tier) => {
-            origin.counters.media(tier.into());
-            return respond::whole(asked, &target, bytes, tier.into(), None);
+    let (mut reader, came) = match claim(origin, &target).await {
+        Claimed::Whole(bytes, came) => {
+            origin.counters.media(came);
+            return respond::whole(asked, &target, bytes, came, None);
         }
-        Claim::Making(reader) => (reader, Came::Shared),
-        Claim::Lead(writer) => {
-            let reader = writer.reader();
-            match target.key.object {
-                Object::Iframe(number) => iframe::make(origin, &target, number, writer),
-                Object::Init | Object::Segment(_) => (origin.rooms.make)(target.order(writer)),
-            }
-            (reader, Came::Made)
-        }
+        Claimed::Coming(reader, came) => (reader, came),
     };
     origin.counters.media(came);
     let patience = origin.patience;
@@ -125,7 +127,24 @@ async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery
     Ok(respond::streamed(&target, stream, came, waited))
 }
 
-async fn whole(reader: Reader, patience: Duration) -> Result<Bytes, Problem> {
+/// Takes the object, joins those who wait for it, or has it made.
+pub(super) async fn claim(origin: &Origin, target: &Target) -> Claimed {
+    // No await between the claim and the order: a client that leaves here would strand those who joined.
+    match origin.rooms.cache.claim(&target.key).await {
+        Claim::Whole(bytes, tier) => Claimed::Whole(bytes, tier.into()),
+        Claim::Making(reader) => Claimed::Coming(reader, Came::Shared),
+        Claim::Lead(writer) => {
+            let reader = writer.reader();
+            match target.key.object {
+                Object::Iframe(number) => iframe::make(origin, target, number, writer),
+                Object::Init | Object::Segment(_) => (origin.rooms.make)(target.order(writer)),
+            }
+            Claimed::Coming(reader, Came::Made)
+        }
+    }
+}
+
+pub(super) async fn whole(reader: Reader, patience: Duration) -> Result<Bytes, Problem> {
     match timeout(patience, reader.whole()).await {
         Ok(bytes) => Ok(bytes?),
         Err(_) => Err(Problem::Late { waited_seconds: patience.as_secs() }),
@@ -170,7 +189,7 @@ impl From<Tier> for Came {
 }
 
 impl Target {
-    fn find(presentation: Arc<Presentation>, media: Media) -> Result<Self, Problem> {
+    pub(super) fn find(presentation: Arc<Presentation>, media: Media) -> Result<Self, Problem> {
         let rendition = presentation.rendition(&media.generation, &media.rendition)?;
         let of = &presentation.facts().plan.renditions[rendition];
         let segments = of.grid.segments();
@@ -192,7 +211,7 @@ impl Target {
             }
             Object::Segment(_) | Object::Iframe(_) => return Err(Problem::NoSegment { segments }),
         };
-        Ok(Self { presentation, rendition, key: Key { generation, rendition: name, object }, etag })
+        Ok(Self { presentation, rendition, key: Key { generation, rendition: name, object }, etag, form, segments })
     }
 
     fn order(&self, writer: Writer) -> Order {
@@ -202,28 +221,30 @@ impl Target {
 
     /// Content-Type.
     pub(super) fn media_type(&self) -> HeaderValue {
-        HeaderValue::from_static(match self.presentation.facts().plan.renditions[self.rendition].kind {
-            RenditionKind::Video(_) => "video/mp4",
-            RenditionKind::Audio(_) => "audio/mp4",
-            RenditionKind::Text(_) => "text/vtt; charset=utf-8",
+        let kind = &self.presentation.facts().plan.renditions[self.rendition].kind;
+        HeaderValue::from_static(match (self.form, kind) {
+            (Form::Transport, _) => "video/mp2t",
+            (Form::Cmaf, RenditionKind::Audio(_)) => "audio/mp4",
+            (Form::Cmaf, _) => "video/mp4",
+            (Form::Text, _) => "text/vtt; charset=utf-8",
         })
     }
 
     /// The file name of the segment that follows, if this is one and one does.
     pub(super) fn next_file(&self) -> Option<String> {
-        let extension = match self.presentation.facts().plan.renditions[self.rendition].kind {
-            RenditionKind::Video(_) | RenditionKind::Audio(_) => "m4s",
-            RenditionKind::Text(_) => "vtt",
+        let extension = match self.form {
+            Form::Cmaf => "m4s",
+            Form::Text => "vtt",
+            Form::Transport => "ts",
         };
         self.next().map(|n| format!("{n}.{extension}"))
     }
 
     /// Number of the segment that follows, if this is one and one does.
     fn next(&self) -> Option<u32> {
-        let segments = self.presentation.facts().plan.renditions[self.rendition].grid.segments();
         match self.key.object {
             Object::Init => None,
-            Object::Segment(n) | Object::Iframe(n) => n.checked_add(1).filter(|next| *next < segments),
+            Object::Segment(n) | Object::Iframe(n) => n.checked_add(1).filter(|next| *next < self.segments),
         }
     }
 }

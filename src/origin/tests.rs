@@ -6,3 +6,4 @@ mod limits;
 mod media;
 mod playlists;
 mod support;
+mod transport;

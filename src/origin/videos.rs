@@ -119,6 +119,7 @@ impl Title {
             video["renditions"] = plan.renditions.iter().map(|r| rendition(facts, r, cache)).collect();
             video["playback"] = json!({
                 "hls": format!("/v/{}/master.m3u8", self.id), "dash": format!("/v/{}/manifest.mpd", self.id),
+                "hls_ts": format!("/v/{}/master-ts.m3u8", self.id),
             });
         }
         video

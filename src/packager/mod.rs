@@ -1,5 +1,5 @@
 //! Coded samples into CMAF (ISO/IEC 23000-19): init segments, segments as a row of chunks, and the check that a
-//! segment is what the grid promises.
+//! segment is what the grid promises; and the same segments as MPEG transport streams ([`mpegts`]).
 //!
 //! Nothing runs unasked; there is no I/O, no clock, no GStreamer. An [`init()`] costs a few microseconds and under a
 //! kilobyte. A [`Chunker`] holds the samples of one open chunk, about half a second, and copies each coded byte once;
@@ -14,6 +14,7 @@ mod check;
 mod cmaf;
 mod iframe;
 mod init;
+pub mod mpegts;
 #[cfg(test)]
 mod testing;
 mod text;

@@ -12,4 +12,5 @@ mod media;
 mod memory;
 mod repository;
 mod support;
+mod transport;
 mod worker;

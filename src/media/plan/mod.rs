@@ -71,7 +71,7 @@ pub fn decimate(times: &[i64], min_ticks: u32) -> Vec<usize> {
 }
 
 /// Peak over runs of half to one and a half target durations (RFC 8216 §4.1), and mean; bits per second.
-fn measured_bandwidth(grid: &Grid, bytes: &[u64]) -> (u64, u64) {
+pub(super) fn measured_bandwidth(grid: &Grid, bytes: &[u64]) -> (u64, u64) {
     let timescale = u64::from(grid.timescale().get());
     let per_second = |bytes: u64, ticks: u64| (bytes * 8 * timescale).div_ceil(ticks.max(1));
     let target = grid.longest();
