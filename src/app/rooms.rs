@@ -27,8 +27,8 @@ pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc
         list: list(data.catalog, recipe),
         make: Arc::new(move |order| {
             let (rendition, object, writer) = (order.rendition, order.object, order.writer);
-            let wanted = encoder::Order { work: work(order.presentation.facts()), rendition, object, writer };
-            if order.ahead { make.make(wanted) } else { make.glimpse(wanted) }
+            let work = work(order.presentation.facts());
+            make.make(encoder::Order { work, rendition, object, writer, ahead: order.ahead });
         }),
         on_segment: Arc::new(move |presentation, rendition, segment| {
             seen.seen(&presentation.facts().generation, rendition, segment);

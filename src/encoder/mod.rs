@@ -124,6 +124,8 @@ pub struct Order {
     pub object: Object,
     /// Where the bytes go. Whoever waits for them has a reader of it by now.
     pub writer: Writer,
+    /// Whoever waits plays on from here. Somebody who only looks at how a segment begins earns no look-ahead.
+    pub ahead: bool,
 }
 
 /// What is going on.
@@ -173,13 +175,6 @@ impl Encoder {
         self.place(order, Lane::Viewer);
     }
 
-    /// Takes an order of somebody who only wants to see how the segment begins: it comes first like any viewer's, but
-    /// nothing is made ahead of it.
-    pub fn glimpse(&self, order: Order) {
-        // A look-ahead order that is watched from the start is promoted at once, and gives no credit.
-        self.place(order, Lane::Ahead);
-    }
-
     /// A title will probably be played: makes what a player asks for first, of this rendition and its sound, while no
     /// viewer needs the slot.
     pub fn hint(&self, work: &Work, rendition: usize) {
@@ -192,7 +187,7 @@ impl Encoder {
             for object in [Object::Init, Object::Segment(0)] {
                 let Some(of) = work.plan.renditions.get(rendition) else { continue };
                 if let Some(writer) = self.0.rooms.cache.lead_if_absent(&work.key(of, object)) {
-                    self.place(Order { work: work.clone(), rendition, object, writer }, Lane::Ahead);
+                    self.place(Order { work: work.clone(), rendition, object, writer, ahead: false }, Lane::Ahead);
                 }
             }
         }

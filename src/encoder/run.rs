@@ -167,7 +167,7 @@ impl Run {
     }
 
     fn note(&mut self, (order, lane): (Order, Lane)) {
-        if let (Object::Segment(n), Lane::Viewer) = (order.object, lane) {
+        if let (Object::Segment(n), Lane::Viewer, true) = (order.object, lane, order.ahead) {
             self.state.asked.store(n + 1, Ordering::Relaxed);
         }
         self.pending.insert(order.object, (order.writer, lane));
