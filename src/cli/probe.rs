@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use matinee::ingest::{self, Probed};
-use matinee::media::{AudioSource, AudioTrack, Grid, Rendition, RenditionKind, Rotation, VideoSource, VideoTrack};
+use matinee::media::{
+    AudioSource, AudioTrack, Grid, Label, Rendition, RenditionKind, Rotation, Skipped, TextTrack, TrackKind,
+    VideoSource, VideoTrack,
+};
 use serde_json::{Value, json};
 
 use super::{Failure, Place, failed, logs_if_wanted, pool, say, shown, until_interrupted};
@@ -55,8 +58,21 @@ fn as_text(file: &Path, probed: &Probed) {
     }
     for audio in &index.audio {
         let Packed { codec, seconds, .. } = Packed::of(&audio.track);
-        let AudioTrack { rate, channels, language, .. } = audio;
-        say(format_args!("  audio  {codec} {rate} Hz, {channels} channels, {language}, {seconds:.3} s"));
+        let AudioTrack { rate, channels, language, label, .. } = audio;
+        let label = labelled(label);
+        say(format_args!("  audio  {codec} {rate} Hz, {channels} channels, {language}{label}, {seconds:.3} s"));
+    }
+    for TextTrack { codec, language, label, cues } in &index.text {
+        say(format_args!("  text   {codec}, {language}{}, {} cues", labelled(label), cues.len()));
+    }
+    for Skipped { kind, codec, language, label, why } in &index.skipped {
+        let kind = match kind {
+            TrackKind::Video => "video",
+            TrackKind::Audio => "audio",
+            TrackKind::Text => "text",
+            TrackKind::Data => "data",
+        };
+        say(format_args!("  {kind:<5}  {codec}, {language}{}: not offered: {why}", labelled(label)));
     }
     for rendition in &plan.renditions {
         let (what, how) = described(rendition);
@@ -87,7 +103,19 @@ fn as_json(file: &Path, probed: &Probed) -> Value {
         let Packed { codec, seconds, bytes } = Packed::of(&a.track);
         json!({
             "kind": "audio", "codec": codec, "sample_rate": a.rate, "channels": a.channels, "language": a.language,
-            "duration_s": seconds, "bytes": bytes,
+            "name": a.label.title, "default": a.label.default, "duration_s": seconds, "bytes": bytes,
+        })
+    });
+    let text = index.text.iter().map(|t| {
+        json!({
+            "kind": "text", "codec": t.codec, "language": t.language, "name": t.label.title, "default": t.label.default,
+            "forced": t.label.forced, "hearing_impaired": t.label.hearing_impaired, "cues": t.cues.len(),
+        })
+    });
+    let skipped = index.skipped.iter().map(|s| {
+        json!({
+            "kind": s.kind, "codec": s.codec, "language": s.language, "name": s.label.title, "offered": false,
+            "why_not": s.why,
         })
     });
     let renditions = plan.renditions.iter().map(|r| {
@@ -106,9 +134,20 @@ fn as_json(file: &Path, probed: &Probed) -> Value {
     });
     json!({
         "file": file.to_string_lossy(), "container": index.container, "duration_s": plan.duration_seconds(),
-        "tracks": video.chain(audio).collect::<Vec<_>>(), "target_duration_s": plan.target_duration_seconds(),
+        "tracks": video.chain(audio).chain(text).chain(skipped).collect::<Vec<_>>(), "target_duration_s": plan.target_duration_seconds(),
         "renditions": renditions.collect::<Vec<_>>(),
     })
+}
+
+/// What a viewer chooses a track by, behind its language.
+fn labelled(label: &Label) -> String {
+    let mut text = label.title.as_ref().map(|title| format!(" \"{title}\"")).unwrap_or_default();
+    let flags = [("default", label.default), ("forced", label.forced), ("hearing impaired", label.hearing_impaired)];
+    for (word, _) in flags.into_iter().filter(|(_, set)| *set) {
+        text += ", ";
+        text += word;
+    }
+    text
 }
 
 /// What tracks of both kinds have.

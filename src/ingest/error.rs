@@ -32,6 +32,14 @@ pub enum Error {
         /// What the system said.
         why: io::Error,
     },
+    /// A subtitle file beside it cannot be taken.
+    #[error("{}: {why}", .path.display())]
+    Sidecar {
+        /// The subtitle file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
     /// It was understood, and cannot be played.
     #[error("{}: {refusal}: {}", .path.display(), remedy(.refusal.code))]
     Refused {
@@ -82,6 +90,7 @@ impl Error {
             Self::Missing { .. } => "missing",
             Self::NotAFile { .. } => "not_a_file",
             Self::Unreadable { .. } => "unreadable",
+            Self::Sidecar { .. } => "subtitles",
             Self::Refused { refusal, .. } => refusal.code.as_str(),
             Self::Died { .. } => "worker_died",
             Self::Worker { .. } => "no_worker",

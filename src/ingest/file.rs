@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::{Error, Ingested, Progress, Rooms, inspect};
+use super::{Error, Ingested, Progress, Rooms, inspect, sidecars};
 use crate::catalog::{NewTitle, new_id, now_ms};
 use crate::library::{Library, Staged, Stored};
 use crate::media::{Plan, Refusal, RefusalCode};
@@ -29,7 +29,14 @@ pub async fn file(
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Ingested, Error> {
     look(path)?;
-    let staged = copy(&rooms.library, path, progress).await?;
+    let sidecars = {
+        let path = path.to_owned();
+        blocking(move || sidecars::beside(&path)).await?
+    };
+    let mut staged = copy(&rooms.library, path, progress).await?;
+    if let Some(fingerprint) = sidecars::fingerprint(&sidecars) {
+        staged = staged.beside(&fingerprint);
+    }
     let (digest, size_bytes) = (staged.digest().clone(), staged.size_bytes());
     if size_bytes == 0 {
         return Err(empty(path));
@@ -41,7 +48,10 @@ pub async fn file(
     };
     let found = match known {
         Some(index) => Bytes::from(index),
-        None => inspect::index(&rooms.pool, &staged.path(), path, &|part| progress(Progress::Inspecting(part))).await?,
+        None => {
+            inspect::index(&rooms.pool, &staged.path(), path, &sidecars, &|part| progress(Progress::Inspecting(part)))
+                .await?
+        }
     };
     let (_, plan) = inspect::plan(found.clone(), &rooms.ladder, path).await?;
     let plan = Arc::new(plan);

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::{Error, Probed, Progress};
-use crate::media::{self, Index, Ladder, Plan, Refusal};
+use super::{Error, Probed, Progress, sidecars};
+use crate::media::{self, Index, Ladder, Plan, Refusal, Sidecar};
 use crate::worker::protocol::{Event, Request};
 use crate::worker::{self, Death, Exit, Pool};
 
@@ -29,23 +29,28 @@ pub async fn probe(
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Probed, Error> {
     super::file::look(path)?;
-    let bytes = index(pool, path, path, &|part| progress(Progress::Inspecting(part))).await?;
+    let sidecars = {
+        let path = path.to_owned();
+        super::file::blocking(move || sidecars::beside(&path)).await?
+    };
+    let bytes = index(pool, path, path, &sidecars, &|part| progress(Progress::Inspecting(part))).await?;
     let (index, plan) = plan(bytes, ladder, path).await?;
     Ok(Probed { index, plan })
 }
 
-/// The index of the file at `source`, which the user knows as `name`.
+/// The index of the file at `source`, which the user knows as `name`, and of what lies beside it.
 pub(super) async fn index(
     pool: &Pool,
     source: &Path,
     name: &Path,
+    sidecars: &[Sidecar],
     progress: &(dyn Fn(u16) + Send + Sync),
 ) -> Result<Bytes, Error> {
     let mut attempts = 0;
     loop {
         attempts += 1;
         let path = name.to_owned();
-        match attempt(pool, source, progress).await {
+        match attempt(pool, source, sidecars, progress).await {
             Ok(bytes) => return Ok(bytes),
             Err(Fault::Refused(refusal)) => return Err(Error::Refused { path, refusal }),
             Err(Fault::Died(death)) if attempts < ATTEMPTS && death.exit.is_retryable() => {
@@ -58,10 +63,15 @@ pub(super) async fn index(
     }
 }
 
-async fn attempt(pool: &Pool, source: &Path, progress: &(dyn Fn(u16) + Send + Sync)) -> Result<Bytes, Fault> {
+async fn attempt(
+    pool: &Pool,
+    source: &Path,
+    sidecars: &[Sidecar],
+    progress: &(dyn Fn(u16) + Send + Sync),
+) -> Result<Bytes, Fault> {
     let mut worker = pool.bind(source, &[]).await.map_err(Fault::Worker)?;
     // If it is gone, the next event says why.
-    let _ = worker.send(&Request::Inspect).await;
+    let _ = worker.send(&Request::Inspect { sidecars: sidecars.to_vec() }).await;
     loop {
         match worker.next().await.map_err(Fault::Died)? {
             Event::Progress(part) => progress(part),

@@ -11,6 +11,7 @@
 mod error;
 mod file;
 mod inspect;
+mod sidecars;
 
 use crate::catalog::Catalog;
 use crate::library::Library;

@@ -1,4 +1,4 @@
-//! Source files, kept by the SHA-256 of their bytes: `data/library/{first two digits}/{digest}/source`, and beside it
+//! Source files, kept by the SHA-256 of their bytes (and of the subtitles that came beside them): `data/library/{first two digits}/{digest}/source`, and beside it
 //! `index`, what one pass over the source found.
 //!
 //! Nothing runs unasked. [`Library::open`] makes the folders and sweeps what a dead process left in `data/staging`.

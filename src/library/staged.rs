@@ -78,10 +78,20 @@ impl Library {
 }
 
 impl Staged {
-    /// SHA-256 of the bytes.
+    /// SHA-256 of the bytes, and of [what belongs to them](Self::beside).
     #[must_use]
     pub fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// The same copy as a source that something else belongs to, of which this is the hash: what is kept in the index
+    /// beside the bytes must be told apart by name, too.
+    #[must_use]
+    pub fn beside(self, fingerprint: &[u8; 32]) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(self.digest.as_str());
+        hash.update(fingerprint);
+        Self { digest: digest(hash), ..self }
     }
 
     /// How many bytes there are.
@@ -208,9 +218,12 @@ fn copy(from: &mut dyn Read, to: &mut dyn Write, progress: &mut dyn FnMut(u64)) 
         progress(done);
     }
     to.flush().map_err(Fault::Write)?;
+    Ok((digest(hash), done))
+}
+
+fn digest(hash: Sha256) -> Digest {
     let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    let digest = hex.parse().map_err(|e| Fault::Read(io::Error::other(e)))?;
-    Ok((digest, done))
+    hex.parse().expect("a SHA-256 is a digest")
 }
 
 /// Renames a staging entry to its place; false if another process was first. Nobody removes meanwhile: that needs the

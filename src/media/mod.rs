@@ -34,5 +34,5 @@ pub use rendition::{
 };
 pub use sample::Sample;
 pub use template::{Templates, Trial};
-pub use text::{CMAF_MPEGTS_ZERO, Cue, Label, TextRendition, TextTrack};
+pub use text::{CMAF_MPEGTS_ZERO, Cue, Label, Sidecar, TextRendition, TextTrack};
 pub use time::{Rate, Timescale, gcd};

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Cut, Timescale};
@@ -46,6 +47,19 @@ pub struct TextTrack {
     pub label: Label,
     /// By start, then end.
     pub cues: Vec<Cue>,
+}
+
+/// A subtitle file that lies beside a source, as it came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sidecar {
+    /// A name people know: `SubRip`, `WebVTT`.
+    pub codec: String,
+    /// RFC 5646 tag, `und` if unknown.
+    pub language: String,
+    /// What a viewer chooses it by.
+    pub label: Label,
+    /// The whole file.
+    pub data: Bytes,
 }
 
 /// A text rendition: the cues of a track as WebVTT. Each segment is one document.

@@ -11,10 +11,10 @@ use super::codecs::no_decoder;
 use super::decode::{Decoder, Raw, decoder_for};
 use super::scan::Scan;
 use super::tracks::{self, Timed, media_type};
-use super::{Output, audio, codecs, mp4, passable, rate};
+use super::{Output, audio, codecs, mp4, passable, rate, subtitles};
 use crate::media::{
-    Access, AudioTrack, Colour, Index, Label, Packet, Rate, Refusal, RefusalCode, Shown, Timescale, Track, VideoTrack,
-    gcd,
+    Access, AudioTrack, Colour, Index, Label, Packet, Rate, Refusal, RefusalCode, Shown, Sidecar, Skipped, Timescale,
+    Track, TrackKind, VideoTrack, gcd,
 };
 
 /// Most pixels of a picture: 8K with some room. More would let a small file claim gigabytes.
@@ -31,12 +31,12 @@ const LATE_PICTURE_NS: i64 = 100_000_000;
 /// Most pictures shown in place of those that are not there yet; if that is not enough each stands for longer.
 const MOST_EARLY: i64 = 7_200;
 
-/// Finds tracks and packets.
-pub fn inspect(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Index, Refusal> {
+/// Finds tracks and packets, and reads what lay beside the file.
+pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)) -> Result<Index, Refusal> {
     refuse_obvious(source)?;
     let scan = Scan::open(source, emit)?;
     emit(Output::Progress(0));
-    let mut tracks = tracks::all(source, &scan, emit)?;
+    let tracks::All { timed: mut tracks, silent, tables } = tracks::all(source, &scan, emit)?;
     let container = scan.container.clone();
     drop(scan);
     let chosen = chosen_video(&tracks);
@@ -46,6 +46,7 @@ pub fn inspect(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Index, Ref
     let Some(zero) = zero(&tracks, chosen) else {
         return Err(nothing_playable(&tracks));
     };
+    let subtitles::Outcome { text, mut skipped } = subtitles::text_tracks(source, &silent, &tables, zero, sidecars);
     let mut refused: Option<Refusal> = None;
     let mut video = None;
     let mut audio = Vec::new();
@@ -56,9 +57,14 @@ pub fn inspect(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Index, Ref
         } else if timed.is_audio() {
             audio_track(source, timed, zero).map(|a| audio.push(a))
         } else {
+            if timed.found.is_media() {
+                let why = if timed.is_video() { "only one track of pictures is played" } else { "it is a still picture" };
+                skipped.push(skip(timed, why));
+            }
             Ok(())
         };
         if let Err(refusal) = result {
+            skipped.push(skip(timed, &refusal.message));
             refused.get_or_insert(refusal);
         }
     }
@@ -66,7 +72,7 @@ pub fn inspect(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Index, Ref
     let lost_video = video.is_none() && chosen.is_some();
     match refused {
         Some(refusal) if lost_video || (video.is_none() && audio.is_empty()) => Err(refusal),
-        _ => Ok(Index { container, video, audio, text: Vec::new(), skipped: Vec::new() }),
+        _ => Ok(Index { container, video, audio, text, skipped }),
     }
 }
 
@@ -91,6 +97,19 @@ fn zero(tracks: &[Timed], video: Option<usize>) -> Option<i64> {
         () => None,
     });
     starts.min()
+}
+
+/// A track of sound or pictures that is left out.
+fn skip(timed: &Timed, why: &str) -> Skipped {
+    let kind = if timed.is_audio() { TrackKind::Audio } else { TrackKind::Video };
+    let language = timed.found.language.clone().unwrap_or_else(|| "und".to_owned());
+    Skipped { kind, codec: codecs::name(&timed.caps), language, label: label(timed), why: why.to_owned() }
+}
+
+/// What a viewer chooses a track of sound by.
+fn label(timed: &Timed) -> Label {
+    let title = timed.found.title.as_deref().and_then(Label::clean);
+    Label { title, default: timed.default, forced: false, hearing_impaired: false }
 }
 
 fn refuse(code: RefusalCode, message: impl Into<String>) -> Refusal {
@@ -303,7 +322,7 @@ fn audio_track(source: &Path, timed: &Timed, zero_ns: i64) -> Result<AudioTrack,
     let aac_lc_config = if timed.direct && old == scale { aac_lc_config(&timed.caps, rate, channels) } else { None };
     let language = timed.found.language.clone().unwrap_or_else(|| "und".to_owned());
     let track = Track { end, ..whole };
-    Ok(AudioTrack { track, rate, channels, language, label: Label::default(), aac_lc_config })
+    Ok(AudioTrack { track, rate, channels, language, label: label(timed), aac_lc_config })
 }
 
 /// The `AudioSpecificConfig` of a plain AAC-LC stream: object type 2, this rate and these channels, 1024-sample frames.

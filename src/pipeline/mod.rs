@@ -8,7 +8,7 @@
 //! The rule not to break: what a segment holds depends on source, rendition and number alone (promise 2). A decoder may be
 //! kept between segments, because decoding is exact; an encoder never is.
 //!
-//! Reading order: `inspect` (`scan`, `tracks`, `mp4`, `rate`), `packets`, `decode`, `template`, `encode`, then `video` and `audio`.
+//! Reading order: `inspect` (`scan`, `tracks`, `mp4`, `rate`, `subtitles`), `packets`, `decode`, `template`, `encode`, then `video` and `audio`.
 //!
 //! Arrow: `pipeline -> media`.
 
@@ -24,6 +24,7 @@ mod packets;
 mod passable;
 mod rate;
 mod scan;
+mod subtitles;
 mod template;
 mod text;
 mod tracks;

@@ -30,6 +30,26 @@ pub struct Table {
     pub avcc: Option<Vec<u8>>,
     /// `track_enabled`: part of the presentation.
     pub enabled: bool,
+    /// What its samples are, if they are words.
+    pub text: Option<TextEntry>,
+    /// Another track calls it its chapters.
+    pub is_chapters: bool,
+    /// ISO 639-2 code.
+    pub language: String,
+}
+
+/// Sample entries of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextEntry {
+    /// `tx3g`.
+    Timed {
+        /// Its samples are to be shown whatever the viewer chose.
+        all_forced: bool,
+    },
+    /// `text`.
+    QuickTime,
+    /// `wvtt`.
+    WebVtt,
 }
 
 /// One sample.
@@ -58,9 +78,15 @@ pub fn tables(source: &Path) -> Option<Vec<Table>> {
         return None;
     }
     let movie_scale = moov.mvhd.timescale;
+    let chapters = chapter_tracks(&moov);
     moov.trak.iter().map(|trak| table(trak, movie_scale, length)).collect::<Option<Vec<_>>>().map(|tables| {
         let raw = raw_avccs(&bytes);
-        tables.into_iter().map(|t| Table { avcc: t.avcc.and_then(|a| own_bytes(&raw, &a)), ..t }).collect()
+        let whole = |t: Table| Table {
+            avcc: t.avcc.and_then(|a| own_bytes(&raw, &a)),
+            is_chapters: chapters.contains(&t.id),
+            ..t
+        };
+        tables.into_iter().map(whole).collect()
     })
 }
 
@@ -162,7 +188,35 @@ fn table(trak: &Trak, movie_scale: u32, length: u64) -> Option<Table> {
         _ => None,
     });
     let (id, enabled) = (trak.tkhd.track_id, trak.tkhd.enabled);
-    Some(Table { id, timescale, samples, end, avcc: avcc.flatten(), enabled })
+    Some(Table {
+        id,
+        timescale,
+        samples,
+        end,
+        avcc: avcc.flatten(),
+        enabled,
+        text: text_entry(&stbl.stsd),
+        is_chapters: false,
+        language: media.mdhd.language.clone(),
+    })
+}
+
+/// Display flag of `tx3g` that QuickTime sets where all samples are forced.
+const ALL_FORCED: u32 = 0x8000_0000;
+
+fn text_entry(stsd: &mp4_atom::Stsd) -> Option<TextEntry> {
+    match stsd.codecs.as_slice() {
+        [mp4_atom::Codec::Tx3g(entry)] => Some(TextEntry::Timed { all_forced: entry.display_flags & ALL_FORCED != 0 }),
+        [mp4_atom::Codec::Wvtt(_)] => Some(TextEntry::WebVtt),
+        [mp4_atom::Codec::Unknown(kind, _)] if kind.as_ref() == b"text" => Some(TextEntry::QuickTime),
+        _ => None,
+    }
+}
+
+/// Tracks that another refers to as its chapters (QuickTime File Format, track references).
+fn chapter_tracks(moov: &Moov) -> Vec<u32> {
+    let references = moov.trak.iter().filter_map(|t| t.tref.as_ref()).flat_map(|t| &t.track_reference_type_boxes);
+    references.filter(|r| r.reference_type.as_ref() == b"chap").flat_map(|r| r.track_ids.iter().copied()).collect()
 }
 
 fn sps_of(avcc: &mp4_atom::Avcc) -> Option<Vec<u8>> {

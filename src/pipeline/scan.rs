@@ -27,6 +27,8 @@ const QUEUED_PACKETS: u32 = 32;
 const MOST_TRACKS: usize = 64;
 /// Most packets of a file that are indexed: a day at 120 frames per second and its sound.
 pub const MOST_PACKETS: usize = 20_000_000;
+/// Most bytes of text that are kept of a file; what comes after is left out.
+const MOST_WORDS_BYTES: usize = 16 << 20;
 /// How often progress is told, packets.
 const PROGRESS_EVERY: usize = 2_000;
 
@@ -54,6 +56,7 @@ struct Shared {
     /// The demuxer has shown all its tracks.
     complete: bool,
     packets: usize,
+    words_bytes: usize,
 }
 
 /// A track the demuxer found.
@@ -65,6 +68,10 @@ pub struct Found {
     pub caps: Option<gst::Caps>,
     /// RFC 5646 language.
     pub language: Option<String>,
+    /// The track's own name.
+    pub title: Option<String>,
+    /// What it says, if it is text.
+    pub words: Vec<Words>,
     /// Turn towards upright.
     pub rotation: Rotation,
     /// The container marks it as the one to play.
@@ -73,6 +80,17 @@ pub struct Found {
     pub packets: Vec<RawPacket>,
     /// Where its packets come out.
     pub sink: gst_app::AppSink,
+}
+
+/// A packet of text.
+#[derive(Clone, Debug)]
+pub struct Words {
+    /// Presentation time as stream time, nanoseconds.
+    pub pts: i64,
+    /// Duration, nanoseconds, if known.
+    pub duration: Option<u64>,
+    /// The text, in whatever form.
+    pub data: Vec<u8>,
 }
 
 /// A packet as the demuxer gives it.
@@ -269,6 +287,8 @@ impl Found {
             stream_id: String::new(),
             caps: None,
             language: None,
+            title: None,
+            words: Vec::new(),
             rotation: Rotation::None,
             default: false,
             packets: Vec::new(),
@@ -280,6 +300,12 @@ impl Found {
     pub fn is_media(&self) -> bool {
         let name = self.caps.as_ref().and_then(|c| c.structure(0)).map_or("", |s| s.name().as_str());
         name.starts_with("video/") || name.starts_with("audio/") || name.starts_with("image/")
+    }
+
+    /// Words, as opposed to pictures of them.
+    fn is_text(&self) -> bool {
+        let name = self.caps.as_ref().and_then(|c| c.structure(0)).map_or("", |s| s.name().as_str());
+        matches!(name, "text/x-raw" | "application/x-ssa" | "application/x-ass" | "application/x-subtitle-vtt")
     }
 }
 
@@ -298,6 +324,8 @@ fn add_sink(pipeline: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Mutex<Shared>
             stream_id: stream_id.clone(),
             caps: pad.current_caps(),
             language: None,
+            title: None,
+            words: Vec::new(),
             rotation: Rotation::None,
             default: false,
             packets: Vec::new(),
@@ -336,6 +364,7 @@ fn note(
     if shared.packets > MOST_PACKETS {
         return Err(gst::FlowError::Error);
     }
+    let words_bytes = shared.words_bytes;
     let track = &mut shared.tracks[number];
     if track.packets.is_empty() {
         track.caps = sample.caps_owned();
@@ -343,11 +372,19 @@ fn note(
             read_sticky(&pad, track);
         }
     }
-    track.packets.extend(raw_packet(sample));
+    let packet = raw_packet(sample);
+    track.packets.extend(packet);
+    if let (Some(RawPacket { pts: Some(pts), duration, .. }), true) =
+        (packet, track.is_text() && words_bytes < MOST_WORDS_BYTES)
+        && let Some(Ok(map)) = sample.buffer().map(gst::BufferRef::map_readable)
+    {
+        track.words.push(Words { pts, duration, data: map.as_slice().to_vec() });
+        shared.words_bytes += map.size();
+    }
     Ok(gst::FlowSuccess::Ok)
 }
 
-/// Language, orientation and default flag from the events that arrived before the first packet.
+/// Language, name, orientation and default flag from the events that arrived before the first packet.
 fn read_sticky(pad: &gst::Pad, track: &mut Found) {
     pad.sticky_events_foreach(|event| {
         if let gst::EventView::StreamStart(start) = event.view() {
@@ -357,6 +394,9 @@ fn read_sticky(pad: &gst::Pad, track: &mut Found) {
             let list = tag.tag();
             if let Some(language) = list.get::<gst::tags::LanguageCode>() {
                 track.language = Some(language.get().to_owned());
+            }
+            if let (Some(title), gst::TagScope::Stream) = (list.get::<gst::tags::Title>(), list.scope()) {
+                track.title = Some(title.get().to_owned());
             }
             if let Some(orientation) = list.get::<gst::tags::ImageOrientation>() {
                 track.rotation = match orientation.get() {

@@ -61,8 +61,18 @@ pub fn media_type(caps: &gst::Caps) -> &str {
     caps.structure(0).map_or("", |s| s.name().as_str())
 }
 
-/// Every track that has packets.
-pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<Vec<Timed>, Refusal> {
+/// What a file holds.
+pub struct All {
+    /// Every track that has packets.
+    pub timed: Vec<Timed>,
+    /// What is neither sound nor pictures, as the demuxer shows it.
+    pub silent: Vec<Found>,
+    /// The container's tables, if nothing was read through.
+    pub tables: Vec<Table>,
+}
+
+/// Every track.
+pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<All, Refusal> {
     let found = scan.tracks();
     let protected = ["application/x-cenc", "application/x-cbcs", "application/x-webm-enc"];
     let is_protected = |f: &Found| f.caps.as_ref().is_some_and(|c| protected.contains(&media_type(c)));
@@ -72,18 +82,19 @@ pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<V
     let tables = if is_mp4(&scan.container) { mp4::tables(source).unwrap_or_default() } else { Vec::new() };
     let complete = found.iter().filter(|f| f.is_media()).all(|f| table_of(&tables, f).is_some());
     let found = if complete { found } else { scan.to_end(emit)? };
-    let mut tracks = Vec::new();
+    let silent = found.iter().filter(|f| !f.is_media()).cloned().collect();
+    let mut timed = Vec::new();
     for mut found in found {
         let Some(caps) = found.caps.clone() else { continue };
-        let timed = match table_of(&tables, &found).and_then(|t| from_table(t, &found, &caps)) {
+        let track = match table_of(&tables, &found).and_then(|t| from_table(t, &found, &caps)) {
             Some(timed) => timed,
             None => from_demuxer(&std::mem::take(&mut found.packets), found, repaired(source, caps)),
         };
-        if !timed.packets.is_empty() {
-            tracks.push(timed);
+        if !track.packets.is_empty() {
+            timed.push(track);
         }
     }
-    Ok(tracks)
+    Ok(All { timed, silent, tables: if complete { tables } else { Vec::new() } })
 }
 
 fn is_mp4(container: &str) -> bool {

@@ -20,7 +20,7 @@ use serde::Serialize;
 
 use super::protocol::{self, Event, PREFIX_BYTES, Request};
 use super::{attempts, exit, sandbox, spawn};
-use crate::media::{Index, Refusal, Rendition};
+use crate::media::{Index, Refusal, Rendition, Sidecar};
 use crate::pipeline::{self, Output};
 
 /// Share of the blame the kernel gives a worker when memory runs out, -1000 to 1000: more than the server's.
@@ -218,7 +218,7 @@ impl Queue {
 fn number(request: &Request) -> Option<u64> {
     match request {
         Request::Parameters { job, .. } | Request::Segment { job, .. } => Some(*job),
-        Request::Trial | Request::Bind(_) | Request::SelfTest { .. } | Request::Inspect => None,
+        Request::Trial | Request::Bind(_) | Request::SelfTest { .. } | Request::Inspect { .. } => None,
         Request::Open { .. } | Request::Cancel { .. } => None,
     }
 }
@@ -233,7 +233,7 @@ fn do_jobs(queue: &Queue, voice: &Voice, source: &Path) {
                 attempts.push(attempts::become_another());
                 voice.must_say(&Event::SelfTested(attempts));
             }
-            Request::Inspect => voice.must_say(&Event::Inspected(inspect(source, voice))),
+            Request::Inspect { sidecars } => voice.must_say(&Event::Inspected(inspect(source, &sidecars, voice))),
             Request::Open { index, templates } => {
                 session = postcard::from_bytes::<Index>(&index)
                     .map_err(|e| format!("the index cannot be read: {e}"))
@@ -252,8 +252,8 @@ fn do_jobs(queue: &Queue, voice: &Voice, source: &Path) {
     }
 }
 
-fn inspect(source: &Path, voice: &Voice) -> Result<Bytes, Refusal> {
-    let index = pipeline::inspect(source, &mut |output| voice.tell(0, output))?;
+fn inspect(source: &Path, sidecars: &[Sidecar], voice: &Voice) -> Result<Bytes, Refusal> {
+    let index = pipeline::inspect(source, sidecars, &mut |output| voice.tell(0, output))?;
     Ok(postcard::to_stdvec(&index).expect("an index is plain data").into())
 }
 

@@ -252,7 +252,7 @@ impl Pending {
         match request {
             // A trial says nothing until all templates are through; the pool limits it as a whole.
             Request::Trial | Request::Open { .. } | Request::Cancel { .. } => return,
-            Request::Inspect => due.inspections.push_back(now),
+            Request::Inspect { .. } => due.inspections.push_back(now),
             Request::Bind(_) | Request::SelfTest { .. } | Request::Parameters { .. } | Request::Segment { .. } => {}
         }
         due.answers += 1;
@@ -324,7 +324,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_inspection_that_never_ends_is_ended_however_busy_it_looks() {
         let pending = pending();
-        pending.asked(&Request::Inspect);
+        pending.asked(&Request::Inspect { sidecars: Vec::new() });
         let end = Instant::now() + 20 * SECOND;
         for _ in 0..4 {
             tokio::time::advance(4 * SECOND).await;

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::config::Sandbox;
-use crate::media::{Refusal, Rendition, Sample, Templates, Trial};
+use crate::media::{Refusal, Rendition, Sample, Sidecar, Templates, Trial};
 
 /// Largest frame either side accepts, bytes: the index of a ten-hour film at 60 frames per second stays below it,
 /// a lying length prefix does not make anyone allocate more.
@@ -34,7 +34,10 @@ pub enum Request {
         neighbour: PathBuf,
     },
     /// Find tracks and packets of the source. Answer: [`Event::Progress`]..., [`Event::Inspected`].
-    Inspect,
+    Inspect {
+        /// Subtitle files that lay beside it; the sandbox lets the worker read the source alone.
+        sidecars: Vec<Sidecar>,
+    },
     /// Take the index of the source, and the templates to encode with. No answer.
     Open {
         /// A [`crate::media::Index`], `postcard`.

@@ -37,13 +37,9 @@ pub(super) fn add_renditions(
     Ok(())
 }
 
-/// Words are shown unasked only where the file's flag sets a track apart: Matroska's is set unless somebody unsets it,
-/// and then it says nothing.
+/// The one track that is shown unasked, if the file wants any to be: the first of those.
 pub(super) fn is_default(index: &Index, track: u32) -> bool {
-    let flagged = |t: &&crate::media::TextTrack| t.label.default;
-    let says_something = !index.text.iter().all(|t| t.label.default);
-    let first = index.text.iter().position(|t| flagged(&t));
-    says_something && first == usize::try_from(track).ok()
+    index.text.iter().position(|t| t.label.default) == usize::try_from(track).ok()
 }
 
 /// A document for each segment of the picture, and for what follows it: one "frame" each.

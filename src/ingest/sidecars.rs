@@ -1,0 +1,149 @@
+//! Subtitle files beside a film: `film.srt`, `film.en.vtt`, `film.de.forced.srt` for `film.mp4`. They are found by name and
+//! read as bytes; what is in them only a worker looks at. They are part of the title: the same film with other
+//! subtitles is another source.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
+
+use super::Error;
+use crate::media::{Label, Sidecar};
+
+/// Largest file that is read, bytes: a long film's subtitles are a tenth of a megabyte.
+const MOST_BYTES: u64 = 4 << 20;
+/// Most files of one film: what is sent to a worker in one message stays bounded.
+const MOST_FILES: usize = 32;
+/// Most entries of a folder that are looked at for them.
+const MOST_ENTRIES: usize = 100_000;
+
+/// The files beside a film, in the order of their names.
+///
+/// # Errors
+/// [`Error::Sidecar`] for one that is too large or cannot be read, or if there are too many.
+pub(super) fn beside(film: &Path) -> Result<Vec<Sidecar>, Error> {
+    let Some(stem) = film.file_stem().map(|s| s.to_string_lossy().into_owned()) else { return Ok(Vec::new()) };
+    let folder = film.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // A folder that cannot be listed may still hold a film that can be read.
+    let Ok(entries) = fs::read_dir(folder) else { return Ok(Vec::new()) };
+    let mut found: Vec<(PathBuf, Named)> = entries
+        .take(MOST_ENTRIES)
+        .filter_map(|entry| {
+            let path = entry.ok()?.path();
+            let named = Named::parse(&stem, path.file_name()?.to_str()?)?;
+            path.is_file().then_some((path, named))
+        })
+        .collect();
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    if let Some((path, _)) = found.get(MOST_FILES) {
+        let why = format!("there are more than {MOST_FILES} subtitle files beside the film: move some away");
+        return Err(Error::Sidecar { path: path.clone(), why });
+    }
+    found.into_iter().map(|(path, named)| named.read(&path)).collect()
+}
+
+/// What stands for the files in the name of their source; `None` if there are none.
+pub(super) fn fingerprint(sidecars: &[Sidecar]) -> Option<[u8; 32]> {
+    let bytes = postcard::to_stdvec(sidecars).ok().filter(|_| !sidecars.is_empty())?;
+    Some(Sha256::digest(bytes).into())
+}
+
+/// What a file's name says.
+#[derive(Debug, PartialEq, Eq)]
+struct Named {
+    codec: &'static str,
+    language: String,
+    label: Label,
+}
+
+impl Named {
+    /// `None` for a file that is nobody's subtitles, or another film's.
+    fn parse(stem: &str, file_name: &str) -> Option<Self> {
+        let (rest, extension) = file_name.strip_prefix(stem)?.rsplit_once('.')?;
+        let codec = match extension.to_ascii_lowercase().as_str() {
+            "srt" => "SubRip",
+            "vtt" => "WebVTT",
+            _ => return None,
+        };
+        // `film2.srt` is not a file of `film`.
+        let words = if rest.is_empty() { "" } else { rest.strip_prefix('.')? };
+        let mut named = Self { codec, language: "und".to_owned(), label: Label::default() };
+        let mut title = Vec::new();
+        for word in words.split('.').filter(|w| !w.is_empty()) {
+            match word.to_ascii_lowercase().as_str() {
+                "forced" => named.label.forced = true,
+                "default" => named.label.default = true,
+                "sdh" | "cc" | "hi" => named.label.hearing_impaired = true,
+                _ if named.language == "und" && is_language(word) => named.language = word.to_owned(),
+                _ => title.push(word),
+            }
+        }
+        named.label.title = Label::clean(&title.join(" "));
+        Some(named)
+    }
+
+    fn read(self, path: &Path) -> Result<Sidecar, Error> {
+        let failed = |why: io::Error| Error::Sidecar {
+            path: path.to_owned(),
+            why: format!("it lies beside the film and cannot be read ({why}): check its permissions, or move it away"),
+        };
+        let mut data = Vec::new();
+        File::open(path).map_err(failed)?.take(MOST_BYTES + 1).read_to_end(&mut data).map_err(failed)?;
+        if data.len() as u64 > MOST_BYTES {
+            let why = format!("it lies beside the film and has more than {MOST_BYTES} bytes: move it away");
+            return Err(Error::Sidecar { path: path.to_owned(), why });
+        }
+        let Self { codec, language, label } = self;
+        Ok(Sidecar { codec: codec.to_owned(), language, label, data: data.into() })
+    }
+}
+
+/// Two or three letters, and perhaps a region or script: `en`, `deu`, `pt-BR`.
+fn is_language(word: &str) -> bool {
+    let mut parts = word.split('-');
+    let first = parts.next().unwrap_or_default();
+    (2..=3).contains(&first.len())
+        && first.bytes().all(|b| b.is_ascii_alphabetic())
+        && parts.all(|p| (2..=8).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_alphanumeric()))
+        && word.len() <= 35
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_tells_language_and_purpose() {
+        let said = |name: &str| {
+            let named = Named::parse("film", name)?;
+            let Label { title, default, forced, hearing_impaired } = named.label;
+            Some((named.codec, named.language, title, [default, forced, hearing_impaired]))
+        };
+        let und = || "und".to_owned();
+        assert_eq!(said("film.srt"), Some(("SubRip", und(), None, [false; 3])));
+        assert_eq!(said("film.de.forced.VTT"), Some(("WebVTT", "de".into(), None, [false, true, false])));
+        assert_eq!(said("film.pt-BR.sdh.default.srt"), Some(("SubRip", "pt-BR".into(), None, [true, false, true])));
+        let commentary = Some("Director speaks".to_owned());
+        assert_eq!(said("film.Director.speaks.srt"), Some(("SubRip", und(), commentary, [false; 3])));
+        for other in ["film2.srt", "film.mp4", "film", "movie.srt", "film.srt.bak"] {
+            assert_eq!(said(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn files_beside_a_film_are_part_of_it_and_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let film = folder.path().join("film.mp4");
+        let found = || beside(&film);
+        assert_eq!(fingerprint(&found().unwrap()), None);
+        fs::write(folder.path().join("film.en.srt"), "x").unwrap();
+        let one = fingerprint(&found().unwrap());
+        fs::write(folder.path().join("film.de.srt"), "x").unwrap();
+        let two = found().unwrap();
+        assert_eq!(two.iter().map(|s| s.language.as_str()).collect::<Vec<_>>(), ["de", "en"]);
+        assert!(one.is_some() && fingerprint(&two) != one);
+        fs::write(folder.path().join("film.vtt"), vec![0; 5 << 20]).unwrap();
+        assert_eq!(found().unwrap_err().code(), "subtitles");
+    }
+}
