@@ -12,5 +12,6 @@ mod media;
 mod memory;
 mod repository;
 mod support;
+mod tracks;
 mod transport;
 mod worker;
