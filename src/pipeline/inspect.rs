@@ -58,7 +58,8 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
             audio_track(source, timed, zero).map(|a| audio.push(a))
         } else {
             if timed.found.is_media() {
-                let why = if timed.is_video() { "only one track of pictures is played" } else { "it is a still picture" };
+                let why =
+                    if timed.is_video() { "only one track of pictures is played" } else { "it is a still picture" };
                 skipped.push(skip(timed, why));
             }
             Ok(())
