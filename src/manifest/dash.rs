@@ -141,23 +141,22 @@ fn text_set(id: usize, plan: &Plan, rendition: &Rendition, text: &TextRendition)
         .holding([representation.holding([document])])
 }
 
-/// Trick mode (DASH-IF IOP §3.2.9): the same grid, and of each segment only the picture it begins with.
+/// Trick mode (DASH-IF IOP §3.2.9): the same grid, and of each segment only the picture it begins with. Each
+/// representation has its own template: FFmpeg does not find what lies behind a BaseURL of one below a shared template.
 fn scrub_set(id: usize, set: &Set<VideoRendition>) -> Option<Element> {
-    let (first, _) = set.first()?;
     let representation = |&(rendition, video): &(&Rendition, &VideoRendition)| {
-        pictures(&format!("{}-iframe", rendition.name), iframes::bandwidth(rendition), rendition, video)
+        let name = &rendition.name;
+        let (init, media) = (format!("{name}/init.mp4"), format!("{name}/iframe/$Number$.m4s"));
+        pictures(&format!("{name}-iframe"), iframes::bandwidth(rendition), rendition, video)
             .with("frameRate", mean_rate(&rendition.grid))
-            .holding([Element::new("BaseURL").saying(&format!("{}/", rendition.name))])
+            .holding([template(&rendition.grid, &init, &media)])
     };
-    let template = |grid| template(grid, "init.mp4", "iframe/$Number$.m4s");
-    Some(
-        adaptation_set(id, "video")
-            .with("maxPlayoutRate", MAX_PLAYOUT_RATE)
-            .with("codingDependency", false)
-            .holding([descriptor("EssentialProperty", "http://dashif.org/guidelines/trickmode", 0)])
-            .holding([template(&first.grid)])
-            .holding(set.iter().map(representation)),
-    )
+    let made = adaptation_set(id, "video")
+        .with("maxPlayoutRate", MAX_PLAYOUT_RATE)
+        .with("codingDependency", false)
+        .holding([descriptor("EssentialProperty", "http://dashif.org/guidelines/trickmode", 0)])
+        .holding(set.iter().map(representation));
+    (!set.is_empty()).then_some(made)
 }
 
 fn adaptation_set(id: usize, content: &str) -> Element {

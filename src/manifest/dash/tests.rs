@@ -118,16 +118,16 @@ media=\"$RepresentationID$/$Number$.m4s\" startNumber=\"0\">
   <AdaptationSet id=\"2\" contentType=\"video\" mimeType=\"video/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\" \
 maxPlayoutRate=\"32\" codingDependency=\"false\">
    <EssentialProperty schemeIdUri=\"http://dashif.org/guidelines/trickmode\" value=\"0\"/>
-   <SegmentTemplate timescale=\"30000\" initialization=\"init.mp4\" media=\"iframe/$Number$.m4s\" startNumber=\"0\">
-    <SegmentTimeline>
-     <S t=\"0\" d=\"30030\" r=\"1\"/>
-     <S d=\"120120\" r=\"1\"/>
-     <S d=\"30030\"/>
-    </SegmentTimeline>
-   </SegmentTemplate>
    <Representation id=\"240p-iframe\" bandwidth=\"120000\" codecs=\"avc1.64001F\" width=\"426\" height=\"240\" \
 sar=\"1:1\" frameRate=\"150000/330330\">
-    <BaseURL>240p/</BaseURL>
+    <SegmentTemplate timescale=\"30000\" initialization=\"240p/init.mp4\" media=\"240p/iframe/$Number$.m4s\" \
+startNumber=\"0\">
+     <SegmentTimeline>
+      <S t=\"0\" d=\"30030\" r=\"1\"/>
+      <S d=\"120120\" r=\"1\"/>
+      <S d=\"30030\"/>
+     </SegmentTimeline>
+    </SegmentTemplate>
    </Representation>
   </AdaptationSet>
  </Period>
