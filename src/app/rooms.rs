@@ -17,6 +17,7 @@ use crate::origin::{Facts, Find, Found, List, Mark, Page, Rooms, State, Title};
 pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc<Scrape>) -> Rooms {
     let recipe = Arc::new(encoder.recipe().clone());
     let make = encoder.clone();
+    let pictures = encoder.clone();
     let seen = encoder.clone();
     let hint = encoder.clone();
     let (catalog, data_dir) = (data.catalog.clone(), config.data_dir.clone());
@@ -29,6 +30,10 @@ pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc
             let (rendition, object, writer) = (order.rendition, order.object, order.writer);
             let work = work(order.presentation.facts());
             make.make(encoder::Order { work, rendition, object, writer, ahead: order.ahead });
+        }),
+        make_picture: Arc::new(move |order| {
+            let (picture, writer) = (order.picture, order.writer);
+            pictures.picture(encoder::PictureOrder { work: work(order.presentation.facts()), picture, writer });
         }),
         on_segment: Arc::new(move |presentation, rendition, segment| {
             seen.seen(&presentation.facts().generation, rendition, segment);

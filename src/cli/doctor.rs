@@ -48,7 +48,7 @@ impl Doctor {
 impl Findings {
     fn chosen(&self, trial: &Trial) -> bool {
         let templates = self.recipe.as_ref().ok().map(Recipe::templates);
-        templates.is_some_and(|chosen| [&chosen.video, &chosen.audio].contains(&&trial.name))
+        templates.is_some_and(|chosen| [&chosen.video, &chosen.audio, &chosen.picture].contains(&&trial.name))
     }
 
     fn open(&self) -> Vec<&str> {

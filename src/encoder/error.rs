@@ -9,7 +9,7 @@ pub enum Error {
     /// No template encodes this on this host.
     #[error("nothing on this host encodes {codec}: run `matinee doctor` to see why")]
     NoTemplate {
-        /// `h264` or `aac`.
+        /// `h264`, `aac` or `jpeg`.
         codec: &'static str,
     },
     /// The source file or its index is gone.
@@ -33,6 +33,15 @@ pub enum Error {
     /// Another encoder, driver or setting made this segment than the init segment was made for.
     #[error("the encoder's parameter sets differ from those of the init segment")]
     Parameters,
+    /// What came back is not the picture that was asked for.
+    #[error("{0}")]
+    Picture(#[from] crate::packager::NotThePicture),
+    /// A picture took longer than any should.
+    #[error("the picture was not made within {seconds} s")]
+    TooSlow {
+        /// The bound.
+        seconds: u64,
+    },
     /// Far more bytes than the rendition's bandwidth explains.
     #[error("the segment has more than {0} bytes")]
     TooLarge(u64),
@@ -54,11 +63,12 @@ impl Error {
         match self {
             Self::Died(death) => death.exit.is_retryable(),
             Self::Worker(error) => error.is_retryable(),
-            Self::Job(_) | Self::Check(_) => true,
+            Self::Job(_) | Self::Check(_) | Self::Picture(_) => true,
             Self::NoTemplate { .. }
             | Self::Source(_)
             | Self::Mismatch(_)
             | Self::Parameters
+            | Self::TooSlow { .. }
             | Self::TooLarge(_)
             | Self::Quarantined(_)
             | Self::Cancelled

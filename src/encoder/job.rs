@@ -60,17 +60,34 @@ enum Form {
 /// Distinguishes the answers to this job from late ones to an earlier.
 static JOBS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
+/// A number no other job has.
+pub fn number() -> u64 {
+    JOBS.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Sends a request. That the worker is gone is told as how it died.
+pub async fn ask(worker: &mut Worker, request: &Request) -> Result<(), Error> {
+    match worker.send(request).await {
+        Ok(()) => Ok(()),
+        // How it died is what the line says next.
+        Err(SendError::Gone) => loop {
+            worker.next().await?;
+        },
+        Err(error) => Err(Error::Job(error.to_string())),
+    }
+}
+
 impl Job<'_> {
     /// Makes it. On [`Error::Cancelled`] and on success the worker can be used again.
     pub async fn run(&self, worker: &mut Worker, writer: &mut Writer, slot: &Slot) -> Result<Outcome, Error> {
-        let job = JOBS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let job = number();
         let rendition = Box::new(self.rendition.clone());
         let request = match self.object {
             Object::Init => Request::Parameters { job, rendition },
             Object::Segment(number) => Request::Segment { job, rendition, number },
             Object::Iframe(_) => return Err(Error::Job("pictures are carved, not encoded".into())),
         };
-        self.ask(worker, &request).await?;
+        ask(worker, &request).await?;
         let Object::Segment(number) = self.object else { return self.parameters(worker, job).await };
         let Some((from, _)) = self.rendition.grid.segment(number) else {
             return Err(Error::Job(format!("there is no segment {number}")));
@@ -130,21 +147,10 @@ impl Job<'_> {
         Ok(Outcome { rest: vec![(0, init)], config, bridged: 0, is_init: true })
     }
 
-    async fn ask(&self, worker: &mut Worker, request: &Request) -> Result<(), Error> {
-        match worker.send(request).await {
-            Ok(()) => Ok(()),
-            // How it died is what the line says next.
-            Err(SendError::Gone) => loop {
-                worker.next().await?;
-            },
-            Err(error) => Err(Error::Job(error.to_string())),
-        }
-    }
-
     /// Stops the job, and waits until the worker is free for another.
     async fn stop(&self, worker: &mut Worker, job: u64) -> Error {
         let stopped = async {
-            self.ask(worker, &Request::Cancel { job }).await?;
+            ask(worker, &Request::Cancel { job }).await?;
             loop {
                 match worker.next().await? {
                     Event::Cancelled { job: of } | Event::Finished { job: of, .. } | Event::Failed { job: of, .. }

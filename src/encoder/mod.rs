@@ -9,13 +9,14 @@
 //! contradicted: a second attempt repeats them or the flight fails.
 //!
 //! Reading order: `recipe`, `schedule` (who may work now), `run` (what next), `job` (one object on one worker), `tenants`
-//! (workers bound to sources).
+//! (workers bound to sources); `picture` for posters and thumbnails, which yield to everything else.
 //!
 //! Arrow: `encoder -> cache, worker, packager, media`.
 
 mod config;
 mod error;
 mod job;
+mod picture;
 mod recipe;
 mod run;
 mod schedule;
@@ -32,6 +33,7 @@ use tokio::task::JoinSet;
 
 pub use config::Config;
 pub use error::Error;
+pub use picture::PictureOrder;
 pub use recipe::Recipe;
 
 use crate::cache::{Cache, FlightError, Key, Object, Writer};
@@ -57,6 +59,7 @@ struct Inner {
     schedule: Schedule,
     tenants: Tenants,
     runs: RwLock<Runs>,
+    pictures: picture::Turns,
     tasks: Mutex<JoinSet<()>>,
     started: AtomicU64,
     bridged: AtomicU64,
@@ -157,6 +160,7 @@ impl Encoder {
             recipe,
             rooms,
             runs: RwLock::default(),
+            pictures: picture::Turns::new(workers),
             tasks: Mutex::default(),
             started: AtomicU64::new(0),
             bridged: AtomicU64::new(0),
@@ -255,9 +259,13 @@ impl Encoder {
             Err(back) => return back.0.writer.fail(FlightError::failed("the encoder is closed")),
         }
         drop(runs);
+        self.spawn(run.go());
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = lock(&self.0.tasks);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(run.go());
+        tasks.spawn(task);
     }
 }
 

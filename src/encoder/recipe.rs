@@ -29,15 +29,19 @@ impl Recipe {
             let working = trials.iter().filter(|t| t.codec == codec && t.outcome.is_ok());
             working.max_by_key(|t| t.rank).ok_or(Error::NoTemplate { codec })
         };
-        let (video, audio) = (best("h264")?, best("aac")?);
+        let (video, audio, picture) = (best("h264")?, best("aac")?, best("jpeg")?);
         let mut hash = Sha256::new();
         hash.update(PACKAGING);
-        for trial in [video, audio] {
+        for trial in [video, audio, picture] {
             hash.update(trial.outcome.as_ref().map_or(&[][..], |fingerprint| &fingerprint[..]));
         }
         Ok(Self {
-            templates: Templates { video: video.name.clone(), audio: audio.name.clone() },
-            devices: [video, audio].iter().flat_map(|t| t.devices.clone()).collect(),
+            templates: Templates {
+                video: video.name.clone(),
+                audio: audio.name.clone(),
+                picture: picture.name.clone(),
+            },
+            devices: [video, audio, picture].iter().flat_map(|t| t.devices.clone()).collect(),
             fingerprint: hash.finalize().into(),
         })
     }
@@ -78,7 +82,11 @@ mod tests {
     #[test]
     fn the_highest_rank_that_works_is_used_and_its_fingerprint_names_the_generation() {
         let gpu = |outcome| trial("gpu", "h264", 300, outcome);
-        let rest = [trial("cpu", "h264", 100, Ok([1; 32])), trial("aac", "aac", 100, Ok([2; 32]))];
+        let rest = [
+            trial("cpu", "h264", 100, Ok([1; 32])),
+            trial("aac", "aac", 100, Ok([2; 32])),
+            trial("jpeg", "jpeg", 100, Ok([4; 32])),
+        ];
         let with = |gpu: Trial| Recipe::choose(&[vec![gpu], rest.to_vec()].concat()).unwrap();
         let (broken, working) = (with(gpu(Err("no device".into()))), with(gpu(Ok([3; 32]))));
         assert_eq!((broken.templates().video.as_str(), working.templates().video.as_str()), ("cpu", "gpu"));

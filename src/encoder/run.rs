@@ -19,7 +19,7 @@ use crate::cache::{FlightError, Object, Writer};
 use crate::media::{Rendition, RenditionKind, VideoSource};
 
 /// Attempts at one object: the first, and one on a fresh worker.
-const ATTEMPTS: u32 = 2;
+pub const ATTEMPTS: u32 = 2;
 /// Orders that may wait for one run; more are given to another.
 const ORDERS: usize = 64;
 
@@ -78,6 +78,11 @@ impl Turn {
 
 static RUNS: AtomicU64 = AtomicU64::new(0);
 
+/// A number no other run has.
+pub fn number() -> u64 {
+    RUNS.fetch_add(1, Ordering::Relaxed)
+}
+
 impl Handle {
     /// Will the run reach this soon?
     pub fn reaches(&self, object: Object, ahead: u32) -> bool {
@@ -135,7 +140,7 @@ impl Run {
             moved: Notify::new(),
         });
         let run = Self {
-            id: RUNS.fetch_add(1, Ordering::Relaxed),
+            id: number(),
             inner: Arc::clone(inner),
             work: order.work.clone(),
             rendition: order.rendition,

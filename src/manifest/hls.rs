@@ -9,8 +9,10 @@ use m3u8_rs::{
 
 use super::iframes;
 use super::names::{self, language};
+use super::pictures;
 use crate::media::{
-    AudioRendition, Cut, Generation, Grid, Plan, Rendition, RenditionKind, TextRendition, Timescale, VideoRendition,
+    AudioRendition, Cut, Generation, Grid, Plan, Rendition, RenditionKind, TextRendition, Thumbnails, Timescale,
+    VideoRendition,
 };
 
 /// EXT-X-MAP outside I-frame playlists needs 6 (RFC 8216 §7); 7 is what Apple's authoring rules name for CMAF.
@@ -68,7 +70,8 @@ pub fn master(plan: &Plan, generation: &Generation) -> String {
         variants: stereo.chain(surrounded).chain(scrubbed).collect(),
         ..MasterPlaylist::default()
     };
-    text(|out| playlist.write_to(out))
+    let images = Thumbnails::of(plan).map(|all| pictures::image_stream(&all, generation));
+    text(|out| playlist.write_to(out)) + &images.unwrap_or_default()
 }
 
 /// `index.m3u8` of a rendition. `target_duration` is the title's, in seconds, the same for all its renditions.
@@ -418,6 +421,8 @@ VIDEO-RANGE=SDR,AUDIO=\"audio-64k\",CLOSED-CAPTIONS=NONE
 0123456789abcdef/240p/index.m3u8
 #EXT-X-I-FRAME-STREAM-INF:BANDWIDTH=215000,CODECS=\"avc1.64001F\",RESOLUTION=426x240,VIDEO-RANGE=SDR,\
 URI=\"0123456789abcdef/240p/iframe.m3u8\"
+#EXT-X-IMAGE-STREAM-INF:BANDWIDTH=799201,RESOLUTION=160x90,CODECS=\"jpeg\",\
+URI=\"0123456789abcdef/thumbnails/index.m3u8\"
 ";
         let found = master_of(renditions);
         assert_eq!(found, expected);

@@ -13,4 +13,5 @@ pub mod hls;
 pub mod hls_ts;
 pub mod iframes;
 pub mod names;
+pub mod pictures;
 mod xml;

@@ -11,6 +11,8 @@ pub struct Templates {
     pub video: String,
     /// AAC encoder.
     pub audio: String,
+    /// JPEG encoder.
+    pub picture: String,
 }
 
 /// What became of a template at its trial encode.
@@ -18,7 +20,7 @@ pub struct Templates {
 pub struct Trial {
     /// The template's name.
     pub name: String,
-    /// What it encodes to: `h264` or `aac`.
+    /// What it encodes to: `h264`, `aac` or `jpeg`.
     pub codec: String,
     /// Preference; the highest that works is used.
     pub rank: i32,

@@ -51,6 +51,12 @@ pub(super) enum Problem {
     NoRendition,
     #[error("the rendition has {segments} segments, counted from 0")]
     NoSegment { segments: u32 },
+    #[error("the title has no video to take thumbnails from")]
+    NoThumbnails,
+    #[error("the title has {sheets} sheets of thumbnails, counted from 0")]
+    NoSheet { sheets: u32 },
+    #[error("the title has no video, and its file no cover art")]
+    NoPoster,
     #[error("it is not there any more")]
     Gone,
     #[error("only GET, HEAD and OPTIONS are answered here")]
@@ -69,6 +75,8 @@ pub(super) enum Problem {
     NotServing { reason: String },
     #[error("the segment could not be made")]
     Encode { inner: String },
+    #[error("the picture could not be made: the file may be damaged there")]
+    Picture { inner: String },
     #[error("the catalog could not be read")]
     Catalog { inner: String },
 }
@@ -93,6 +101,9 @@ impl Problem {
             Self::NoGeneration => (StatusCode::NOT_FOUND, "no-generation", "Unknown generation"),
             Self::NoRendition => (StatusCode::NOT_FOUND, "no-rendition", "Unknown rendition"),
             Self::NoSegment { .. } => (StatusCode::NOT_FOUND, "no-segment", "Past the end"),
+            Self::NoThumbnails => (StatusCode::NOT_FOUND, "no-thumbnails", "No thumbnails"),
+            Self::NoSheet { .. } => (StatusCode::NOT_FOUND, "no-sheet", "Past the end"),
+            Self::NoPoster => (StatusCode::NOT_FOUND, "no-poster", "No poster"),
             Self::Gone => (StatusCode::NOT_FOUND, "gone", "Not found"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
             Self::Query(_) => (StatusCode::BAD_REQUEST, "query", "Bad query"),
@@ -104,6 +115,7 @@ impl Problem {
             Self::Late { .. } => (StatusCode::SERVICE_UNAVAILABLE, "late", "Too slow"),
             Self::NotServing { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not-serving", "Not able to serve"),
             Self::Encode { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "encode", "Segment failed"),
+            Self::Picture { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "picture", "Picture failed"),
             Self::Catalog { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "catalog", "Catalog failed"),
         }
     }
@@ -113,7 +125,9 @@ impl Problem {
         let (status, word, title) = self.status();
         let (id, path) = (asked.id.to_str().unwrap_or_default(), asked.parts.uri.path());
         match &self {
-            Self::Encode { inner } | Self::Catalog { inner } => tracing::error!(request = id, path, inner, "{self}"),
+            Self::Encode { inner } | Self::Picture { inner } | Self::Catalog { inner } => {
+                tracing::error!(request = id, path, inner, "{self}")
+            }
             Self::Busy { .. } | Self::Late { .. } => tracing::warn!(request = id, path, "{self}"),
             _ => tracing::debug!(request = id, path, status = status.as_u16(), "{self}"),
         }

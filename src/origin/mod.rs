@@ -5,8 +5,8 @@
 //!
 //! What a request costs: a segment in memory takes one look-up of the title's snapshot, one of the bytes, and the
 //! headers; bytes are never copied. A title that nobody asked for lately costs a catalog query on a blocking thread.
-//! A cold segment is claimed, ordered, and then sent as it comes. A segment of a transport stream is wrapped anew for each
-//! request, from the segments that are kept.
+//! A cold segment is claimed, ordered, and then sent as it comes; a poster or a sheet of thumbnails is sent when it is
+//! whole. A segment of a transport stream is wrapped anew for each request, from the segments that are kept.
 //!
 //! The rule not to break: an answer that cannot be finished is broken off, never ended as if it were whole; and
 //! nothing that may change is called immutable.
@@ -24,6 +24,7 @@ mod error;
 mod health;
 mod iframe;
 mod init;
+mod pictures;
 mod playlist;
 pub mod presentation;
 mod range;
@@ -50,6 +51,7 @@ pub use body::{Body, Broken};
 pub use config::Config;
 pub use counters::Counters;
 pub use error::Error;
+pub use pictures::{MakePicture, PictureOrder};
 pub use playlist::OnMaster;
 pub use presentation::{Facts, Find, Found, Mark, Presentation, State, Title};
 pub use segment::{Came, Make, OnSegment, Order};
@@ -75,6 +77,8 @@ pub struct Rooms {
     pub list: List,
     /// Orders an encode.
     pub make: Make,
+    /// Orders a poster or a sheet of thumbnails.
+    pub make_picture: MakePicture,
     /// A viewer is at this segment, wherever its bytes come from; must not block.
     pub on_segment: OnSegment,
     /// A hint that a title will be played.
@@ -153,6 +157,10 @@ impl Origin {
                 crate::cache::Object::Segment(_) => segment::answer(self, asked, media).await,
                 crate::cache::Object::Iframe(_) => iframe::answer(self, asked, media).await,
             },
+            Route::Poster(title) => pictures::poster(self, asked, &title).await,
+            Route::Thumbnails(title) => pictures::thumbnails(self, asked, &title).await,
+            Route::Images(title, generation) => pictures::images(self, asked, &title, &generation).await,
+            Route::Sheet(title, generation, number) => pictures::sheet(self, asked, &title, &generation, number).await,
             Route::Health => Ok(health::alive(asked)),
             Route::Ready => health::ready(self, asked).await,
             Route::Metrics => Ok(health::metrics(self, asked)),

@@ -15,12 +15,13 @@ use super::iframe;
 use super::respond::{self, Asked, Response};
 
 /// A master playlist may name a new generation after an upgrade, or be gone after a deletion: CDNs look again soon.
-const MASTER_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=10, stale-while-revalidate=60");
+pub(super) const MASTER_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=10, stale-while-revalidate=60");
 /// A media playlist never changes below its generation; only a deletion ends it.
-const MEDIA_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60, stale-while-revalidate=600");
+pub(super) const MEDIA_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60, stale-while-revalidate=600");
 
 const HLS: HeaderValue = HeaderValue::from_static("application/vnd.apple.mpegurl");
 const DASH: HeaderValue = HeaderValue::from_static("application/dash+xml");
+const VTT: HeaderValue = HeaderValue::from_static("text/vtt; charset=utf-8");
 
 /// The text of a playlist and, once asked for, its compressed forms. Each has its own strong tag: the hash of its bytes.
 #[derive(Debug)]
@@ -107,6 +108,10 @@ impl Playlist {
 
     pub(super) fn dash(text: String) -> Self {
         Self::new(text, DASH)
+    }
+
+    pub(super) fn vtt(text: String) -> Self {
+        Self::new(text, VTT)
     }
 
     fn new(text: String, media_type: HeaderValue) -> Self {

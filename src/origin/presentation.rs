@@ -11,8 +11,8 @@ use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::manifest::{dash, hls, hls_ts};
-use crate::media::{Digest, Generation, Plan, Program, Refusal, RenditionName, TitleId};
+use crate::manifest::{dash, hls, hls_ts, pictures};
+use crate::media::{Digest, Generation, Plan, Program, Refusal, RenditionName, Thumbnails, TitleId};
 
 use super::error::Problem;
 use super::playlist::Playlist;
@@ -95,6 +95,8 @@ pub struct Presentation {
     master: OnceLock<Playlist>,
     master_ts: OnceLock<Playlist>,
     manifest: OnceLock<Playlist>,
+    thumbnails: OnceLock<Playlist>,
+    images: OnceLock<Playlist>,
     /// In the order of the plan.
     media: Box<[OnceLock<Playlist>]>,
     /// In the order of the plan; only some are ever asked for.
@@ -157,8 +159,8 @@ impl Presentation {
     pub fn new(facts: Facts) -> Self {
         let empty = || facts.plan.renditions.iter().map(|_| OnceLock::new()).collect();
         let (media, iframes, media_ts) = (empty(), empty(), empty());
-        let (master, master_ts, manifest) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        Self { facts, master, master_ts, manifest, media, iframes, media_ts }
+        let (master, master_ts, manifest, thumbnails, images) = Default::default();
+        Self { facts, master, master_ts, manifest, thumbnails, images, media, iframes, media_ts }
     }
 
     /// What is known of the title.
@@ -208,11 +210,24 @@ impl Presentation {
         Program::of(plan, &plan.renditions[rendition]).ok_or(Problem::NoRendition)
     }
 
-    /// The index in the plan of a rendition of this generation. Bytes of an older recipe are not made any more.
+    /// Where the thumbnails are, as WebVTT.
+    pub(super) fn thumbnails(&self, all: &Thumbnails) -> &Playlist {
+        self.thumbnails.get_or_init(|| Playlist::vtt(pictures::vtt(all, &self.facts.generation)))
+    }
+
+    /// Where the thumbnails are, as an HLS image playlist.
+    pub(super) fn images(&self, all: &Thumbnails) -> &Playlist {
+        self.images.get_or_init(|| Playlist::hls(pictures::images(all)))
+    }
+
+    /// Bytes of an older recipe are not made any more.
+    pub(super) fn is_of(&self, generation: &Generation) -> Result<(), Problem> {
+        if *generation == self.facts.generation { Ok(()) } else { Err(Problem::NoGeneration) }
+    }
+
+    /// The index in the plan of a rendition of this generation.
     pub(super) fn rendition(&self, generation: &Generation, name: &RenditionName) -> Result<usize, Problem> {
-        if *generation != self.facts.generation {
-            return Err(Problem::NoGeneration);
-        }
+        self.is_of(generation)?;
         self.facts.plan.renditions.iter().position(|r| r.name == *name).ok_or(Problem::NoRendition)
     }
 

@@ -21,7 +21,7 @@ use super::range::{Part, Wanted};
 use super::segment::{Came, Target};
 
 /// The generation in the URL names everything the bytes depend on: they never change.
-const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
+pub(super) const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
 /// Answers about this moment.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
@@ -128,6 +128,36 @@ fn media(target: &Target, body: Body) -> Response {
     headers.extend(HeaderValue::try_from(&target.etag).ok().map(|v| (ETAG, v)));
     let next = target.next_file().and_then(|file| HeaderValue::try_from(format!("<{file}>; rel=\"next\"")).ok());
     headers.extend(next.map(|v| (LINK, v)));
+    response
+}
+
+/// 200 of a poster or a sheet of thumbnails.
+pub(super) fn picture(asked: &Asked, etag: &str, cache: HeaderValue, bytes: Bytes, came: Came) -> Response {
+    let length = bytes.len();
+    let mut response = unmade_picture(etag, cache);
+    if !asked.head() {
+        *response.body_mut() = Body::whole(bytes);
+    }
+    response.headers_mut().insert(CONTENT_LENGTH, length.into());
+    provenance(response.headers_mut(), came, (came != Came::Memory).then(|| asked.received.elapsed()));
+    response
+}
+
+/// 200 to HEAD for a picture that nobody has made yet.
+pub(super) fn unmade_picture(etag: &str, cache: HeaderValue) -> Response {
+    let mut response = Response::new(Body::empty());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
+    headers.insert(CACHE_CONTROL, cache);
+    headers.extend(HeaderValue::try_from(etag).ok().map(|v| (ETAG, v)));
+    response
+}
+
+/// 304 for a picture.
+pub(super) fn same_picture(etag: &str, cache: HeaderValue) -> Response {
+    let mut response = unmade_picture(etag, cache);
+    *response.status_mut() = StatusCode::NOT_MODIFIED;
+    response.headers_mut().remove(CONTENT_TYPE);
     response
 }
 

@@ -24,6 +24,14 @@ pub enum Route {
     /// `/v/{id}/{generation}/{rendition}/init.mp4`, `.../{n}.m4s`, `.../{n}.ts` and `.../iframe/{n}.m4s`; of text
     /// `.../all.vtt` and `.../{n}.vtt`.
     Object(Media),
+    /// `/v/{id}/poster.jpg`.
+    Poster(TitleId),
+    /// `/v/{id}/thumbnails.vtt`.
+    Thumbnails(TitleId),
+    /// `/v/{id}/{generation}/thumbnails/index.m3u8`.
+    Images(TitleId, Generation),
+    /// `/v/{id}/{generation}/thumbnails/{n}.jpg`.
+    Sheet(TitleId, Generation, u32),
     /// `/healthz`: the process answers.
     Health,
     /// `/readyz`: it can serve.
@@ -86,15 +94,15 @@ impl Route {
         let mut parts = rest.splitn(6, '/');
         let title: TitleId = parts.next()?.parse().ok()?;
         let second = parts.next()?;
-        let Some(rendition) = parts.next() else {
-            return match second {
-                "master.m3u8" => Some(Self::Master(title)),
-                "manifest.mpd" => Some(Self::Manifest(title)),
-                "master-ts.m3u8" => Some(Self::MasterTs(title)),
-                _ => None,
-            };
-        };
-        let (generation, rendition) = (second.parse().ok()?, rendition.parse().ok()?);
+        let Some(rendition) = parts.next() else { return Self::of_title(title, second) };
+        let (generation, rendition) = (second.parse().ok()?, rendition.parse::<RenditionName>().ok()?);
+        if rendition.as_str() == "thumbnails" {
+            let (file, None) = (parts.next()?, parts.next()) else { return None };
+            return Some(match file {
+                "index.m3u8" => Self::Images(title, generation),
+                _ => Self::Sheet(title, generation, canonical(file.strip_suffix(".jpg")?)?),
+            });
+        }
         let (object, form) = match (parts.next()?, parts.next(), parts.next()) {
             ("index.m3u8", None, _) => return Some(Self::Media(title, generation, rendition)),
             ("ts.m3u8", None, _) => return Some(Self::MediaTs(title, generation, rendition)),
@@ -112,6 +120,17 @@ impl Route {
         };
         Some(Self::Object(Media { title, generation, rendition, object, form }))
     }
+
+    fn of_title(title: TitleId, file: &str) -> Option<Self> {
+        Some(match file {
+            "master.m3u8" => Self::Master(title),
+            "manifest.mpd" => Self::Manifest(title),
+            "master-ts.m3u8" => Self::MasterTs(title),
+            "poster.jpg" => Self::Poster(title),
+            "thumbnails.vtt" => Self::Thumbnails(title),
+            _ => return None,
+        })
+    }
 }
 
 impl fmt::Display for Route {
@@ -124,6 +143,10 @@ impl fmt::Display for Route {
             Self::MasterTs(title) => write!(f, "/v/{title}/master-ts.m3u8"),
             Self::MediaTs(title, generation, rendition) => write!(f, "/v/{title}/{generation}/{rendition}/ts.m3u8"),
             Self::Object(media) => media.fmt(f),
+            Self::Poster(title) => write!(f, "/v/{title}/poster.jpg"),
+            Self::Thumbnails(title) => write!(f, "/v/{title}/thumbnails.vtt"),
+            Self::Images(title, generation) => write!(f, "/v/{title}/{generation}/thumbnails/index.m3u8"),
+            Self::Sheet(title, generation, n) => write!(f, "/v/{title}/{generation}/thumbnails/{n}.jpg"),
             Self::Health => f.write_str("/healthz"),
             Self::Ready => f.write_str("/readyz"),
             Self::Metrics => f.write_str("/metrics"),
@@ -232,6 +255,21 @@ mod tests {
             ("/", Route::Home),
         ] {
             assert_eq!(Route::parse(path), Some(route), "{path}");
+        }
+    }
+
+    #[test]
+    fn pictures_have_one_spelling_too() {
+        let title = "/v/abcdefghjkmn";
+        let sheets = format!("{title}/0123456789abcdef/thumbnails");
+        for good in ["poster.jpg", "thumbnails.vtt"].map(|file| format!("{title}/{file}")) {
+            assert_eq!(Route::parse(&good).map(|r| r.to_string()), Some(good));
+        }
+        for good in ["index.m3u8", "0.jpg", "4294967295.jpg"].map(|file| format!("{sheets}/{file}")) {
+            assert_eq!(Route::parse(&good).map(|r| r.to_string()), Some(good));
+        }
+        for bad in ["00.jpg", "0.m4s", "init.mp4", "4294967296.jpg", ".jpg", "0.jpeg"] {
+            assert_eq!(Route::parse(&format!("{sheets}/{bad}")), None, "{bad}");
         }
     }
 

@@ -4,6 +4,7 @@ mod http1;
 mod iframes;
 mod limits;
 mod media;
+mod pictures;
 mod playlists;
 mod support;
 mod transport;

@@ -59,7 +59,11 @@ pub(super) async fn home(origin: &Origin, asked: &Asked) -> Result<Response, Pro
     for video in &page.videos {
         let (id, name) = (&video.id, escape(&video.name));
         let _ = match video.found {
-            Found::Ready(_) => writeln!(html, "<li><a href=\"/v/{id}/master.m3u8\">{name}</a>"),
+            Found::Ready(_) => writeln!(
+                html,
+                "<li><img src=\"/v/{id}/poster.jpg\" alt=\"\" loading=\"lazy\" width=\"128\"> \
+                 <a href=\"/v/{id}/master.m3u8\">{name}</a>"
+            ),
             _ => writeln!(html, "<li>{name} ({})", video.state()),
         };
     }
@@ -117,9 +121,11 @@ impl Title {
             }
             video["tracks"] = json!(plan.tracks);
             video["renditions"] = plan.renditions.iter().map(|r| rendition(facts, r, cache)).collect();
+            let thumbnails = plan.video().next().map(|_| format!("/v/{}/thumbnails.vtt", self.id));
             video["playback"] = json!({
                 "hls": format!("/v/{}/master.m3u8", self.id), "dash": format!("/v/{}/manifest.mpd", self.id),
                 "hls_ts": format!("/v/{}/master-ts.m3u8", self.id),
+                "poster": format!("/v/{}/poster.jpg", self.id), "thumbnails": thumbnails,
             });
         }
         video

@@ -14,6 +14,7 @@ mod check;
 mod cmaf;
 mod iframe;
 mod init;
+mod jpeg;
 pub mod mpegts;
 #[cfg(test)]
 mod testing;
@@ -23,6 +24,7 @@ pub use check::Tally;
 pub use cmaf::Chunker;
 pub use iframe::iframe;
 pub use init::{audio_init, init, video_init};
+pub use jpeg::{NotThePicture, check_jpeg};
 pub use text::text;
 
 /// The only track of every init segment and chunk.

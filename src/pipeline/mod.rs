@@ -8,12 +8,15 @@
 //! The rule not to break: what a segment holds depends on source, rendition and number alone (promise 2). A decoder may be
 //! kept between segments, because decoding is exact; an encoder never is.
 //!
-//! Reading order: `inspect` (`scan`, `tracks`, `mp4`, `rate`, `subtitles`), `packets`, `decode`, `template`, `encode`, then `video` and `audio`.
+//! Reading order: `inspect` (`scan`, `tracks`, `mp4`, `rate`, `subtitles`), `packets`, `decode`, `template`, `encode`, then `video` and `audio`;
+//! for posters and thumbnails `picture` (`choose`, `score`, `cover`, `upright`).
 //!
 //! Arrow: `pipeline -> media`.
 
 mod audio;
+mod choose;
 mod codecs;
+mod cover;
 mod decode;
 mod encode;
 mod inspect;
@@ -22,17 +25,20 @@ mod mix;
 mod mp4;
 mod packets;
 mod passable;
+mod picture;
 mod rate;
 mod scan;
+mod score;
 mod subtitles;
 mod template;
 mod text;
 mod tracks;
 mod trial;
+mod upright;
 mod video;
 mod warm_up;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 pub use inspect::inspect;
@@ -40,7 +46,7 @@ pub use trial::trial;
 pub use warm_up::warm_up;
 
 use crate::media::{
-    AudioSource, Index, Rendition, RenditionKind, Sample, Templates, TextRendition, TextTrack, VideoSource,
+    AudioSource, Index, Picture, Rendition, RenditionKind, Sample, Templates, TextRendition, TextTrack, VideoSource,
 };
 
 /// What a running job tells.
@@ -89,11 +95,13 @@ impl Job<'_> {
 
 /// A source open for encoding.
 pub struct Session {
+    source: PathBuf,
     video: Option<video::Video>,
     audio: Vec<audio::Audio>,
     text: Vec<TextTrack>,
     video_template: template::Template,
     audio_template: template::Template,
+    picture_template: template::Template,
 }
 
 /// Name and version of the GStreamer in use. Needs no initialisation and reads nothing.
@@ -109,11 +117,13 @@ impl Session {
     /// [`Error::Failed`] if a template does not exist.
     pub fn open(source: &Path, index: &Index, templates: &Templates) -> Result<Self, Error> {
         Ok(Self {
+            source: source.to_owned(),
             video: index.video.as_ref().map(|v| video::Video::new(source, v)),
             audio: index.audio.iter().map(|a| audio::Audio::new(source, a)).collect(),
             text: index.text.clone(),
             video_template: template::named(&templates.video)?,
             audio_template: template::named(&templates.audio)?,
+            picture_template: template::named(&templates.picture)?,
         })
     }
 
@@ -173,6 +183,20 @@ impl Session {
     fn text(&self, text: &TextRendition) -> Result<&TextTrack, Error> {
         let track = self.text.get(text.track as usize);
         track.ok_or_else(|| Error::Failed(format!("there is no text track {}", text.track)))
+    }
+
+    /// Makes a picture as a JPEG file. Empty if the source holds none: an audio file without cover art.
+    ///
+    /// # Errors
+    /// [`Error::Cancelled`] soon after `cancel` becomes true.
+    pub fn picture(
+        &self,
+        picture: &Picture,
+        cancel: &AtomicBool,
+        emit: &mut dyn FnMut(Output),
+    ) -> Result<Vec<u8>, Error> {
+        let film = self.video.as_ref().map(video::Video::film);
+        picture::make(picture, &self.source, film, &self.picture_template, &mut picture::Asked { cancel, emit })
     }
 
     fn video(&mut self) -> Result<&mut video::Video, Error> {

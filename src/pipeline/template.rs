@@ -8,11 +8,12 @@ use gst::prelude::*;
 use super::Error;
 
 /// The templates, in the order of their files.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("aac-avenc", include_str!("../../pipelines/aac-avenc.launch")),
     ("h264-nvenc", include_str!("../../pipelines/h264-nvenc.launch")),
     ("h264-va", include_str!("../../pipelines/h264-va.launch")),
     ("h264-x264", include_str!("../../pipelines/h264-x264.launch")),
+    ("jpeg-jpegenc", include_str!("../../pipelines/jpeg-jpegenc.launch")),
 ];
 
 /// A parsed template.
@@ -39,6 +40,8 @@ pub enum Codec {
     H264,
     /// ISO/IEC 14496-3 AAC-LC.
     Aac,
+    /// ISO/IEC 10918-1 baseline.
+    Jpeg,
 }
 
 /// The values of a video template's placeholders.
@@ -75,6 +78,7 @@ impl Codec {
         match self {
             Self::H264 => "h264",
             Self::Aac => "aac",
+            Self::Jpeg => "jpeg",
         }
     }
 }
@@ -109,7 +113,8 @@ fn parse(name: &'static str, text: &'static str) -> Result<Template, String> {
     let codec = match required("codec")? {
         "h264" => Codec::H264,
         "aac" => Codec::Aac,
-        other => return Err(format!("codec {other:?} is neither h264 nor aac")),
+        "jpeg" => Codec::Jpeg,
+        other => return Err(format!("codec {other:?} is neither h264, aac nor jpeg")),
     };
     Ok(Template {
         name,
@@ -157,6 +162,11 @@ impl Template {
         ])
     }
 
+    /// The pipeline with this quality, 1 to 100.
+    pub fn picture(&self, quality: u32) -> Result<gst::Pipeline, Error> {
+        self.build(&[("quality", quality.to_string())])
+    }
+
     fn build(&self, values: &[(&str, String)]) -> Result<gst::Pipeline, Error> {
         let code = self.text.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join(" ");
         let launch = values.iter().fold(code, |code, (key, value)| code.replace(&format!("{{{key}}}"), value));
@@ -175,6 +185,7 @@ mod tests {
             let known = match template.codec {
                 Codec::H264 => "scaled_width scaled_height direction colorimetry kilobits vbv_ms vbv_kilobits level",
                 Codec::Aac => "rate channels bitrate",
+                Codec::Jpeg => "quality",
             };
             let code = template.text.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join(" ");
             for part in code.split('{').skip(1) {

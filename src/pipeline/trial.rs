@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::encode::Encoder;
 use super::template::{self, AudioValues, Codec, Template, VideoValues};
+use super::upright::Rgb;
 use super::{Error, audio};
 use crate::media::{Colour, Rotation, Trial};
 
@@ -14,6 +15,8 @@ const HEIGHT: u32 = 180;
 const PICTURES: usize = 24;
 /// Samples of test sound, per channel.
 const SAMPLES: usize = 12 * 1024;
+/// Quality of the test picture.
+const STILL_QUALITY: u32 = 80;
 
 /// Runs every template once.
 pub fn trial() -> Vec<Trial> {
@@ -41,6 +44,7 @@ fn run(template: &Template) -> Result<[u8; 32], String> {
     let made = match template.codec {
         Codec::H264 => video(template),
         Codec::Aac => sound(template),
+        Codec::Jpeg => still(template),
     };
     let (config, units) = made.map_err(|e| e.to_string())?;
     let mut hash = Sha256::new();
@@ -86,6 +90,16 @@ fn sound(template: &Template) -> Result<Made, Error> {
     let samples: Vec<f32> = (0..SAMPLES).flat_map(|i| [wave(i, 110), wave(i, 147)]).collect();
     audio::feed(&encoder, &samples, 48_000, 2)?;
     finish(&encoder, SAMPLES / 1024)
+}
+
+/// A picture of two gradients, in colour.
+fn still(template: &Template) -> Result<Made, Error> {
+    let mut picture = Rgb::black(WIDTH, HEIGHT);
+    for (i, pixel) in picture.pixels_mut().enumerate() {
+        let (x, y) = (i as u32 % WIDTH, i as u32 / WIDTH);
+        *pixel = [(x * 255 / WIDTH) as u8, (y * 255 / HEIGHT) as u8, ((x ^ y) & 255) as u8];
+    }
+    Ok((Vec::new(), vec![picture.jpeg(template, STILL_QUALITY)?]))
 }
 
 fn finish(encoder: &Encoder, least: usize) -> Result<Made, Error> {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::decode::{Decoder, Raw};
 use super::encode::{Coded, Encoder};
 use super::packets::Reader;
+use super::picture::Film;
 use super::template::{Template, VideoValues};
 use super::{Error, Finished, Job, Output};
 use crate::media::{
@@ -58,6 +59,12 @@ impl Video {
         let track = Arc::new(video.track.clone());
         let size = (video.width, video.height);
         Self { source: source.to_owned(), track, rotation: video.rotation, size, shown, decoder: None }
+    }
+
+    /// What posters and thumbnails are made from.
+    pub fn film(&self) -> Film<'_> {
+        let Self { source, track, rotation, size, shown, .. } = self;
+        Film { source, track, shown, rotation: *rotation, size: *size }
     }
 
     /// Makes a segment by decoding and encoding.

@@ -2,7 +2,7 @@
 
 /// Plugins whose elements demux, parse, decode, convert or encode. Those a host lacks are skipped: what cannot be decoded
 /// without them is refused by name at ingest.
-const PLUGINS: [&str; 42] = [
+const PLUGINS: [&str; 43] = [
     "coreelements",
     "app",
     "typefindfunctions",
@@ -32,6 +32,7 @@ const PLUGINS: [&str; 42] = [
     "a52dec",
     "dav1d",
     "jpeg",
+    "png",
     "gdkpixbuf",
     "faad",
     "openh264",

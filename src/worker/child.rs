@@ -217,7 +217,7 @@ impl Queue {
 
 fn number(request: &Request) -> Option<u64> {
     match request {
-        Request::Parameters { job, .. } | Request::Segment { job, .. } => Some(*job),
+        Request::Parameters { job, .. } | Request::Segment { job, .. } | Request::Picture { job, .. } => Some(*job),
         Request::Trial | Request::Bind(_) | Request::SelfTest { .. } | Request::Inspect { .. } => None,
         Request::Open { .. } | Request::Cancel { .. } => None,
     }
@@ -246,6 +246,10 @@ fn do_jobs(queue: &Queue, voice: &Voice, source: &Path) {
             Request::Segment { job, rendition, number } => {
                 let finished = with(&mut session, |s| segment(s, job, &rendition, number, &cancel, voice));
                 answer(voice, job, finished, |f| Event::Finished { job, config: f.config, bridged: f.bridged });
+            }
+            Request::Picture { job, picture } => {
+                let jpeg = with(&mut session, |s| s.picture(&picture, &cancel, &mut |output| voice.tell(job, output)));
+                answer(voice, job, jpeg, |jpeg| Event::Picture { job, jpeg: jpeg.into() });
             }
             Request::Trial | Request::Bind(_) | Request::Cancel { .. } => unreachable!("the reader keeps these"),
         }

@@ -254,6 +254,7 @@ impl Pending {
             Request::Trial | Request::Open { .. } | Request::Cancel { .. } => return,
             Request::Inspect { .. } => due.inspections.push_back(now),
             Request::Bind(_) | Request::SelfTest { .. } | Request::Parameters { .. } | Request::Segment { .. } => {}
+            Request::Picture { .. } => {}
         }
         due.answers += 1;
         if due.answers == 1 {
@@ -269,6 +270,7 @@ impl Pending {
             Event::Ready | Event::Trialled(_) | Event::Progress(_) | Event::Samples { .. } => return,
             Event::Inspected(_) => drop(due.inspections.pop_front()),
             Event::Bound | Event::Unbound(_) | Event::SelfTested(_) | Event::Parameters { .. } => {}
+            Event::Picture { .. } => {}
             Event::Finished { .. } | Event::Cancelled { .. } | Event::Failed { .. } => {}
         }
         due.answers = due.answers.saturating_sub(1);

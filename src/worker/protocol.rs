@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::config::Sandbox;
-use crate::media::{Refusal, Rendition, Sample, Sidecar, Templates, Trial};
+use crate::media::{Picture, Refusal, Rendition, Sample, Sidecar, Templates, Trial};
 
 /// Largest frame either side accepts, bytes: the index of a ten-hour film at 60 frames per second stays below it,
 /// a lying length prefix does not make anyone allocate more.
@@ -61,6 +61,13 @@ pub enum Request {
         rendition: Box<Rendition>,
         /// Which segment of it.
         number: u32,
+    },
+    /// Make a poster or a sheet of thumbnails. Answer: [`Event::Progress`]..., [`Event::Picture`].
+    Picture {
+        /// Echoed in the answer.
+        job: u64,
+        /// Which picture.
+        picture: Picture,
     },
     /// Stop that job, whether it runs or waits. Answer: [`Event::Cancelled`], unless it ended before.
     Cancel {
@@ -121,6 +128,13 @@ pub enum Event {
         config: Vec<u8>,
         /// Frames that could not be decoded and were replaced by their neighbour or by silence.
         bridged: u32,
+    },
+    /// A picture is complete.
+    Picture {
+        /// The request's number.
+        job: u64,
+        /// A JPEG file; empty if the source holds no such picture.
+        jpeg: Bytes,
     },
     /// A job was cancelled.
     Cancelled {

@@ -10,6 +10,7 @@ mod full;
 mod functions;
 mod media;
 mod memory;
+mod pictures;
 mod repository;
 mod support;
 mod tracks;

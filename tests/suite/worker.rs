@@ -38,7 +38,7 @@ fn self_test() -> Request {
 }
 
 fn no_templates() -> Templates {
-    Templates { video: String::new(), audio: String::new() }
+    Templates { video: String::new(), audio: String::new(), picture: String::new() }
 }
 
 fn pid(number: i32) -> Pid {

@@ -17,7 +17,7 @@ use crate::media::{
     VideoRendition, VideoSource,
 };
 use crate::origin::presentation::{Facts, Found, State, Title};
-use crate::origin::{Config, Counters, Drained, Order, Origin, Page, Rooms, Server};
+use crate::origin::{Config, Counters, Drained, Order, Origin, Page, PictureOrder, Rooms, Server};
 
 pub const READY: &str = "abcdefghjkmn";
 pub const COMING: &str = "000000000001";
@@ -29,6 +29,7 @@ pub struct TestServer {
     pub address: SocketAddr,
     pub origin: Arc<Origin>,
     pub orders: mpsc::UnboundedReceiver<Order>,
+    pub pictures: mpsc::UnboundedReceiver<PictureOrder>,
     pub lookups: Arc<AtomicUsize>,
     pub hints: Arc<AtomicUsize>,
     pub titles: Arc<Mutex<HashMap<TitleId, Title>>>,
@@ -44,7 +45,7 @@ impl TestServer {
 
     pub async fn with(config: Config) -> Self {
         #[expect(clippy::disallowed_methods, reason = "holds the few orders of one test")]
-        let (order, orders) = mpsc::unbounded_channel();
+        let ((order, orders), (picture, pictures)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let (lookups, hints) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let titles = Arc::new(Mutex::new(titles()));
         let (cache, folder) = cache();
@@ -65,6 +66,7 @@ impl TestServer {
                 })
             },
             make: Arc::new(move |o| drop(order.send(o))),
+            make_picture: Arc::new(move |o| drop(picture.send(o))),
             on_segment: Arc::new(|_, _, _| {}),
             on_master: {
                 let hints = hints.clone();
@@ -81,7 +83,7 @@ impl TestServer {
         let address = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(origin.clone(), async { drop(stopped.await) }));
-        Self { address, origin, orders, lookups, hints, titles, stop: Some(stop), running, _cache: folder }
+        Self { address, origin, orders, pictures, lookups, hints, titles, stop: Some(stop), running, _cache: folder }
     }
 
     /// The next order.

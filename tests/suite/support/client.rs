@@ -58,15 +58,20 @@ impl Asking {
         self.open().map_err(|why| Broken { why, body: Vec::new() })?.rest()
     }
 
-    /// Sends it and reads the head of the answer.
-    pub fn open(self) -> io::Result<Coming> {
+    /// Sends it and waits for nothing. Dropping the connection leaves before the answer comes.
+    pub fn sent(&self) -> io::Result<TcpStream> {
         let Self { address, method, path, headers } = self;
         let mut socket = TcpStream::connect(address)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
         headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
         socket.write_all((head + "\r\n").as_bytes())?;
-        let mut from = BufReader::new(socket);
+        Ok(socket)
+    }
+
+    /// Sends it and reads the head of the answer.
+    pub fn open(self) -> io::Result<Coming> {
+        let mut from = BufReader::new(self.sent()?);
         let status = line(&mut from)?;
         let status = status.split(' ').nth(1).and_then(|s| s.parse().ok()).ok_or_else(|| cut("in its head"))?;
         let mut headers = Vec::new();
@@ -75,7 +80,7 @@ impl Asking {
             let Some((name, value)) = line.split_once(':') else { break };
             headers.push((name.to_lowercase(), value.trim().to_owned()));
         }
-        Ok(Coming { status, headers, method, from })
+        Ok(Coming { status, headers, method: self.method, from })
     }
 }
 

@@ -1,0 +1,167 @@
+//! Posters and thumbnails: short jobs of their own that yield to everything a player waits for. They take light slots
+//! as look-ahead does, so that a viewer takes theirs; what was stopped so begins anew when there is room.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use super::job::{self, ask};
+use super::run::ATTEMPTS;
+use super::schedule::{Lane, Slot, Weight};
+use super::tenants::Tenant;
+use super::{BUSY_RETRY_SECONDS, Encoder, Ended, Error, Inner, Work, run};
+use crate::cache::{FlightError, Writer};
+use crate::media::Picture;
+use crate::packager::check_jpeg;
+use crate::worker::protocol::{Event, Request};
+
+/// Pictures that wait for their turn; whoever comes then is told to come back. A page of titles asks for a poster each.
+const WAITING: usize = 128;
+/// Pictures at work for each heavy slot: half of the light ones are left to sound and passthrough.
+const PER_SLOT: usize = 1;
+/// A picture is a few seconds' work at most. One that takes longer is given up, or a strange file would hold its turn.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Nice level: below that of encoding segments.
+const NICE: i32 = 12;
+
+/// A picture to make.
+#[derive(Debug)]
+pub struct PictureOrder {
+    /// The title.
+    pub work: Work,
+    /// Which picture of it.
+    pub picture: Picture,
+    /// Where the bytes go. Whoever waits for them has a reader of it by now.
+    pub writer: Writer,
+}
+
+/// How many pictures may be made, and wait to be.
+pub struct Turns {
+    waiting: Arc<Semaphore>,
+    at_work: Semaphore,
+}
+
+/// How an attempt ended without an error.
+enum Attempt {
+    /// The file; empty if the source holds no such picture.
+    Made(Bytes),
+    /// Nobody waits any more.
+    Unwatched,
+    /// A viewer needed the slot.
+    Yielded,
+}
+
+impl Turns {
+    pub fn new(slots: usize) -> Self {
+        Self { waiting: Arc::new(Semaphore::new(WAITING)), at_work: Semaphore::new(slots * PER_SLOT) }
+    }
+}
+
+impl Encoder {
+    /// Takes an order for a picture; the flight it belongs to then ends with the whole of it, or fails. Call it within a
+    /// tokio runtime.
+    pub fn picture(&self, order: PictureOrder) {
+        let Ok(place) = Arc::clone(&self.0.pictures.waiting).try_acquire_owned() else {
+            return order.writer.fail(FlightError::Busy { retry_after_seconds: BUSY_RETRY_SECONDS });
+        };
+        self.spawn(go(Arc::clone(&self.0), order, place));
+    }
+}
+
+async fn go(inner: Arc<Inner>, order: PictureOrder, _place: OwnedSemaphorePermit) {
+    let PictureOrder { work, picture, mut writer } = order;
+    let mut failures = 0;
+    while let Some((slot, _turn)) = turn(&inner, &writer).await {
+        if failures == 0 {
+            inner.started.fetch_add(1, Ordering::Relaxed);
+        }
+        let since = Instant::now();
+        let key = writer.key().clone();
+        match attempt(&inner, &work, &picture, &writer, &slot).await {
+            Ok(Attempt::Made(jpeg)) => {
+                inner.ended(Ended::Finished, since);
+                if jpeg.is_empty() {
+                    return writer.fail(FlightError::NotFound);
+                }
+                writer.push(jpeg);
+                if let Err(error) = writer.commit() {
+                    tracing::error!(%error, %key, "a finished picture cannot be committed");
+                }
+                return;
+            }
+            Ok(Attempt::Yielded) => inner.ended(Ended::Cancelled, since),
+            Ok(Attempt::Unwatched) => {
+                inner.ended(Ended::Cancelled, since);
+                let Some(watched) = writer.abandon_if_unwatched() else { return };
+                // Somebody came in this instant.
+                writer = watched;
+            }
+            Err(error) => {
+                failures += 1;
+                if failures == ATTEMPTS || !error.is_retryable() {
+                    inner.ended(Ended::Failed, since);
+                    tracing::error!(%error, %key, "a picture could not be made");
+                    return writer.fail(FlightError::failed(error.to_string()));
+                }
+                tracing::warn!(%error, %key, "a picture failed and is tried once more");
+            }
+        }
+    }
+    drop(writer.abandon_if_unwatched());
+}
+
+/// Waits for leave to work; `None` if everybody left meanwhile, or the encoder closes.
+async fn turn<'a>(inner: &'a Inner, writer: &Writer) -> Option<(Slot, tokio::sync::SemaphorePermit<'a>)> {
+    let both = async {
+        let turn = inner.pictures.at_work.acquire().await.ok()?;
+        Some((inner.schedule.slot(Lane::Ahead, Weight::Light).await.ok()?, turn))
+    };
+    tokio::select! {
+        both = both => both,
+        () = writer.unwatched() => None,
+    }
+}
+
+async fn attempt(
+    inner: &Inner,
+    work: &Work,
+    picture: &Picture,
+    writer: &Writer,
+    slot: &Slot,
+) -> Result<Attempt, Error> {
+    let open = &inner.rooms.open;
+    let mut tenant = inner.tenants.get(run::number(), &work.digest, open, inner.recipe.templates()).await?;
+    tenant.worker.set_nice(NICE);
+    let made = timeout(LONGEST, one(&mut tenant, picture, writer, slot)).await;
+    let result = made.unwrap_or(Err(Error::TooSlow { seconds: LONGEST.as_secs() }));
+    match &result {
+        Ok(Attempt::Made(_)) => inner.tenants.succeeded(&work.digest),
+        Err(Error::Died(death)) if death.exit.is_suspicious() => inner.tenants.died(&work.digest),
+        _ => {}
+    }
+    result
+}
+
+/// One picture on one worker, which is good for nothing else afterwards: if it is stopped, it ends with its tenant.
+async fn one(tenant: &mut Tenant, picture: &Picture, writer: &Writer, slot: &Slot) -> Result<Attempt, Error> {
+    let (worker, job) = (&mut tenant.worker, job::number());
+    ask(worker, &Request::Picture { job, picture: *picture }).await?;
+    loop {
+        tokio::select! {
+            event = worker.next() => match event? {
+                Event::Picture { job: of, jpeg } if of == job => {
+                    check_jpeg(picture, &jpeg)?;
+                    return Ok(Attempt::Made(jpeg));
+                }
+                Event::Failed { job: of, message } if of == job => return Err(Error::Job(message)),
+                _ => {}
+            },
+            () = writer.unwatched() => return Ok(Attempt::Unwatched),
+            () = slot.wanted.notified() => return Ok(Attempt::Yielded),
+        }
+    }
+}
