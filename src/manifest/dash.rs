@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use crate::media::{
-    AudioRendition, Colour, Cut, Generation, Grid, Plan, Rendition, RenditionKind, TextRendition, Timescale,
-    VideoRendition, VideoSource,
+    AudioRendition, Colour, Cut, Generation, Grid, Plan, Rendition, RenditionKind, TextRendition, Thumbnails,
+    Timescale, VideoRendition, VideoSource,
 };
 
 use super::xml::Element;
@@ -58,6 +58,7 @@ fn adaptation_sets(plan: &Plan) -> Vec<Element> {
         made.push(text_set(made.len(), plan, rendition, text));
     }
     made.extend(scrub_set(made.len(), &iframes::offered(plan).collect()));
+    made.extend(Thumbnails::of(plan).map(|all| thumbnail_set(made.len(), &all)));
     made
 }
 
@@ -157,6 +158,28 @@ fn scrub_set(id: usize, set: &Set<VideoRendition>) -> Option<Element> {
         .holding([descriptor("EssentialProperty", "http://dashif.org/guidelines/trickmode", 0)])
         .holding(set.iter().map(representation));
     (!set.is_empty()).then_some(made)
+}
+
+/// Sheets of thumbnails (DASH-IF IOP §6.2.6): each stands for the same time, also the last, whose rest is left black.
+fn thumbnail_set(id: usize, all: &Thumbnails) -> Element {
+    let (width, height) = all.sheet_size();
+    let tiles = format!("{}x{}", all.columns, all.rows);
+    let template = Element::new("SegmentTemplate")
+        .with("timescale", 1000)
+        .with("duration", all.sheet_ms())
+        .with("media", "$RepresentationID$/$Number$.jpg")
+        .with("startNumber", 0);
+    let representation = Element::new("Representation")
+        .with("id", "thumbnails")
+        .with("bandwidth", all.bandwidth())
+        .with("width", width)
+        .with("height", height)
+        .holding([descriptor("EssentialProperty", "http://dashif.org/guidelines/thumbnail_tile", tiles)]);
+    Element::new("AdaptationSet")
+        .with("id", id)
+        .with("contentType", "image")
+        .with("mimeType", "image/jpeg")
+        .holding([template, representation])
 }
 
 fn adaptation_set(id: usize, content: &str) -> Element {

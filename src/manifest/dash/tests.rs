@@ -130,6 +130,12 @@ startNumber=\"0\">
     </SegmentTemplate>
    </Representation>
   </AdaptationSet>
+  <AdaptationSet id=\"3\" contentType=\"image\" mimeType=\"image/jpeg\">
+   <SegmentTemplate timescale=\"1000\" duration=\"20000\" media=\"$RepresentationID$/$Number$.jpg\" startNumber=\"0\"/>
+   <Representation id=\"thumbnails\" bandwidth=\"145059\" width=\"800\" height=\"180\">
+    <EssentialProperty schemeIdUri=\"http://dashif.org/guidelines/thumbnail_tile\" value=\"5x2\"/>
+   </Representation>
+  </AdaptationSet>
  </Period>
 </MPD>
 ";
@@ -139,8 +145,8 @@ startNumber=\"0\">
 #[test]
 fn a_silent_title_has_no_sound_and_an_audio_title_no_pictures() {
     let silent = manifest_of(vec![encoded("720p", 720), encoded("480p", 480)]);
-    assert_eq!(values(&silent, "AdaptationSet", "contentType"), ["video", "video"]);
-    assert_eq!(values(&silent, "Representation", "id"), ["720p", "480p", "480p-iframe"], "the smallest is scrubbed");
+    assert_eq!(values(&silent, "AdaptationSet", "contentType"), ["video", "video", "image"]);
+    assert_eq!(values(&silent, "Representation", "id"), ["720p", "480p", "480p-iframe", "thumbnails"]);
     let heard = manifest_of(vec![audio("audio-128k", 0, 1, "und", sound())]);
     assert_eq!(values(&heard, "AdaptationSet", "contentType"), ["audio"]);
     assert_eq!(values(&heard, "MPD", "mediaPresentationDuration"), ["PT11.029333333S"]);
@@ -205,7 +211,11 @@ fn colours_that_are_not_assumed_are_described_and_high_range_is_essential() {
         video("400p", 400, ticks(), unknown, source()),
     ]);
     assert_eq!(values(&made, "SupplementalProperty", "value"), ["6", "6", "6"]);
-    assert_eq!(values(&made, "EssentialProperty", "value"), ["9", "16", "9", "0"], "and the trick mode's");
+    assert_eq!(
+        values(&made, "EssentialProperty", "value"),
+        ["9", "16", "9", "0", "2x1"],
+        "the trick mode's, and the tiles of thumbnails"
+    );
     assert_eq!(values(&made, "Role", "value").len(), 2, "a set for each range");
     assert_eq!(values(&made, "MPD", "minBufferTime"), ["PT2.4S"], "what the untouched source needs");
 }
