@@ -6,12 +6,13 @@ LISTEN ?= 127.0.0.1:8080
 MATINEE := target/release/matinee
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test check bench
+.PHONY: help run build test corpus check bench
 
 help:
 	@echo "make run                 build, add a demonstration film if the library is empty, serve on $(LISTEN)"
 	@echo "make run MEDIA=film.mp4  the same with a film of your own"
 	@echo "make test                every test"
+	@echo "make corpus              every file of a corpus of real ones, walked by the validators (most of an hour)"
 	@echo "make check               formatting, lints, layering, documentation"
 	@echo "make bench               side by side with one ffmpeg process, as ratios"
 	@echo "make build               the release binary, $(MATINEE)"
@@ -44,6 +45,12 @@ endif
 test:
 	@scripts/packages.sh run build test
 	cargo test --locked
+
+# The files are those of ../shared/corpus, or CORPUS=folder; the validators lie in CHECK_HOME. FILMS="part of a name"
+# walks only some.
+corpus:
+	@scripts/packages.sh run build test
+	cargo test --locked --test suite corpus:: -- --include-ignored --nocapture --test-threads=1
 
 # Cheapest first. The layering test is one of the repository's rules, which `make test` runs as well.
 check:

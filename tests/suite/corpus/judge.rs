@@ -1,0 +1,122 @@
+//! Those who judge: the validators of `CHECK_HOME`, and ffprobe, which compares the source's frames with ours.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::{TestServer, ffprobe};
+
+/// Told what is wrong: by whom, and what.
+pub type Say<'a> = dyn FnMut(&'static str, String) + 'a;
+
+/// How far a frame may lie from the source's time, seconds: a container's rounding to milliseconds, which is undone, and
+/// a tick of ours.
+const FRAME_SLACK: f64 = 0.0011;
+/// How far sound may move against the picture, seconds.
+const OFFSET_SLACK: f64 = 0.005;
+/// Findings that speak of the machine a debug build shares rather than of what is served.
+const NOT_OURS: &str = "http.slow";
+/// Findings of one validator that are shown.
+const SHOWN: usize = 12;
+
+/// Every protocol that is offered, by the validator for it.
+pub fn validators(server: &TestServer, id: &str, say: &mut Say) {
+    let home = std::env::var_os("CHECK_HOME").map(PathBuf::from);
+    let usual = || Some(Path::new(&std::env::var_os("HOME")?).join(".cache/matinee-check"));
+    let Some(home) = home.or_else(usual).filter(|home| home.join("validate_hls.py").exists()) else {
+        eprintln!("SKIPPED: no validators; CHECK_HOME says where they are");
+        return;
+    };
+    let offered = [
+        ("hls", "validate_hls.py", "master.m3u8"),
+        ("ts", "validate_hls.py", "master-ts.m3u8"),
+        ("dash", "validate_dash.py", "manifest.mpd"),
+    ];
+    for (judge, program, name) in offered {
+        let path = format!("/v/{id}/{name}");
+        if server.get(&path).status != 200 {
+            eprintln!("SKIPPED: {name} is not offered");
+            continue;
+        }
+        let output = Command::new(home.join(".venv/bin/python"))
+            .current_dir(&home)
+            .args([program, &format!("http://{}{path}", server.address), "--all", "--ignore", NOT_OURS])
+            .output()
+            .expect("the validators have a Python of their own");
+        let report: Value = match serde_json::from_slice(&output.stdout) {
+            Ok(report) => report,
+            Err(_) => {
+                let what = String::from_utf8_lossy(&output.stderr).lines().last().unwrap_or_default().to_owned();
+                say(judge, format!("no report: {what}"));
+                continue;
+            }
+        };
+        let faults = report["findings"].as_array().into_iter().flatten();
+        for fault in faults.filter(|f| f["severity"] == "error" && f["check"] != NOT_OURS).take(SHOWN) {
+            let text = |key: &str| fault[key].as_str().unwrap_or_default().to_owned();
+            say(judge, format!("{} {}: {}", text("check"), text("where"), text("msg")));
+        }
+    }
+}
+
+/// Are the source's frames those of the largest rendition, at the source's times, and is the sound where it was?
+pub fn frames(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
+    let playlists = server.playlists(id);
+    let Some(video) = playlists.iter().find(|p| !p.contains("/audio") && !p.contains("/text")) else { return };
+    let theirs = source_times(source, "v:0");
+    let ours = rendition_times(&server.rendition(video));
+    let (Some(first), Some(our_first)) = (theirs.first(), ours.first()) else { return };
+    let sound = source_times(source, "a:0").first().copied();
+    // The title's zero is the first sample of any track.
+    let zero = sound.map_or(*first, |sound| sound.min(*first));
+    let nearest = |at: f64| {
+        let after = ours.partition_point(|t| *t < at);
+        let near = [after.checked_sub(1), Some(after)].into_iter().flatten().filter_map(|i| ours.get(i));
+        near.map(|t| (t - at).abs()).fold(f64::INFINITY, f64::min)
+    };
+    let missed: Vec<f64> = theirs.iter().map(|t| t - zero).filter(|t| nearest(*t) > FRAME_SLACK).collect();
+    if !missed.is_empty() {
+        let shown: Vec<String> = missed.iter().take(3).map(|t| format!("{t:.4}")).collect();
+        say("frames", format!("{} of {} have no place: {} s", missed.len(), theirs.len(), shown.join(", ")));
+    }
+    if ours.len() != theirs.len() {
+        say("frames", format!("{} frames of {}", ours.len(), theirs.len()));
+    }
+    let moved = (our_first - (first - zero)).abs();
+    if sound.is_some() && moved > OFFSET_SLACK {
+        say("offset", format!("the picture begins {:.1} ms from where it did", moved * 1000.0));
+    }
+}
+
+/// Times of frames that a decoder makes of a stream of a file, in order, seconds.
+fn source_times(source: &Path, stream: &str) -> Vec<f64> {
+    let picture = if stream.starts_with('v') { stream.replacen('v', "V", 1) } else { stream.to_owned() };
+    let output = Command::new("ffprobe")
+        .args([
+            "-v",
+            "quiet",
+            "-of",
+            "json",
+            "-select_streams",
+            &picture,
+            "-show_entries",
+            "frame=best_effort_timestamp_time",
+        ])
+        .arg(source)
+        .output()
+        .expect("ffprobe is installed by `make test`");
+    let probed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let frames = probed["frames"].as_array().into_iter().flatten();
+    let mut times: Vec<f64> = frames.filter_map(|f| f["best_effort_timestamp_time"].as_str()?.parse().ok()).collect();
+    times.sort_by(f64::total_cmp);
+    times
+}
+
+/// Presentation times of a rendition, seconds. Every frame is decoded when one is shown, so decode times are the same set;
+/// FFmpeg moves presentation times.
+fn rendition_times(media: &[u8]) -> Vec<f64> {
+    let probed = ffprobe(media, "packet=dts_time");
+    let packets = probed["packets"].as_array().into_iter().flatten();
+    packets.filter_map(|p| p["dts_time"].as_str()?.parse().ok()).collect()
+}

@@ -1,0 +1,114 @@
+//! What is known of the files: why some are refused, what odd ones are, and where the walk deviates, with the reason.
+
+/// A part of the message of each refusal.
+pub const REFUSALS: &[(&str, &str)] = &[
+    ("bad_stsc_stco.mp4", "damaged or incomplete"),
+    ("bad_stsz.mp4", "sample sizes"),
+    ("bogus_text.mp4", "not a media file"),
+    ("h264_height_overflow.mp4", "the H.264 track cannot be decoded"),
+    ("moov_missing_malformed_free.mp4", "damaged or incomplete"),
+    ("truncated_41s_no_samples.mp4", "cannot be decoded"),
+    ("vp9_invalid_bitstream.webm", "damaged or incomplete"),
+    ("vvc_no_decoder.mp4", "H.266 (VVC)"),
+    ("widevine_encrypted.mp4", "encrypted"),
+    ("zero_byte.webm", "empty"),
+];
+
+/// What a source is in a few numbers.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub rate: Option<String>,
+    /// Packets, and frames that the container repeats.
+    pub frames: Option<u64>,
+    pub size: Option<(u64, u64)>,
+    /// Codec and seconds.
+    pub sound: Option<String>,
+}
+
+fn shape(rate: &str, frames: u64, size: (u64, u64), sound: Option<&str>) -> Shape {
+    Shape { rate: Some(rate.to_owned()), frames: Some(frames), size: Some(size), sound: sound.map(str::to_owned) }
+}
+
+fn heard(sound: &str) -> Shape {
+    Shape { rate: None, frames: None, size: None, sound: Some(sound.to_owned()) }
+}
+
+/// One file for each oddity.
+pub const SHAPES: &[(&str, fn() -> Shape)] = &[
+    // AVI leaves out frames that repeat the one before: two of 98.
+    ("bird_mpeg4_mp3_960x400.avi", || shape("23.976", 98, (960, 400), Some("MPEG-1 audio 4.080"))),
+    // A demuxer that never says that it is at the end.
+    ("arm_animation.gif", || shape("20.000", 22, (320, 240), None)),
+    // A codec that the demuxer leaves unnamed, at a rate that is none of the usual.
+    ("planetblupi_cinepak_vorbis.mkv", || shape("12.048", 144, (320, 240), Some("Vorbis 12.029"))),
+    // Several packets to a block, of which the first alone has a time.
+    ("cake_vp9_opus_portrait_360x640.webm", || shape("30.000", 240, (360, 640), Some("Opus 7.467"))),
+    // Milliseconds in the place of 1/24 s, and a last frame that lasts a tick.
+    ("bbb_vp8_vorbis_mono_640x360.webm", || shape("24.000", 49, (640, 360), Some("Vorbis 2.031"))),
+    // Pictures without a presentation time.
+    ("city_mpeg2_ps_720x405.mpg", || shape("25.000", 190, (720, 405), None)),
+    // Sound from tables beside sound that is read through.
+    ("bullseye_194x194_mpeg4asp_pcm24.mov", || shape("30.120", 187, (194, 194), Some("PCM 6.200"))),
+    // The picture begins a second late: 30 frames show the first one until then.
+    ("editlist_positive_shift_1080p.mp4", || shape("30.000", 300, (1920, 1080), Some("AAC 10.005"))),
+    // Of two video tracks the larger.
+    ("nasa_multitrack_2v2a2s.mp4", || shape("29.970", 390, (480, 270), Some("AAC 13.056"))),
+    // The bitstream says 1x64, and the container that it is shown as 64x64.
+    ("vp8_1fps_10s.webm", || shape("1.000", 10, (1, 64), None)),
+    // A duration of 39 hours, of which one second is there.
+    ("fragmented_no_mehd_duration_lie.mp4", || shape("29.970", 30, (1080, 720), Some("AAC 1.068"))),
+    ("eac3joc_pts_wrap.ts", || heard("E-AC-3 2.048")),
+    // A cover is no film, a header no sound, and the last block is shorter than the others.
+    ("bear_flac_cover.flac", || heard("FLAC 2.741")),
+    ("bear.opus", || heard("Opus 2.741")),
+];
+
+/// Something that stays as it is.
+pub struct Deviation {
+    file: &'static str,
+    judge: &'static str,
+    /// Part of what is said.
+    what: &'static str,
+    pub reason: &'static str,
+}
+
+impl Deviation {
+    pub fn covers(&self, file: &str, judge: &str, what: &str) -> bool {
+        let judged = self.judge == judge || (self.judge == "any" && ["hls", "ts", "dash"].contains(&judge));
+        (self.file == file || self.file == "*") && judged && what.contains(self.what)
+    }
+}
+
+const fn known(file: &'static str, judge: &'static str, what: &'static str, reason: &'static str) -> Deviation {
+    Deviation { file, judge, what, reason }
+}
+
+const VARIABLE: &str = "its frame rate is variable and kept, where the validator expects even spacing";
+const FILLED: &str =
+    "the stream has one frame rate; frames that are not in it are shown as the one before, or the first";
+
+/// Every deviation that is understood.
+pub const DEVIATIONS: &[Deviation] = &[
+    known("hdr10_pq_1080p_hevc10.mp4", "any", "internal_timeline", VARIABLE),
+    known("phone_1080x2280_uneven_vfr_single_keyframe.mp4", "any", "internal_timeline", VARIABLE),
+    known("resize_midstream_400x300_to_200x150.mp4", "any", "internal_timeline", VARIABLE),
+    known("webcam_h264_pgs.mkv", "any", "internal_timeline", VARIABLE),
+    known("bird_mpeg4_mp3_960x400.avi", "frames", "98 frames of 96", FILLED),
+    known("bbb_1080p24_mpeg2_mp2.ts", "frames", "60 frames of 58", FILLED),
+    known("bbb_cea608_h264.ts", "frames", "60 frames of 58", FILLED),
+    known("editlist_positive_shift_1080p.mp4", "frames", "300 frames of 270", FILLED),
+    known("editlist_positive_shift_1080p.mp4", "offset", "", FILLED),
+    known(
+        "kyrion_1080i_mpeg2_ac3_mp2_scte35_start1200s.ts",
+        "frames",
+        "",
+        "GStreamer's demuxer gives nothing before the first tables and clock reference, a second into this recording",
+    ),
+    known(
+        "kyrion_1080i_mpeg2_ac3_mp2_scte35_start1200s.ts",
+        "offset",
+        "",
+        "as above: the title begins with what is left",
+    ),
+    known("testsrc_240p120_60s.mp4", "frames", "", "small renditions of 120 frames per second keep every fourth"),
+];
