@@ -104,7 +104,7 @@ fn shown(title: catalog::Title, recipe: &Recipe) -> Title {
     };
     // Beyond what a timestamp holds there is only what a damaged row says.
     let created_at = Timestamp::from_millisecond(entry.created_at_ms).unwrap_or_default().to_string();
-    Title { id: entry.id, name: entry.name, created_at, found }
+    Title { id: entry.id, name: entry.name, created_at, warnings: entry.notes, found }
 }
 
 /// The word as it was stored; what a newer version may have written is damage to this one.

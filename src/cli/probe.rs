@@ -74,6 +74,9 @@ fn as_text(file: &Path, probed: &Probed) {
         };
         say(format_args!("  {kind:<5}  {codec}, {language}{}: not offered: {why}", labelled(label)));
     }
+    for note in index.notes() {
+        say(format_args!("  note   {note}"));
+    }
     for rendition in &plan.renditions {
         let (what, how) = described(rendition);
         let line = Timeline::of(&rendition.grid);
@@ -135,7 +138,7 @@ fn as_json(file: &Path, probed: &Probed) -> Value {
     json!({
         "file": file.to_string_lossy(), "container": index.container, "duration_s": plan.duration_seconds(),
         "tracks": video.chain(audio).chain(text).chain(skipped).collect::<Vec<_>>(), "target_duration_s": plan.target_duration_seconds(),
-        "renditions": renditions.collect::<Vec<_>>(),
+        "renditions": renditions.collect::<Vec<_>>(), "warnings": index.notes(),
     })
 }
 

@@ -53,12 +53,13 @@ pub async fn file(
                 .await?
         }
     };
-    let (_, plan) = inspect::plan(found.clone(), &rooms.ladder, path).await?;
+    let (index, plan) = inspect::plan(found.clone(), &rooms.ladder, path).await?;
     let plan = Arc::new(plan);
     let entered = Entry {
         title: title.map_or_else(|| name_of(path), clean),
         file_name: clean(&path.file_name().unwrap_or_default().to_string_lossy()),
         size_bytes,
+        notes: index.notes(),
         plan: plan.clone(),
     };
     let rooms = rooms.clone();
@@ -72,6 +73,7 @@ struct Entry {
     title: String,
     file_name: String,
     size_bytes: u64,
+    notes: Vec<String>,
     plan: Arc<Plan>,
 }
 
@@ -90,7 +92,7 @@ fn commit(
         source: stored.digest().clone(),
         file_name: entry.file_name,
         size_bytes: entry.size_bytes,
-        notes: Vec::new(),
+        notes: entry.notes,
         plan: entry.plan,
     };
     match rooms.catalog.insert_ready(&new) {

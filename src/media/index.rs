@@ -171,3 +171,64 @@ impl Track {
         self.packets.iter().map(|p| u64::from(p.size)).sum()
     }
 }
+
+impl Index {
+    /// Sentences about what is missing in the source and how that is worked around.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.video.as_ref().map(|video| video.track.notes()).unwrap_or_default()
+    }
+}
+
+impl Track {
+    fn notes(&self) -> Vec<String> {
+        let shown = self.shown();
+        let is_real = |s: &&Shown| self.packets[s.packet].size > 0;
+        let real = shown.iter().filter(is_real).count();
+        let first = shown.iter().find(is_real).map_or(0, |s| s.at);
+        let early = shown.iter().take_while(|s| s.at < first).count();
+        let repeated = shown.len() - real - early;
+        // What an edit list hides is meant to be hidden; of what a demuxer gives, only what cannot be decoded is.
+        let hidden = self.packets.iter().filter(|p| !p.shown && matches!(self.access, Access::Demuxer { .. })).count();
+        let mut notes = Vec::new();
+        if hidden > 0 {
+            notes
+                .push(format!("{hidden} pictures at the start depend on ones the file does not hold and are left out"));
+        }
+        if early > 0 {
+            let late = self.timescale.seconds(first);
+            notes.push(format!("the picture begins {late:.3} s late: its first frame is shown until then"));
+        }
+        if repeated > 0 {
+            notes.push(format!("{repeated} of {} pictures are not in the file: the one before is shown", shown.len()));
+        }
+        notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_in_a_source_is_said_in_sentences() {
+        let packet = |pts, size, shown| Packet { pts, shown, key: true, offset: 0, size };
+        let track = Track {
+            stream_id: String::new(),
+            caps: String::new(),
+            codec: "H.264".to_owned(),
+            timescale: Timescale::new(1000).unwrap(),
+            access: Access::Demuxer { zero_ns: 0 },
+            packets: vec![packet(0, 0, true), packet(500, 9, true), packet(450, 9, false), packet(1000, 0, true)],
+            end: 1500,
+        };
+        assert_eq!(
+            track.notes(),
+            [
+                "1 pictures at the start depend on ones the file does not hold and are left out",
+                "the picture begins 0.500 s late: its first frame is shown until then",
+                "1 of 3 pictures are not in the file: the one before is shown",
+            ]
+        );
+    }
+}

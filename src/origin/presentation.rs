@@ -45,6 +45,8 @@ pub struct Title {
     pub name: String,
     /// When it came, RFC 3339.
     pub created_at: String,
+    /// Sentences about damage of its source that is worked around.
+    pub warnings: Vec<String>,
     /// Whether it can be played.
     pub found: Found,
 }
@@ -363,7 +365,7 @@ mod tests {
             generation: "0123456789abcdef".parse().unwrap(),
             plan: Arc::new(Plan::default()),
         };
-        Title { id, name: String::new(), created_at: String::new(), found: Found::Ready(facts) }
+        Title { id, name: String::new(), created_at: String::new(), warnings: vec![], found: Found::Ready(facts) }
     }
 
     fn over(catalog: &Catalog, ready: Duration, unready: Duration) -> Arc<Presentations> {

@@ -109,7 +109,7 @@ impl Title {
         let mut video = json!({
             "id": self.id, "title": self.name, "state": self.state(), "error": error, "created_at": self.created_at,
             "duration_s": null, "width": null, "height": null, "frame_rate": null, "tracks": [], "renditions": [],
-            "playback": {},
+            "playback": {}, "warnings": self.warnings,
         });
         if let Some(facts) = facts {
             let plan = &facts.plan;

@@ -4,7 +4,8 @@ use super::timeline::{Timeline, frame_step};
 use super::{CAP_SLACK, FAR_ABOVE, PlanError, SAMPLE_OVERHEAD, measured_bandwidth, name};
 use crate::media::ladder::VideoRung;
 use crate::media::{
-    Colour, Ladder, Rate, Rendition, RenditionKind, Shown, Timescale, VideoRendition, VideoSource, VideoTrack, h264,
+    Colour, Grid, Ladder, Rate, Rendition, RenditionKind, Shown, Timescale, VideoRendition, VideoSource, VideoTrack,
+    h264,
 };
 
 /// A source this little above a rung is not worth a rung of its own size.
@@ -85,7 +86,7 @@ pub(super) fn renditions(
         let ceiling = limit.map_or(rung.bitrate, |l| rung.bitrate.min((l as f64 * share) as u64)).max(50_000);
         let min_frame_ticks = min_frame_ticks(rung.height, rate, timeline.timescale, ladder);
         let grid = if min_frame_ticks == 0 { full.clone() } else { timeline.grid(min_frame_ticks)? };
-        let rate = if min_frame_ticks == 0 { rate } else { capped_rate(video, rate, ladder) };
+        let rate = if min_frame_ticks == 0 { rate } else { capped_rate(video, &grid, ladder) };
         let level = h264::level_idc(w, h, rate, ceiling);
         made.push(Rendition {
             name: name(&format!("{}p", w.min(h))),
@@ -137,9 +138,16 @@ fn min_frame_ticks(rung: u32, rate: Rate, timescale: Timescale, ladder: &Ladder)
     u32::try_from(timescale.ticks(0.98 / cap)).unwrap_or(0)
 }
 
-fn capped_rate(video: &VideoTrack, rate: Rate, ladder: &Ladder) -> Rate {
+fn capped_rate(video: &VideoTrack, grid: &Grid, ladder: &Ladder) -> Rate {
     let step = u32::try_from(frame_step(video, ladder)).unwrap_or(1);
-    Rate::new(rate.num, rate.den.get().saturating_mul(step)).unwrap_or(rate)
+    let exact = video.rate.and_then(|rate| Rate::new(rate.num, rate.den.get().saturating_mul(step)));
+    let frames = grid.cuts().last().map_or(0, |c| c.frame);
+    let begin = grid.cuts().first().map_or(0, |c| c.at.cast_signed());
+    exact.unwrap_or_else(|| mean_rate(frames, grid.end_seconds() - grid.timescale().seconds(begin)))
+}
+
+fn average_rate(timeline: &Timeline) -> Rate {
+    mean_rate(timeline.shown.len() as u64, timeline.timescale.seconds(timeline.end - timeline.at(0)))
 }
 
 #[expect(
@@ -148,9 +156,8 @@ fn capped_rate(video: &VideoTrack, rate: Rate, ladder: &Ladder) -> Rate {
     clippy::cast_precision_loss,
     reason = "a frame rate"
 )]
-fn average_rate(timeline: &Timeline) -> Rate {
-    let seconds = timeline.timescale.seconds(timeline.end - timeline.at(0)).max(0.001);
-    let milli = (timeline.shown.len() as f64 / seconds * 1000.0).round() as u32;
+fn mean_rate(frames: u64, seconds: f64) -> Rate {
+    let milli = (frames as f64 / seconds.max(0.001) * 1000.0).round() as u32;
     Rate::new(milli.max(1), 1000).unwrap_or(Rate { num: 25, den: std::num::NonZeroU32::MIN })
 }
 

@@ -33,8 +33,11 @@ fn heard(sound: &str) -> Shape {
     Shape { rate: None, frames: None, size: None, sound: Some(sound.to_owned()) }
 }
 
+/// A file and its shape.
+type Named = (&'static str, fn() -> Shape);
+
 /// One file for each oddity.
-pub const SHAPES: &[(&str, fn() -> Shape)] = &[
+pub const SHAPES: &[Named] = &[
     // AVI leaves out frames that repeat the one before: two of 98.
     ("bird_mpeg4_mp3_960x400.avi", || shape("23.976", 98, (960, 400), Some("MPEG-1 audio 4.080"))),
     // A demuxer that never says that it is at the end.
