@@ -90,8 +90,18 @@ const VARIABLE: &str = "its frame rate is variable and kept, where the validator
 const FILLED: &str =
     "the stream has one frame rate; frames that are not in it are shown as the one before, or the first";
 
+const SHORTER: &str = "the source's picture ends before its sound, and is not held until then";
+
 /// Every deviation that is understood.
 pub const DEVIATIONS: &[Deviation] = &[
+    known("*", "dash", "coverage", SHORTER),
+    known(
+        "bbb_wmv2_wma_0.1s.wmv",
+        "any",
+        "bandwidth",
+        "a single picture of 40 ms costs more than its share of a second",
+    ),
+    known("eac3_51.mp4", "any", "", "its packets hold a sixth of the sound that the tables say; the rest is silent"),
     known("hdr10_pq_1080p_hevc10.mp4", "any", "internal_timeline", VARIABLE),
     known("phone_1080x2280_uneven_vfr_single_keyframe.mp4", "any", "internal_timeline", VARIABLE),
     known("resize_midstream_400x300_to_200x150.mp4", "any", "internal_timeline", VARIABLE),
