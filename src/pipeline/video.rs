@@ -17,7 +17,7 @@ use crate::media::{
 };
 
 /// Frames decoded without result before progress is told: the watchdog must know a long way from a key frame as work.
-const PROGRESS_EVERY: usize = 16;
+const PROGRESS_EVERY: usize = 8;
 /// Decoding on to a frame at most this far ahead is cheaper than starting anew.
 const SKIP_AT_MOST: usize = 8;
 /// Pass-through samples handed over together.
@@ -107,6 +107,10 @@ impl Video {
             encoder.push(buffer)?;
             while let Some(coded) = encoder.try_take() {
                 segment.take(coded)?;
+            }
+            // An encoder looks ahead before it gives anything; on a busy host that takes longer than the watchdog waits.
+            if i % PROGRESS_EVERY == 0 {
+                (segment.emit)(Output::Progress(0));
             }
         }
         let (encoder, _) = encoder.ok_or_else(|| Error::Failed("a segment without frames".into()))?;
