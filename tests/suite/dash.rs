@@ -40,7 +40,9 @@ fn every_segment_of_the_manifest_is_the_one_hls_made() {
     let manifest = answer.text();
     let base = manifest.split("<BaseURL>").nth(1).unwrap().split('<').next().unwrap();
     let mut named = Vec::new();
-    for set in manifest.split("<AdaptationSet").skip(1).filter(|set| !set.contains("trickmode")) {
+    // Single pictures and thumbnails are no segments.
+    let plays = |set: &&str| !set.contains("trickmode") && !set.contains("thumbnail_tile");
+    for set in manifest.split("<AdaptationSet").skip(1).filter(plays) {
         let representations = set.split("<Representation").skip(1).map(|one| values(one, "id")[0]);
         for representation in representations {
             let of = |file: &str| format!("/v/{id}/{base}{representation}/{file}");
