@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use matinee::ingest::{self, Probed};
 use matinee::media::{
-    AudioSource, AudioTrack, Grid, Label, Rendition, RenditionKind, Rotation, Skipped, TextTrack, TrackKind,
+    AudioSource, AudioTrack, Grid, Label, Rendition, RenditionKind, Skipped, TextTrack, TrackKind, VideoRange,
     VideoSource, VideoTrack,
 };
 use serde_json::{Value, json};
@@ -47,12 +47,11 @@ fn as_text(file: &Path, probed: &Probed) {
     say(format_args!("{}: {}, {:.3} s", shown(file), index.container, plan.duration_seconds()));
     if let Some(video) = &index.video {
         let rate = video.rate.map_or_else(|| "variable rate".to_owned(), |rate| format!("{:.3} fps", rate.fps()));
-        let turned = rotation(video.rotation);
-        let turned = if turned == 0 { String::new() } else { format!(", turned by {turned} degrees") };
+        let shown = seen(video);
         let (keys, packets) = (keys(video), video.track.packets.len());
         let Packed { codec, seconds, .. } = Packed::of(&video.track);
         say(format_args!(
-            "  video  {codec} {}x{}{turned}, {rate}, {packets} frames, {keys} key frames, {seconds:.3} s",
+            "  video  {codec} {}x{}{shown}, {rate}, {packets} frames, {keys} key frames, {seconds:.3} s",
             video.width, video.height
         ));
     }
@@ -98,8 +97,9 @@ fn as_json(file: &Path, probed: &Probed) -> Value {
         let Packed { codec, seconds, bytes } = Packed::of(&v.track);
         json!({
             "kind": "video", "codec": codec, "width": v.width, "height": v.height, "duration_s": seconds, "bytes": bytes,
-            "pixel_aspect": v.pixel_aspect, "rotation": rotation(v.rotation), "frame_rate": v.rate.map(|r| r.fps()),
+            "pixel_aspect": v.pixel_aspect, "rotation": v.rotation.degrees(), "mirrored": v.rotation.is_mirrored(), "frame_rate": v.rate.map(|r| r.fps()),
             "frames": v.track.packets.len(), "key_frames": keys(v), "interlaced": v.interlaced, "colour": v.colour,
+            "video_range": v.colour.range(), "peak_nits": v.peak_nits,
         })
     });
     let audio = index.audio.iter().map(|a| {
@@ -204,14 +204,23 @@ fn described(rendition: &Rendition) -> (String, &'static str) {
     }
 }
 
-/// Degrees clockwise.
-fn rotation(rotation: Rotation) -> u32 {
-    match rotation {
-        Rotation::None => 0,
-        Rotation::Clockwise => 90,
-        Rotation::Half => 180,
-        Rotation::CounterClockwise => 270,
+/// What is done to the pictures before they are encoded.
+fn seen(video: &VideoTrack) -> String {
+    let turned = video.rotation.degrees();
+    let mut words = String::new();
+    if video.rotation.is_mirrored() {
+        words += ", mirrored";
     }
+    if turned != 0 {
+        words += &format!(", turned by {turned} degrees");
+    }
+    if video.interlaced {
+        words += ", interlaced";
+    }
+    if video.colour.range() != VideoRange::Sdr {
+        words += &format!(", HDR ({}) shown as SDR", video.colour.range().as_str());
+    }
+    words
 }
 
 fn keys(video: &VideoTrack) -> usize {

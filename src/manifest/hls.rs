@@ -175,7 +175,9 @@ pub(super) fn variant(
         resolution: Some(Resolution { width: video.width.into(), height: video.height.into() }),
         frame_rate: Some((video.rate.fps() * 1000.0).round() / 1000.0),
         // One attribute only: the writer keeps these in a map of random order.
-        other_attributes: Some([("VIDEO-RANGE".into(), QuotedOrUnquoted::Unquoted(video_range(video).into()))].into()),
+        other_attributes: Some(
+            [("VIDEO-RANGE".into(), QuotedOrUnquoted::Unquoted(video.colour.range().as_str().into()))].into(),
+        ),
         ..alone
     };
     match sound {
@@ -192,7 +194,9 @@ fn pictures_alone(rendition: &Rendition, video: &VideoRendition, generation: &Ge
         bandwidth: iframes::bandwidth(rendition),
         codecs: Some(rendition.codecs.clone()),
         resolution: Some(Resolution { width: video.width.into(), height: video.height.into() }),
-        other_attributes: Some([("VIDEO-RANGE".into(), QuotedOrUnquoted::Unquoted(video_range(video).into()))].into()),
+        other_attributes: Some(
+            [("VIDEO-RANGE".into(), QuotedOrUnquoted::Unquoted(video.colour.range().as_str().into()))].into(),
+        ),
         ..VariantStream::default()
     }
 }
@@ -308,15 +312,6 @@ pub(super) fn tracks(plan: &Plan) -> Vec<u32> {
         }
     }
     tracks
-}
-
-/// By `TransferCharacteristics` of H.273.
-fn video_range(video: &VideoRendition) -> &'static str {
-    match video.colour.transfer {
-        16 => "PQ",
-        18 => "HLG",
-        _ => "SDR",
-    }
 }
 
 fn uri(rendition: &Rendition, generation: &Generation) -> String {

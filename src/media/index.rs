@@ -100,18 +100,22 @@ pub struct Packet {
 pub struct VideoTrack {
     /// Common part.
     pub track: Track,
-    /// Decoded size in pixels, cropping applied, before rotation and pixel aspect.
+    /// Size in pixels of what is shown of a decoded picture, cropping applied, before rotation and pixel aspect.
     pub width: u32,
     /// See `width`.
     pub height: u32,
+    /// What the container shows of a decoded picture, if not all of it.
+    pub crop: Option<Crop>,
     /// Pixel aspect ratio, horizontal to vertical.
     pub pixel_aspect: (u32, u32),
-    /// Clockwise turn that makes the picture upright.
+    /// What makes the picture upright.
     pub rotation: Rotation,
     /// The exact rate if one explains every frame, else `None` (variable).
     pub rate: Option<Rate>,
     /// What the decoder reports of the first picture.
     pub colour: Colour,
+    /// Brightest light that an HDR picture holds, cd/m², if the source says.
+    pub peak_nits: Option<u32>,
     /// True if the decoder reports 8-bit 4:2:0.
     pub is_8bit_420: bool,
     /// True if pictures are not all progressive frames.
@@ -120,6 +124,19 @@ pub struct VideoTrack {
     pub avcc: Option<Vec<u8>>,
     /// True if every packet marked `key` is an IDR picture.
     pub keys_are_idr: bool,
+}
+
+/// A part of a decoded picture, pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crop {
+    /// Columns left out at the left.
+    pub left: u32,
+    /// Rows left out at the top.
+    pub top: u32,
+    /// Columns shown.
+    pub width: u32,
+    /// Rows shown.
+    pub height: u32,
 }
 
 /// An audio track.

@@ -25,14 +25,15 @@ mod time;
 
 pub use grid::{Cut, Grid, GridError};
 pub use id::{Digest, Generation, IdError, RenditionName, TitleId};
-pub use index::{Access, AudioTrack, Index, Packet, Shown, Skipped, Track, TrackKind, VideoTrack};
+pub use index::{Access, AudioTrack, Crop, Index, Packet, Shown, Skipped, Track, TrackKind, VideoTrack};
 pub use ladder::{AudioRung, Ladder, LadderError, VideoRung};
 pub use picture::{Picture, Thumbnails, Tile, scale_to_fit};
 pub use plan::{PlanError, decimate, plan};
 pub use program::Program;
 pub use refusal::{Refusal, RefusalCode};
 pub use rendition::{
-    AudioRendition, AudioSource, Colour, Listed, Plan, Rendition, RenditionKind, Rotation, VideoRendition, VideoSource,
+    AudioRendition, AudioSource, Colour, Listed, Plan, Rendition, RenditionKind, Rotation, VideoRange, VideoRendition,
+    VideoSource,
 };
 pub use sample::Sample;
 pub use template::{Templates, Trial};

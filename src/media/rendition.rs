@@ -27,6 +27,9 @@ pub struct Listed {
     pub name: Option<String>,
     /// Channels of sound.
     pub channels: Option<u32>,
+    /// Dynamic range of pictures as they are in the source; what is encoded of them is SDR.
+    #[serde(default)]
+    pub video_range: Option<VideoRange>,
     /// Chosen unless the viewer chooses.
     pub default: bool,
     /// To be shown whatever the viewer chose.
@@ -156,7 +159,52 @@ pub struct Colour {
     pub full_range: bool,
 }
 
-/// Clockwise turn that makes a picture upright.
+/// Dynamic range, in the words of EXT-X-STREAM-INF's VIDEO-RANGE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VideoRange {
+    /// Standard.
+    #[default]
+    #[serde(rename = "SDR")]
+    Sdr,
+    /// SMPTE ST 2084, as in HDR10.
+    #[serde(rename = "PQ")]
+    Pq,
+    /// ARIB STD-B67, hybrid log-gamma.
+    #[serde(rename = "HLG")]
+    Hlg,
+}
+
+impl VideoRange {
+    /// The word in playlists and answers.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sdr => "SDR",
+            Self::Pq => "PQ",
+            Self::Hlg => "HLG",
+        }
+    }
+}
+
+impl Colour {
+    /// Dynamic range, by `TransferCharacteristics`.
+    #[must_use]
+    pub fn range(self) -> VideoRange {
+        match self.transfer {
+            16 => VideoRange::Pq,
+            18 => VideoRange::Hlg,
+            _ => VideoRange::Sdr,
+        }
+    }
+
+    /// True if pictures show colours that BT.709 lacks, by `ColourPrimaries`: BT.2020, DCI-P3 or Display P3.
+    #[must_use]
+    pub fn is_wide(self) -> bool {
+        matches!(self.primaries, 9 | 11 | 12)
+    }
+}
+
+/// What makes a picture upright: a turn, or a reflection and a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Rotation {
@@ -168,13 +216,38 @@ pub enum Rotation {
     Half,
     /// A quarter turn counter-clockwise.
     CounterClockwise,
+    /// Left and right change places.
+    Mirror,
+    /// Top and bottom change places.
+    Flip,
+    /// Rows become columns: reflected at the diagonal from the upper left.
+    Transpose,
+    /// Reflected at the diagonal from the upper right.
+    AntiTranspose,
 }
 
 impl Rotation {
     /// True if width and height change places.
     #[must_use]
     pub fn swaps_sides(self) -> bool {
-        matches!(self, Self::Clockwise | Self::CounterClockwise)
+        matches!(self, Self::Clockwise | Self::CounterClockwise | Self::Transpose | Self::AntiTranspose)
+    }
+
+    /// Clockwise degrees of the turn, after the reflection if there is one.
+    #[must_use]
+    pub fn degrees(self) -> u32 {
+        match self {
+            Self::None | Self::Mirror => 0,
+            Self::Clockwise | Self::AntiTranspose => 90,
+            Self::Half | Self::Flip => 180,
+            Self::CounterClockwise | Self::Transpose => 270,
+        }
+    }
+
+    /// True if left and right change places before the turn.
+    #[must_use]
+    pub fn is_mirrored(self) -> bool {
+        matches!(self, Self::Mirror | Self::Flip | Self::Transpose | Self::AntiTranspose)
     }
 }
 

@@ -11,7 +11,7 @@ use super::codecs::no_decoder;
 use super::decode::{Decoder, Raw, decoder_for};
 use super::scan::Scan;
 use super::tracks::{self, Timed, media_type};
-use super::{Output, audio, codecs, mp4, passable, rate, subtitles};
+use super::{Output, audio, codecs, geometry, mp4, passable, rate, subtitles};
 use crate::media::{
     Access, AudioTrack, Colour, Index, Label, Packet, Rate, Refusal, RefusalCode, Shown, Sidecar, Skipped, Timescale,
     Track, TrackKind, VideoTrack, gcd,
@@ -191,16 +191,20 @@ fn video_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
             format!("pictures of {width}x{height} are smaller than {FEWEST_PIXELS} pixels"),
         ));
     }
+    let geometry = geometry::of(source, &timed.found.stream_id);
+    let crop = geometry.and_then(|g| g.aperture?.crop((width, height)));
     let keys_are_idr = timed.avcc.is_some()
         && passable::is_whole(source, &track)
         && coded_size_is(source, &track, &shown, (width, height));
     Ok(VideoTrack {
-        width,
-        height,
+        width: crop.map_or(width, |c| c.width),
+        height: crop.map_or(height, |c| c.height),
+        crop,
         pixel_aspect,
-        rotation: timed.found.rotation,
+        rotation: geometry.map_or(timed.found.rotation, |g| g.rotation),
         rate: exact,
         colour: colour(&info),
+        peak_nits: peak_nits(caps),
         is_8bit_420: info.format() == gst_video::VideoFormat::I420 && media_type(&timed.caps) == "video/x-h264",
         interlaced: info.interlace_mode() != gst_video::VideoInterlaceMode::Progressive,
         avcc: timed.avcc.clone(),
@@ -382,4 +386,13 @@ fn colour(info: &gst_video::VideoInfo) -> Colour {
         matrix: code(colorimetry.matrix().to_iso()),
         full_range: colorimetry.range() == gst_video::VideoColorRange::Range0_255,
     }
+}
+
+/// How bright the brightest pixel is, or else could be on the display the film was graded on, cd/m².
+fn peak_nits(caps: &gst::CapsRef) -> Option<u32> {
+    let content = gst_video::VideoContentLightLevel::from_caps(caps).map(|c| u32::from(c.max_content_light_level()));
+    // In units of 0.0001 cd/m² (ST 2086, and Rec. ITU-T H.265 §D.3.28).
+    let display = gst_video::VideoMasteringDisplayInfo::from_caps(caps);
+    let display = display.map(|d| d.max_display_mastering_luminance() / 10_000);
+    content.ok().filter(|&nits| nits > 0).or(display.ok()).filter(|&nits| nits > 0)
 }

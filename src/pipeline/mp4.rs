@@ -123,7 +123,7 @@ fn boxes<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> impl Iterator<Item = &'a [u8]> 
 }
 
 /// Finds `moov` among the top-level boxes.
-fn read_moov(file: &mut File, length: u64) -> Option<Vec<u8>> {
+pub fn read_moov(file: &mut File, length: u64) -> Option<Vec<u8>> {
     let mut at = 0;
     for _ in 0..MOST_TOP_BOXES {
         file.seek(SeekFrom::Start(at)).ok()?;

@@ -403,6 +403,10 @@ fn read_sticky(pad: &gst::Pad, track: &mut Found) {
                     "rotate-90" => Rotation::Clockwise,
                     "rotate-180" => Rotation::Half,
                     "rotate-270" => Rotation::CounterClockwise,
+                    "flip-rotate-0" => Rotation::Mirror,
+                    "flip-rotate-90" => Rotation::AntiTranspose,
+                    "flip-rotate-180" => Rotation::Flip,
+                    "flip-rotate-270" => Rotation::Transpose,
                     _ => Rotation::None,
                 };
             }

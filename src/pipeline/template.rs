@@ -139,13 +139,17 @@ impl Template {
             crate::media::Rotation::Clockwise => "90r",
             crate::media::Rotation::Half => "180",
             crate::media::Rotation::CounterClockwise => "90l",
+            crate::media::Rotation::Mirror => "horiz",
+            crate::media::Rotation::Flip => "vert",
+            crate::media::Rotation::Transpose => "ul-lr",
+            crate::media::Rotation::AntiTranspose => "ur-ll",
         };
         let kilobits = (v.bits_per_second / 1000).max(1);
         self.build(&[
             ("scaled_width", v.scaled.0.to_string()),
             ("scaled_height", v.scaled.1.to_string()),
             ("direction", direction.to_owned()),
-            ("colorimetry", if v.colour.matrix == 6 { "bt601" } else { "bt709" }.to_owned()),
+            ("colorimetry", colorimetry(v.colour)),
             ("kilobits", kilobits.to_string()),
             ("vbv_ms", v.vbv_ms.to_string()),
             ("vbv_kilobits", (kilobits * v.vbv_ms / 1000).max(1).to_string()),
@@ -173,6 +177,18 @@ impl Template {
         let element = gst::parse::launch(&launch).map_err(|e| Error::Failed(format!("template {}: {e}", self.name)))?;
         element.downcast().map_err(|_| Error::Failed(format!("template {} is not a pipeline", self.name)))
     }
+}
+
+/// GStreamer's numbers for range, matrix, transfer and primaries of encoded pictures, which go into the VUI: limited
+/// range, and what the plan may choose.
+fn colorimetry(colour: crate::media::Colour) -> String {
+    let (matrix, transfer) = if colour.matrix == 6 { (4, 16) } else { (3, 5) };
+    let primaries = match colour.primaries {
+        5 => 3,
+        6 => 4,
+        _ => 1,
+    };
+    format!("2:{matrix}:{transfer}:{primaries}")
 }
 
 #[cfg(test)]

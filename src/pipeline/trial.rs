@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::encode::Encoder;
 use super::template::{self, AudioValues, Codec, Template, VideoValues};
 use super::upright::Rgb;
-use super::{Error, audio};
+use super::{Error, audio, tone};
 use crate::media::{Colour, Rotation, Trial};
 
 /// Size and number of the test pictures.
@@ -52,6 +52,9 @@ fn run(template: &Template) -> Result<[u8; 32], String> {
     hash.update(&config);
     for unit in units {
         hash.update(&unit);
+    }
+    if template.codec == Codec::H264 {
+        hash.update(tone::fingerprint());
     }
     Ok(hash.finalize().into())
 }

@@ -108,6 +108,10 @@ impl Rgb {
             Rotation::Clockwise => (y, h - 1 - x),
             Rotation::Half => (w - 1 - x, h - 1 - y),
             Rotation::CounterClockwise => (w - 1 - y, x),
+            Rotation::Mirror => (w - 1 - x, y),
+            Rotation::Flip => (x, h - 1 - y),
+            Rotation::Transpose => (y, x),
+            Rotation::AntiTranspose => (w - 1 - y, h - 1 - x),
         };
         if rotation == Rotation::None {
             return self;
@@ -166,6 +170,10 @@ mod tests {
         assert_eq!(turned(Rotation::Clockwise), numbered(2, 3, &[&[4, 1], &[5, 2], &[6, 3]]));
         assert_eq!(turned(Rotation::Half), numbered(3, 2, &[&[6, 5, 4], &[3, 2, 1]]));
         assert_eq!(turned(Rotation::CounterClockwise), numbered(2, 3, &[&[3, 6], &[2, 5], &[1, 4]]));
+        assert_eq!(turned(Rotation::Mirror), numbered(3, 2, &[&[3, 2, 1], &[6, 5, 4]]));
+        assert_eq!(turned(Rotation::Flip), numbered(3, 2, &[&[4, 5, 6], &[1, 2, 3]]));
+        assert_eq!(turned(Rotation::Transpose), numbered(2, 3, &[&[1, 4], &[2, 5], &[3, 6]]));
+        assert_eq!(turned(Rotation::AntiTranspose), numbered(2, 3, &[&[6, 3], &[5, 2], &[4, 1]]));
     }
 
     #[test]

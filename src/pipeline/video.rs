@@ -11,6 +11,7 @@ use super::encode::{Coded, Encoder};
 use super::packets::Reader;
 use super::picture::Film;
 use super::template::{Template, VideoValues};
+use super::treatment::{Treatment, has_fields};
 use super::{Error, Finished, Job, Output};
 use crate::media::{
     Grid, Rendition, Rotation, Sample, Shown, Track, VideoRendition, VideoSource, VideoTrack, decimate,
@@ -35,6 +36,7 @@ pub struct Video {
     track: Arc<Track>,
     rotation: Rotation,
     size: (u32, u32),
+    treatment: Treatment,
     shown: Vec<Shown>,
     decoder: Option<Running>,
 }
@@ -58,7 +60,8 @@ impl Video {
         let shown = video.track.shown();
         let track = Arc::new(video.track.clone());
         let size = (video.width, video.height);
-        Self { source: source.to_owned(), track, rotation: video.rotation, size, shown, decoder: None }
+        let treatment = Treatment::of(video);
+        Self { source: source.to_owned(), track, rotation: video.rotation, size, treatment, shown, decoder: None }
     }
 
     /// What posters and thumbnails are made from.
@@ -80,12 +83,27 @@ impl Video {
         let values = values(rendition, video, number, self.rotation);
         let mut segment = Segment::new(times, end, emit);
         let mut encoder: Option<(Encoder, gst::Caps)> = None;
+        let mut treating = self.treatment.start(values.scaled);
         let mut bridged = 0;
+        // Neighbours of interlaced frames, inside the segment alone: the first looks at the second, the others back.
+        let (mut before, mut after): (Option<gst::Sample>, Option<(gst::Sample, bool)>) = (None, None);
         self.position(frames[0])?;
         for (i, &frame) in frames.iter().enumerate() {
-            let (sample, real) = self.frame(frame, job, segment.emit)?;
+            let (sample, real) = match after.take() {
+                Some(fetched) => fetched,
+                None => self.frame(frame, job, segment.emit)?,
+            };
             bridged += u32::from(!real);
-            let caps = input_caps(&sample, video)?;
+            let fields = has_fields(&sample);
+            if let (true, None, Some(&next)) = (fields, &before, frames.get(i + 1)) {
+                after = Some(self.frame(next, job, segment.emit)?);
+            }
+            let neighbour = before.as_ref().or(after.as_ref().map(|(sample, _)| sample));
+            let (mut buffer, caps) = treating.treat(&sample, neighbour)?;
+            // An encoder looks ahead before it gives anything, and large pictures take long to treat.
+            (segment.emit)(Output::Progress(0));
+            before = fields.then_some(sample);
+            let caps = input_caps(caps, video);
             let encoder = match &mut encoder {
                 Some((encoder, last)) => {
                     if *last != caps {
@@ -96,7 +114,6 @@ impl Video {
                 }
                 none => &none.insert((Encoder::start(template.video(&values)?, &caps)?, caps)).0,
             };
-            let mut buffer = sample.buffer_owned().ok_or_else(|| Error::Failed("a picture without data".into()))?;
             {
                 let buffer = buffer.make_mut();
                 buffer.set_pts(clock(segment.times[i] - segment.times[0], rendition.grid.timescale()));
@@ -167,7 +184,8 @@ impl Video {
     ) -> Result<Vec<u8>, Error> {
         let values = values(rendition, video, 0, self.rotation);
         let sample = black(values.scaled)?;
-        let caps = input_caps(&sample, video)?;
+        let caps =
+            input_caps(sample.caps_owned().ok_or_else(|| Error::Failed("a picture without caps".into()))?, video);
         let encoder = Encoder::start(template.video(&values)?, &caps)?;
         let mut buffer = sample.buffer_owned().ok_or_else(|| Error::Failed("a picture without data".into()))?;
         buffer.make_mut().set_pts(gst::ClockTime::ZERO);
@@ -372,8 +390,7 @@ fn vbv(rendition: &Rendition, video: &VideoRendition, number: u32, ceiling: u64)
 }
 
 /// Caps of what the encoder is given: the decoder's, with the rendition's frame rate, which ends up in the bitstream.
-fn input_caps(sample: &gst::Sample, video: &VideoRendition) -> Result<gst::Caps, Error> {
-    let mut caps = sample.caps_owned().ok_or_else(|| Error::Failed("a picture without caps".into()))?;
+fn input_caps(mut caps: gst::Caps, video: &VideoRendition) -> gst::Caps {
     let rate = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     let caps_mut = caps.make_mut();
     caps_mut.set("framerate", gst::Fraction::new(rate(video.rate.num), rate(video.rate.den.get())));
@@ -381,7 +398,7 @@ fn input_caps(sample: &gst::Sample, video: &VideoRendition) -> Result<gst::Caps,
         // Where the source's chroma samples lie, and its mastering display, do not describe what is encoded.
         structure.remove_fields(["chroma-site", "mastering-display-info", "content-light-level"]);
     }
-    Ok(caps)
+    caps
 }
 
 fn black(size: (u32, u32)) -> Result<gst::Sample, Error> {

@@ -1,6 +1,7 @@
 //! The one integration binary: a module for each promise, and the repository's own rules.
 
 mod cli;
+mod colour;
 mod corpus;
 mod crash;
 mod dash;

@@ -11,6 +11,7 @@ pub(super) fn tracks(index: &Index) -> Vec<Listed> {
         language: Some(language.to_owned()),
         name: label.title.clone(),
         channels: None,
+        video_range: None,
         default: label.default,
         forced: label.forced,
         offered: true,
@@ -19,6 +20,7 @@ pub(super) fn tracks(index: &Index) -> Vec<Listed> {
     let not = |line: Listed, why: String| Listed { offered: false, why_not: Some(why), default: false, ..line };
     let video = index.video.iter().map(|v| Listed {
         language: None,
+        video_range: Some(v.colour.range()),
         default: true,
         ..line(TrackKind::Video, &v.track.codec, "und", &Label::default())
     });

@@ -2,7 +2,7 @@
 //! that is passed through.
 
 use super::{CAP_SLACK, LONGEST_PASSTHROUGH, decimate};
-use crate::media::{Access, Cut, Grid, GridError, Ladder, Rotation, Shown, Timescale, VideoTrack};
+use crate::media::{Access, Cut, Grid, GridError, Ladder, Rotation, Shown, Timescale, VideoRange, VideoTrack};
 
 /// No segment is shorter, seconds: players stumble over very short last segments.
 const SHORTEST_SECONDS: f64 = 0.5;
@@ -87,6 +87,8 @@ fn can_pass_through(video: &VideoTrack) -> bool {
         && video.keys_are_idr
         && video.is_8bit_420
         && !video.interlaced
+        && video.crop.is_none()
+        && video.colour.range() == VideoRange::Sdr
         && video.rotation == Rotation::None
         && video.pixel_aspect.0 == video.pixel_aspect.1
         && video.width.is_multiple_of(2)

@@ -4,8 +4,8 @@ use super::timeline::{Timeline, frame_step};
 use super::{CAP_SLACK, FAR_ABOVE, PlanError, SAMPLE_OVERHEAD, measured_bandwidth, name};
 use crate::media::ladder::VideoRung;
 use crate::media::{
-    Colour, Grid, Ladder, Rate, Rendition, RenditionKind, Shown, Timescale, VideoRendition, VideoSource, VideoTrack,
-    h264,
+    Colour, Grid, Ladder, Rate, Rendition, RenditionKind, Shown, Timescale, VideoRange, VideoRendition, VideoSource,
+    VideoTrack, h264,
 };
 
 /// A source this little above a rung is not worth a rung of its own size.
@@ -161,10 +161,13 @@ fn mean_rate(frames: u64, seconds: f64) -> Rate {
     Rate::new(milli.max(1), 1000).unwrap_or(Rate { num: 25, den: std::num::NonZeroU32::MIN })
 }
 
-/// What encoded pictures are converted to: BT.709 or BT.601, whichever the source has, limited range.
+/// What encoded pictures are converted to: BT.709, or BT.601 where the source has that, with PAL's primaries where it
+/// has those. Always limited range, which every player assumes.
 fn output_colour(source: Colour) -> Colour {
-    let code = if matches!(source.matrix, 5 | 6) { 6 } else { 1 };
-    Colour { primaries: code, transfer: code, matrix: code, full_range: false }
+    let is_601 = matches!(source.matrix, 5 | 6) && source.range() == VideoRange::Sdr && !source.is_wide();
+    let code = if is_601 { 6 } else { 1 };
+    let primaries = if is_601 && matches!(source.primaries, 1 | 5) { source.primaries } else { code };
+    Colour { primaries, transfer: code, matrix: code, full_range: false }
 }
 
 /// How long a line of `bandwidth` must run ahead so that each packet is there when it is decoded, whichever segment the

@@ -1,0 +1,216 @@
+//! What happens to a decoded picture before a template scales and encodes it: fields become a frame, what the container
+//! crops goes, what is transparent turns black, HDR becomes SDR. Most pictures need nothing of it and pass untouched.
+
+use std::sync::Arc;
+
+use gst_video::prelude::*;
+use gst_video::{
+    VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoConverter, VideoConverterConfig,
+    VideoFormat, VideoFrame, VideoFrameRef, VideoInfo, VideoInterlaceMode, VideoTransferFunction,
+};
+
+use super::Error;
+use super::deinterlace::{deinterlace, is_interlaced};
+use super::tone::{self, Planes, Tone};
+use crate::media::{Crop, VideoTrack};
+
+/// Threads that scale an HDR picture; as in the templates.
+const SCALING_THREADS: u32 = 2;
+
+/// What a source's pictures need.
+#[derive(Clone)]
+pub struct Treatment {
+    crop: Option<Crop>,
+    tone: Option<tone::From>,
+    /// Computed when first needed.
+    table: Option<Arc<Tone>>,
+}
+
+/// Treats the pictures of one segment.
+pub struct Treating {
+    crop: Option<Crop>,
+    tone: Option<Arc<Tone>>,
+    /// Size that HDR pictures are scaled to: the curve is for pixels that will be seen.
+    scaled: (u32, u32),
+    converter: Option<Converter>,
+}
+
+struct Converter {
+    from: VideoInfo,
+    to: VideoInfo,
+    converter: VideoConverter,
+}
+
+/// A picture to be encoded, and what it looks like.
+pub type Treated = (gst::Buffer, gst::Caps);
+
+fn failed(e: gst::glib::BoolError) -> Error {
+    Error::Failed(format!("a picture cannot be converted: {e}"))
+}
+
+/// Is this picture made of two fields? Then a neighbour helps to make a frame of it.
+pub fn has_fields(sample: &gst::Sample) -> bool {
+    let info = sample.caps().and_then(|c| VideoInfo::from_caps(c).ok());
+    info.zip(sample.buffer()).is_some_and(|(info, buffer)| is_interlaced(&info, buffer))
+}
+
+impl Treatment {
+    /// What this track's pictures need.
+    pub fn of(video: &VideoTrack) -> Self {
+        Self { crop: video.crop, tone: tone::From::of(video.colour, video.peak_nits), table: None }
+    }
+
+    /// For a segment of pictures of this size.
+    pub fn start(&mut self, scaled: (u32, u32)) -> Treating {
+        if let (Some(from), None) = (self.tone, &self.table) {
+            self.table = Some(Arc::new(Tone::new(from)));
+        }
+        Treating { crop: self.crop, tone: self.table.clone(), scaled, converter: None }
+    }
+}
+
+impl Treating {
+    /// Treats a picture. `neighbour` is one shown just before or after it in the same segment.
+    pub fn treat(&mut self, sample: &gst::Sample, neighbour: Option<&gst::Sample>) -> Result<Treated, Error> {
+        let lacking = || Error::Failed("a picture without data".into());
+        let mut caps = sample.caps_owned().ok_or_else(lacking)?;
+        let mut buffer = sample.buffer_owned().ok_or_else(lacking)?;
+        let info = VideoInfo::from_caps(&caps).map_err(failed)?;
+        if info.interlace_mode() != VideoInterlaceMode::Progressive {
+            if is_interlaced(&info, &buffer) {
+                // A picture that is held in the place of a lost one says nothing about movement.
+                let same =
+                    |n: &&gst::Sample| n.caps() == sample.caps() && n.buffer().map(|b| b.pts()) != Some(buffer.pts());
+                let other = neighbour.filter(same).and_then(|n| n.buffer_owned());
+                buffer = deinterlace(&info, &buffer, other.as_ref())?;
+            }
+            let caps = caps.make_mut();
+            caps.set("interlace-mode", "progressive");
+            if let Some(structure) = caps.structure_mut(0) {
+                structure.remove_field("field-order");
+            }
+        }
+        let info = VideoInfo::from_caps(&caps).map_err(failed)?;
+        let crop = self.crop.filter(|c| {
+            let inside = c.left + c.width <= info.width() && c.top + c.height <= info.height();
+            inside && (c.width, c.height) != (info.width(), info.height())
+        });
+        match &self.tone {
+            Some(tone) => self.mapped(&Arc::clone(tone), &info, &buffer, crop),
+            None if info.has_alpha() => self.on_black(&info, &buffer, crop),
+            None if crop.is_some() => {
+                let size = crop.map_or((info.width(), info.height()), |c| (c.width, c.height));
+                let to = like(&info, info.format(), size, info.colorimetry(), info.par())?;
+                Ok((self.convert(&info, &buffer, crop, &to)?, to.to_caps().map_err(failed)?))
+            }
+            None => Ok((buffer, caps)),
+        }
+    }
+
+    /// Scaled and drawn into BT.709.
+    fn mapped(
+        &mut self,
+        tone: &Tone,
+        info: &VideoInfo,
+        buffer: &gst::Buffer,
+        crop: Option<Crop>,
+    ) -> Result<Treated, Error> {
+        let square = gst::Fraction::new(1, 1);
+        let source = info.colorimetry();
+        let limited = VideoColorRange::Range16_235;
+        let colour = VideoColorimetry::new(limited, VideoColorMatrix::Bt2020, source.transfer(), source.primaries());
+        let deep = like(info, VideoFormat::I42010le, self.scaled, colour, square)?;
+        let scaled = self.convert(info, buffer, crop, &deep)?;
+        let sdr = VideoColorimetry::new(
+            limited,
+            VideoColorMatrix::Bt709,
+            VideoTransferFunction::Bt709,
+            VideoColorPrimaries::Bt709,
+        );
+        let to = like(info, VideoFormat::I420, self.scaled, sdr, square)?;
+        let from = VideoFrameRef::from_buffer_ref_readable(scaled.as_ref(), &deep).map_err(failed)?;
+        let mut made = new_frame(&to)?;
+        let strides = |strides: &[i32]| [0, 1, 2].map(|plane| strides[plane].unsigned_abs() as usize);
+        let [y, u, v, _] = from.planes_data();
+        let source = Planes { data: [y, u, v], strides: strides(from.plane_stride()) };
+        let made_strides = strides(made.plane_stride());
+        let [y, u, v, _] = made.planes_data_mut();
+        let target = Planes { data: [y, u, v], strides: made_strides };
+        tone.apply(&source, target, (self.scaled.0 as usize, self.scaled.1 as usize))?;
+        Ok((made.into_buffer(), to.to_caps().map_err(failed)?))
+    }
+
+    /// What is transparent shows black.
+    fn on_black(&mut self, info: &VideoInfo, buffer: &gst::Buffer, crop: Option<Crop>) -> Result<Treated, Error> {
+        let size = crop.map_or((info.width(), info.height()), |c| (c.width, c.height));
+        let source = info.colorimetry();
+        let (range, matrix) = (VideoColorRange::Range0_255, VideoColorMatrix::Rgb);
+        let colour = VideoColorimetry::new(range, matrix, source.transfer(), source.primaries());
+        let with_alpha = like(info, VideoFormat::Bgra, size, colour, info.par())?;
+        let opaque = like(info, VideoFormat::Bgrx, size, colour, info.par())?;
+        let mut converted = self.convert(info, buffer, crop, &with_alpha)?;
+        let mut map = converted.make_mut().map_writable().map_err(failed)?;
+        for pixel in map.as_mut_slice().chunks_exact_mut(4) {
+            let alpha = u32::from(pixel[3]);
+            for colour in &mut pixel[..3] {
+                *colour = u8::try_from((u32::from(*colour) * alpha + 127) / 255).unwrap_or(u8::MAX);
+            }
+        }
+        drop(map);
+        Ok((converted, opaque.to_caps().map_err(failed)?))
+    }
+
+    fn convert(
+        &mut self,
+        from: &VideoInfo,
+        buffer: &gst::Buffer,
+        crop: Option<Crop>,
+        to: &VideoInfo,
+    ) -> Result<gst::Buffer, Error> {
+        if from == to && crop.is_none() {
+            return Ok(buffer.clone());
+        }
+        let converter = match self.converter.take() {
+            Some(kept) if kept.from == *from && kept.to == *to => kept,
+            _ => Converter::new(from, to, crop)?,
+        };
+        let source = VideoFrameRef::from_buffer_ref_readable(buffer.as_ref(), from).map_err(failed)?;
+        let mut made = new_frame(to)?;
+        converter.converter.frame_ref(&source, &mut made.as_mut_video_frame_ref());
+        self.converter = Some(converter);
+        Ok(made.into_buffer())
+    }
+}
+
+impl Converter {
+    fn new(from: &VideoInfo, to: &VideoInfo, crop: Option<Crop>) -> Result<Self, Error> {
+        let mut config = VideoConverterConfig::new();
+        config.set_threads(SCALING_THREADS);
+        if let Some(crop) = crop {
+            let pixels = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+            config.set_src_x(pixels(crop.left));
+            config.set_src_y(pixels(crop.top));
+            config.set_src_width(Some(pixels(crop.width)));
+            config.set_src_height(Some(pixels(crop.height)));
+        }
+        let converter = VideoConverter::new(from, to, Some(config)).map_err(failed)?;
+        Ok(Self { from: from.clone(), to: to.clone(), converter })
+    }
+}
+
+/// A progressive picture at the rate of another.
+fn like(
+    info: &VideoInfo,
+    format: VideoFormat,
+    (width, height): (u32, u32),
+    colour: VideoColorimetry,
+    pixel: gst::Fraction,
+) -> Result<VideoInfo, Error> {
+    let builder = VideoInfo::builder(format, width, height).fps(info.fps()).par(pixel).colorimetry(&colour);
+    builder.build().map_err(failed)
+}
+
+fn new_frame(info: &VideoInfo) -> Result<VideoFrame<gst_video::video_frame::Writable>, Error> {
+    let buffer = gst::Buffer::with_size(info.size()).map_err(failed)?;
+    VideoFrame::from_buffer_writable(buffer, info).map_err(|_| Error::Failed("no room for a picture".into()))
+}
