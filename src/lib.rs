@@ -9,9 +9,11 @@
 //! | 3 | [`worker`], [`cache`] |
 //! | 4 | [`encoder`] |
 //! | 5 | [`origin`], [`ingest`] |
-//! | 6 | [`config`] |
-//! | 7 | [`app`] |
+//! | 6 | [`api`] |
+//! | 7 | [`config`] |
+//! | 8 | [`app`] |
 
+pub mod api;
 pub mod app;
 pub mod cache;
 pub mod catalog;

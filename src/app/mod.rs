@@ -1,8 +1,9 @@
 //! The composition root: from a [`Config`] to rooms that know of each other, to a server that runs, to its end.
 //!
-//! Order of the start: the port (so that a busy one is said at once), the data folder (one server to each), workers, the trial of templates,
-//! encoder, origin; only then connections are accepted, and those that came earlier are answered. Order of the end:
-//! accept no more and let answers be sent, then encodes, workers, files still to be written; each with a deadline, and
+//! Order of the start: the port (so that a busy one is said at once), the data folder (one server to each), workers, the
+//! trial of templates, encoder, jobs that a former process left, API, origin; only then connections are accepted, and
+//! those that came earlier are answered. Order of the end: accept no more and let answers be sent (streams of events
+//! end), then jobs, which go back into the queue, encodes, workers, files still to be written; each with a deadline, and
 //! what held on is named. A second signal ends the process at once.
 //!
 //! Arrow: `main` -> `app` -> every room.
@@ -24,9 +25,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::api::Api;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::encoder::{self, Encoder};
+use crate::ingest::Processor;
 use crate::origin::{self, Origin, Server};
 use crate::worker::{self, Pool};
 use crate::{cache, catalog, library};
@@ -96,6 +99,8 @@ pub enum Ended {
 struct Running {
     server: Server,
     origin: Arc<Origin>,
+    api: Arc<Api>,
+    processor: Processor,
     encoder: Encoder,
     pool: Pool,
     cache: Cache,
@@ -142,8 +147,13 @@ fn registry(data_dir: &Path) -> PathBuf {
 
 impl Running {
     async fn until(self, told: Arc<Notify>) {
-        let Self { server, origin, encoder, pool, cache, claim } = self;
-        let drained = server.run(origin, async move { told.notified().await }).await;
+        let Self { server, origin, api, processor, encoder, pool, cache, claim } = self;
+        let stop = async move {
+            told.notified().await;
+            api.close();
+        };
+        let drained = server.run(origin, stop).await;
+        end("jobs", processor.close()).await;
         end("encodes", encoder.close()).await;
         end("workers", pool.close()).await;
         end("writes to the cache", cache.flush()).await;

@@ -1,4 +1,4 @@
-//! What the GET flow asks of other rooms, as closures over them.
+//! What the GET flow and the management API ask of other rooms, as closures over them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,15 +6,15 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::scrape::Scrape;
-use super::start::Data;
-use crate::catalog::{self, Catalog, Cursor, Entry};
+use super::start::{Data, Uploading};
+use crate::api::{self, Api};
+use crate::catalog::{self, Catalog};
 use crate::config::Config;
 use crate::encoder::{self, Encoder, Recipe, Work};
 use crate::manifest::hls;
-use crate::media::{Refusal, RefusalCode, TitleId};
-use crate::origin::{Facts, Find, Found, List, Mark, Page, Rooms, State, Title};
+use crate::origin::{Facts, Failure, Find, Found, List, Mark, Rooms, State, Title};
 
-pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc<Scrape>) -> Rooms {
+pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc<Scrape>, api: Arc<Api>) -> Rooms {
     let recipe = Arc::new(encoder.recipe().clone());
     let make = encoder.clone();
     let pictures = encoder.clone();
@@ -26,6 +26,7 @@ pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc
         find: find(data.catalog.clone(), recipe.clone()),
         mark: mark(data.catalog.clone()),
         list: list(data.catalog, recipe),
+        manage: Arc::new(move |request| api.handle(request)),
         make: Arc::new(move |order| {
             let (rendition, object, writer) = (order.rendition, order.object, order.writer);
             let work = work(order.presentation.facts());
@@ -51,6 +52,25 @@ pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc
     }
 }
 
+/// `forget` reaches an origin that is made later.
+pub(super) fn api(data: &Data, encoder: &Encoder, uploading: &Uploading, forget: api::Forget) -> api::Rooms {
+    let recipe = Arc::new(encoder.recipe().clone());
+    let stop = encoder.clone();
+    api::Rooms {
+        catalog: data.catalog.clone(),
+        library: data.library.clone(),
+        cache: data.cache.clone(),
+        uploads: uploading.uploads.clone(),
+        processor: uploading.processor.clone(),
+        events: uploading.events.clone(),
+        generation: Arc::new(move |digest, plan| recipe.generation(digest, plan)),
+        stop: Arc::new(move |generation, digest| stop.stop(generation, digest)),
+        forget,
+        // Configuration keeps a server without keys on loopback, unless it is told `auth = "off"`.
+        authorise: api::access::everybody(),
+    }
+}
+
 fn work(facts: &Facts) -> Work {
     Work { digest: facts.digest.clone(), generation: facts.generation.clone(), plan: facts.plan.clone() }
 }
@@ -66,30 +86,22 @@ fn mark(catalog: Catalog) -> Mark {
     Arc::new(move |id| catalog.mark(id).map_err(|error| error.to_string()))
 }
 
-/// The flow's cursor is the last title's id, the catalog's is its place in the order; a title that was removed since
-/// has none any more, and the list begins anew.
 fn list(catalog: Catalog, recipe: Arc<Recipe>) -> List {
-    let page = move |after: Option<&TitleId>, limit: usize| -> Result<Page, catalog::Error> {
-        let after = after.map(|id| catalog.title(id)).transpose()?.flatten();
-        let after = after.map(|title| cursor(&title.entry));
-        let found = catalog.titles(after.as_ref(), u32::try_from(limit).unwrap_or(u32::MAX), None)?;
-        let mut videos = Vec::with_capacity(found.entries.len());
+    let newest = move |limit: usize| -> Result<Vec<Title>, catalog::Error> {
+        let found = catalog.titles(None, u32::try_from(limit).unwrap_or(u32::MAX), None)?;
+        let mut titles = Vec::with_capacity(found.entries.len());
         for entry in found.entries {
             // A list has no plans, and one title may be gone since.
-            videos.extend(catalog.title(&entry.id)?.map(|title| shown(title, &recipe)));
+            titles.extend(catalog.title(&entry.id)?.map(|title| shown(title, &recipe)));
         }
-        Ok(Page { videos, more: found.next.is_some() })
+        Ok(titles)
     };
-    Arc::new(move |after, limit| page(after, limit).map_err(|error| error.to_string()))
-}
-
-fn cursor(entry: &Entry) -> Cursor {
-    format!("{}-{}", entry.created_at_ms, entry.id).parse().expect("a number and an id make a cursor")
+    Arc::new(move |limit| newest(limit).map_err(|error| error.to_string()))
 }
 
 fn shown(title: catalog::Title, recipe: &Recipe) -> Title {
     let catalog::Title { entry, plan } = title;
-    let unready = |state| Found::Unready { state, refusal: None };
+    let unready = |state| Found::Unready { state, failure: None };
     let found = match (entry.state, entry.source, plan) {
         (catalog::State::Ready, Some(digest), Some(plan)) => {
             let generation = recipe.generation(&digest, &plan);
@@ -98,18 +110,13 @@ fn shown(title: catalog::Title, recipe: &Recipe) -> Title {
         (catalog::State::Receiving, ..) => unready(State::Receiving),
         (catalog::State::Processing, ..) => unready(State::Processing),
         (catalog::State::Ready | catalog::State::Failed, ..) => {
-            let refusal = entry.failure.map(|f| Refusal { code: code(&f.code), message: f.message });
-            Found::Unready { state: State::Failed, refusal }
+            let failure = entry.failure.map(|f| Failure { code: f.code, message: f.message });
+            Found::Unready { state: State::Failed, failure }
         }
     };
     // Beyond what a timestamp holds there is only what a damaged row says.
     let created_at = Timestamp::from_millisecond(entry.created_at_ms).unwrap_or_default().to_string();
-    Title { id: entry.id, name: entry.name, created_at, warnings: entry.notes, found }
-}
-
-/// The word as it was stored; what a newer version may have written is damage to this one.
-fn code(word: &str) -> RefusalCode {
-    serde_json::from_value(word.into()).unwrap_or(RefusalCode::Damaged)
+    Title { id: entry.id, name: entry.name, created_at, found }
 }
 
 fn ready(catalog: &Catalog, data_dir: &Path) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! The start, in order.
 
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -9,10 +9,12 @@ use tokio::task::spawn_blocking;
 
 use super::claim::{Claim, claim};
 use super::{Error, Running, rooms, scrape::Scrape};
+use crate::api::Api;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::Config;
 use crate::encoder::{self, Encoder, Recipe, Source};
+use crate::ingest::{self, Events, OnChange, Processor, Uploads};
 use crate::library::Library;
 use crate::media::{Digest, Trial};
 use crate::origin::{Origin, Server};
@@ -54,9 +56,48 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
     };
     let scrape = Arc::new(scrape);
     let cache = data.cache.clone();
-    let origin = Arc::new(Origin::new(&config.server, rooms::origin(config, data, &encoder, scrape.clone())));
+    let playback = Arc::new(OnceLock::new());
+    let forget = forget(&playback);
+    let uploading = Uploading::start(config, &data, &pool, forget.clone());
+    let processor = uploading.processor.clone();
+    let api = Api::new(rooms::api(&data, &encoder, &uploading, forget));
+    let origin = rooms::origin(config, data, &encoder, scrape.clone(), api.clone());
+    let origin = Arc::new(Origin::new(&config.server, origin));
+    let _ = playback.set(Arc::downgrade(&origin));
     let _ = scrape.counters.set(origin.counters().clone());
-    Ok(Running { server, origin, encoder, pool, cache, claim })
+    Ok(Running { server, origin, api, processor, encoder, pool, cache, claim })
+}
+
+/// The way in for films.
+pub(super) struct Uploading {
+    pub uploads: Uploads,
+    pub processor: Processor,
+    pub events: Events,
+}
+
+impl Uploading {
+    fn start(config: &Config, data: &Data, pool: &Pool, on_change: OnChange) -> Self {
+        let rooms = ingest::Rooms {
+            catalog: data.catalog.clone(),
+            library: data.library.clone(),
+            pool: pool.clone(),
+            ladder: config.ladder.clone(),
+        };
+        let events = Events::new();
+        let processor = Processor::start(&config.uploads, rooms.clone(), events.clone(), on_change);
+        let uploads = Uploads::new(&config.uploads, rooms, processor.clone(), events.clone());
+        Self { uploads, processor, events }
+    }
+}
+
+/// Has playback ask for a title again. Origin needs the API to be made, which needs this.
+fn forget(playback: &Arc<OnceLock<Weak<Origin>>>) -> OnChange {
+    let playback = playback.clone();
+    Arc::new(move |title| {
+        if let Some(origin) = playback.get().and_then(Weak::upgrade) {
+            origin.forget(title);
+        }
+    })
 }
 
 /// `[worker]`, with GStreamer's registry kept in the data folder, so that plugins are read once and not at every start.

@@ -175,10 +175,12 @@ impl Disk {
     }
 
     /// Deletes everything of a generation, also what another process wrote.
-    pub(super) fn purge(&self, generation: &Generation) -> Result<(), Error> {
+    pub(super) fn purge(&self, generation: &Generation) -> Result<u64, Error> {
         let _names = lock(&self.names);
+        let mut purged = 0;
         for (key, _) in self.index.iter().filter(|(key, _)| key.generation == *generation) {
             self.index.invalidate(&*key);
+            purged += 1;
         }
         self.index.run_pending_tasks();
         let folder = self.folder.join(generation_folder(generation));
@@ -195,7 +197,7 @@ impl Disk {
             }
         }
         remove_empty_folders(&folder, 1);
-        Ok(())
+        Ok(purged)
     }
 
     pub(super) fn held(&self) -> Held {

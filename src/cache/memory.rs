@@ -42,11 +42,14 @@ impl Memory {
         self.entries.run_pending_tasks();
     }
 
-    pub(super) fn purge(&self, generation: &Generation) {
+    pub(super) fn purge(&self, generation: &Generation) -> u64 {
+        let mut purged = 0;
         for (key, _) in self.entries.iter().filter(|(key, _)| key.generation == *generation) {
             self.entries.invalidate(&*key);
+            purged += 1;
         }
         self.entries.run_pending_tasks();
+        purged
     }
 
     pub(super) fn held(&self) -> Held {

@@ -116,6 +116,15 @@ pub struct Held {
     pub entries: u64,
 }
 
+/// What a purge removed: objects, of which one may be in both tiers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// From memory.
+    pub memory: u64,
+    /// From disk.
+    pub disk: u64,
+}
+
 /// For metrics.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -240,12 +249,13 @@ impl Cache {
     ///
     /// # Errors
     /// [`Error::Purge`]: files are left.
-    pub async fn purge(&self, generation: &Generation) -> Result<(), Error> {
+    pub async fn purge(&self, generation: &Generation) -> Result<Purged, Error> {
         lock(&self.0.slots).by_key.retain(|key, _| key.generation != *generation);
-        self.0.memory.purge(generation);
+        let memory = self.0.memory.purge(generation);
         let (inner, generation) = (Arc::clone(&self.0), generation.clone());
         let purge = move || inner.disk.purge(&generation);
-        spawn_blocking(purge).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        let disk = spawn_blocking(purge).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        Ok(Purged { memory, disk })
     }
 
     /// Resolves when every committed object has its file, or will not get one: the last step of a shutdown.

@@ -1,4 +1,4 @@
-//! Titles: what is known of each, in `data/catalog.sqlite`.
+//! Titles, what is known of each, and the jobs that are done for them, in `data/catalog.sqlite`.
 //!
 //! Nothing runs unasked. Every call is synchronous and costs one or two SQLite statements; a write also an fsync, and
 //! up to [`BUSY_TIMEOUT`] of waiting if another process writes at that moment. [`Catalog::title`] also parses the
@@ -12,6 +12,8 @@
 //!
 //! Arrow: `ingest`, `origin`, `api`, `app` -> `catalog` -> `media`.
 
+mod arrivals;
+mod jobs;
 mod schema;
 mod titles;
 
@@ -21,7 +23,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-pub use titles::{Cursor, Entry, Failure, MAX_PAGE, NewTitle, Page, State, Title, new_id, now_ms};
+pub use arrivals::{Arrival, Change, Changed, Creation, Known};
+pub use jobs::{Cancelled, Job, JobCursor, JobPage, JobState, Kind, Lease, Outcome, new_job_id};
+pub use titles::{Cursor, Entry, Failure, MAX_PAGE, Metadata, NewTitle, Page, State, Title, new_id, now_ms};
 
 /// Name of the file in the data folder.
 pub const FILE: &str = "catalog.sqlite";

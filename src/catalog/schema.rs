@@ -13,8 +13,10 @@ const APPLICATION_ID: i64 = 0x4d54_4e45;
 /// Step `n` makes format `n + 1` of format `n`. Steps are only ever appended; a shipped one never changes.
 ///
 /// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
-/// fields; `notes` is a JSON list of sentences about damage that was worked around.
-const STEPS: [&str; 1] = ["
+/// fields; `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
+/// title that a client can see. A `creation` remembers which title a client's Idempotency-Key made.
+const STEPS: [&str; 2] = [
+    "
     CREATE TABLE titles (
         id            TEXT PRIMARY KEY,
         name          TEXT NOT NULL,
@@ -33,7 +35,41 @@ const STEPS: [&str; 1] = ["
     ) STRICT;
     CREATE INDEX titles_newest ON titles (created_at_ms DESC, id DESC);
     CREATE INDEX titles_source ON titles (source) WHERE source IS NOT NULL;
-"];
+",
+    "
+    ALTER TABLE titles ADD COLUMN description TEXT NOT NULL DEFAULT '';
+    ALTER TABLE titles ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE titles ADD COLUMN version INTEGER NOT NULL DEFAULT 1;
+    CREATE INDEX titles_state ON titles (state, created_at_ms DESC, id DESC);
+    CREATE TABLE jobs (
+        id             TEXT PRIMARY KEY,
+        kind           TEXT NOT NULL,
+        title          TEXT NOT NULL REFERENCES titles (id) ON DELETE CASCADE,
+        state          TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done', 'failed', 'cancelled')),
+        attempts       INTEGER NOT NULL DEFAULT 0,
+        progress       INTEGER NOT NULL DEFAULT 0,
+        due_at_ms      INTEGER NOT NULL,
+        owner          TEXT,
+        lease_until_ms INTEGER,
+        error_code     TEXT,
+        error_message  TEXT,
+        created_at_ms  INTEGER NOT NULL,
+        ended_at_ms    INTEGER,
+        CHECK ((state = 'running') = (owner IS NOT NULL AND lease_until_ms IS NOT NULL)),
+        CHECK ((state IN ('done', 'failed', 'cancelled')) = (ended_at_ms IS NOT NULL))
+    ) STRICT;
+    CREATE INDEX jobs_newest ON jobs (created_at_ms DESC, id DESC);
+    CREATE INDEX jobs_open ON jobs (state, due_at_ms) WHERE ended_at_ms IS NULL;
+    CREATE INDEX jobs_title ON jobs (title);
+    CREATE TABLE creations (
+        key           TEXT PRIMARY KEY,
+        fingerprint   TEXT NOT NULL,
+        title         TEXT NOT NULL REFERENCES titles (id) ON DELETE CASCADE,
+        created_at_ms INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX creations_title ON creations (title);
+",
+];
 
 /// The newest format this program knows.
 pub(super) const KNOWN: i64 = STEPS.len().cast_signed() as i64;

@@ -89,6 +89,9 @@ fn a_title_comes_back_as_it_was_put_in_also_after_a_restart() {
         size_bytes: 1 << 40,
         duration_s: Some(new.plan.duration_seconds()),
         notes: new.notes,
+        description: String::new(),
+        metadata: Metadata::new(),
+        version: 1,
     };
     assert_eq!(found.entry, expected);
 }
@@ -203,7 +206,7 @@ fn a_newer_catalog_is_refused_with_the_remedy_and_not_one_byte_is_touched() {
     let before = fs::read(data.path().join(FILE)).unwrap();
     let said = Catalog::open(data.path()).unwrap_err().to_string();
     let expected = format!(
-        "{} has format 9, and this matinee knows formats up to 1: use the newer matinee that wrote it, or choose \
+        "{} has format 9, and this matinee knows formats up to 2: use the newer matinee that wrote it, or choose \
          another folder with --data (nothing was changed)",
         data.path().join(FILE).display()
     );

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row, named_params, params};
+use serde::Serialize;
 
 use super::{Catalog, Error};
 use crate::media::{Digest, Plan, TitleId};
@@ -16,7 +17,7 @@ use crate::media::{Digest, Plan, TitleId};
 pub const MAX_PAGE: u32 = 200;
 
 const COLUMNS: &str = "id, name, state, error_code, error_message, created_at_ms, source, file_name, size_bytes, \
-     duration_s, notes";
+     duration_s, notes, description, metadata, version";
 
 /// A title as it was when asked for: what is needed to answer for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,7 +51,16 @@ pub struct Entry {
     pub duration_s: Option<f64>,
     /// Sentences about damage that was worked around.
     pub notes: Vec<String>,
+    /// What its uploader says about it.
+    pub description: String,
+    /// What its uploader's programs say about it.
+    pub metadata: Metadata,
+    /// One more with every change.
+    pub version: u64,
 }
+
+/// Free fields of a title: a JSON object.
+pub type Metadata = serde_json::Map<String, serde_json::Value>;
 
 /// A title to be added that can be played at once.
 #[derive(Clone, Debug)]
@@ -74,7 +84,8 @@ pub struct NewTitle {
 }
 
 /// Where a title is in its life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// Its bytes are still coming.
     Receiving,
@@ -86,8 +97,8 @@ pub enum State {
     Failed,
 }
 
-/// Why a title failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a title or a job failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Failure {
     /// Stable word for programs.
     pub code: String,
@@ -98,8 +109,8 @@ pub struct Failure {
 /// A place in the list of titles: after this one. Its text is opaque to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    created_at_ms: i64,
-    id: TitleId,
+    pub(super) created_at_ms: i64,
+    pub(super) id: TitleId,
 }
 
 /// Part of the list of titles, newest first.
@@ -214,6 +225,7 @@ impl Catalog {
     /// # Errors
     /// As any call.
     pub fn remove(&self, id: &TitleId) -> Result<bool, Error> {
+        // Its jobs and what remembers its creation go with it.
         Ok(self.writer().execute("DELETE FROM titles WHERE id = ?1", [id.as_str()])? > 0)
     }
 
@@ -224,6 +236,19 @@ impl Catalog {
     pub fn count(&self) -> Result<u64, Error> {
         let count = self.reader().query_row("SELECT count(*) FROM titles", [], |row| row.get::<_, i64>(0))?;
         Ok(count.cast_unsigned())
+    }
+
+    /// The titles that name a source, at most [`MAX_PAGE`] of them.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn titles_of(&self, source: &Digest) -> Result<Vec<TitleId>, Error> {
+        let reader = self.reader();
+        let mut query = reader.prepare_cached("SELECT id FROM titles WHERE source = ?1 LIMIT ?2")?;
+        let rows = query.query_map(params![source.as_str(), MAX_PAGE], |row| row.get::<_, String>(0))?;
+        let ids = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+        let parse = |id: String| id.parse().map_err(|e| Error::Damaged { title: id, why: format!("{e}") });
+        ids.into_iter().map(parse).collect()
     }
 
     /// How many titles name a source. It stays true only as long as the library is frozen.
@@ -298,6 +323,7 @@ fn entry(row: &Row) -> Result<Entry, Error> {
     let message: Option<String> = row.get("error_message")?;
     let source: Option<String> = row.get("source")?;
     let notes: String = row.get("notes")?;
+    let metadata: String = row.get("metadata")?;
     Ok(Entry {
         id: id.parse().map_err(|e| damaged(format!("{e}")))?,
         name: row.get("name")?,
@@ -309,5 +335,8 @@ fn entry(row: &Row) -> Result<Entry, Error> {
         size_bytes: row.get::<_, i64>("size_bytes")?.cast_unsigned(),
         duration_s: row.get("duration_s")?,
         notes: serde_json::from_str(&notes).map_err(|e| damaged(format!("notes: {e}")))?,
+        description: row.get("description")?,
+        metadata: serde_json::from_str(&metadata).map_err(|e| damaged(format!("metadata: {e}")))?,
+        version: row.get::<_, i64>("version")?.cast_unsigned(),
     })
 }

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::{Ladder, LadderError};
 use crate::telemetry::logs;
-use crate::{cache, encoder, origin, worker};
+use crate::{cache, encoder, ingest, origin, worker};
 
 pub use load::{Flags, Origin, Problem, Problems};
 
@@ -39,6 +39,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[server]`
     pub server: origin::Config,
+    /// `[uploads]`
+    pub uploads: ingest::Config,
     /// `[cache]`
     pub cache: cache::Config,
     /// `[encoder]`
@@ -86,6 +88,7 @@ impl Default for Config {
             data_dir: "./data".into(),
             auth: Auth::Keys,
             server: origin::Config::default(),
+            uploads: ingest::Config::default(),
             cache: cache::Config::default(),
             encoder: encoder::Config::default(),
             worker: worker::Config::default(),
@@ -123,8 +126,8 @@ impl Config {
         if self.data_dir.as_os_str().is_empty() {
             check("data_dir", &"\"\"", false, "a folder");
         }
-        let rooms =
-            [self.server.problems(), self.cache.problems(), self.encoder.problems(), self.worker.problems()].concat();
+        let (server, uploads) = (self.server.problems(), self.uploads.problems());
+        let rooms = [server, uploads, self.cache.problems(), self.encoder.problems(), self.worker.problems()].concat();
         found.extend(rooms.into_iter().map(Fault::of_room));
         found.extend(self.ladder.problems().into_iter().map(Fault::from));
         found

@@ -209,6 +209,17 @@ impl Encoder {
         }
     }
 
+    /// Stops every run of a recipe and lets go of its source: the title was removed. Flights that are not finished are
+    /// abandoned.
+    pub fn stop(&self, generation: &Generation, digest: &Digest) {
+        let mut runs = self.0.runs.write().unwrap_or_else(PoisonError::into_inner);
+        for (_, stopped) in runs.extract_if(|(of, _), _| of == generation) {
+            stopped.iter().for_each(run::Handle::stop);
+        }
+        drop(runs);
+        self.0.tenants.evict(digest);
+    }
+
     /// What is going on.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -39,6 +39,8 @@ struct State {
     asked: AtomicU32,
     /// Wakes a run at rest when its viewer has moved on.
     moved: Notify,
+    /// Ends the run wherever it is.
+    stopped: Notify,
 }
 
 /// A run as a task.
@@ -119,6 +121,11 @@ impl Handle {
         self.orders.try_send(order).map_err(TrySendError::into_inner)
     }
 
+    /// Ends the run wherever it is; what it makes is abandoned.
+    pub fn stop(&self) {
+        self.state.stopped.notify_one();
+    }
+
     /// True once the run takes no more orders.
     pub fn is_over(&self) -> bool {
         self.orders.is_closed()
@@ -138,6 +145,7 @@ impl Run {
             busy: AtomicBool::new(true),
             asked: AtomicU32::new(0),
             moved: Notify::new(),
+            stopped: Notify::new(),
         });
         let run = Self {
             id: number(),
@@ -154,8 +162,17 @@ impl Run {
         (Handle { orders: sender, state }, run)
     }
 
-    /// Works until there is nothing to do for the idle time.
+    /// Works until there is nothing to do for the idle time, or it is stopped.
     pub async fn go(mut self) {
+        let state = Arc::clone(&self.state);
+        tokio::select! {
+            () = self.work() => {}
+            () = state.stopped.notified() => {}
+        }
+        self.inner.tenants.end(self.id);
+    }
+
+    async fn work(&mut self) {
         loop {
             while let Ok(order) = self.orders.try_recv() {
                 self.note(*order);
@@ -164,11 +181,10 @@ impl Run {
             self.state.busy.store(job.is_some(), Ordering::Relaxed);
             match job {
                 Some((object, (writer, lane))) => self.make(object, writer, lane).await,
-                None if !self.rest().await => break,
+                None if !self.rest().await => return,
                 None => {}
             }
         }
-        self.inner.tenants.end(self.id);
     }
 
     fn note(&mut self, (order, lane): (Order, Lane)) {

@@ -106,6 +106,12 @@ impl Tenants {
         drop(ended);
     }
 
+    /// Drops the workers at rest that have this source open.
+    pub fn evict(&self, digest: &Digest) {
+        let evicted: Vec<Resting> = lock(&self.resting).extract_if(.., |r| r.digest == *digest).collect();
+        drop(evicted);
+    }
+
     /// Drops every worker at rest.
     pub async fn clear(&self) {
         let resting = std::mem::take(&mut *lock(&self.resting));

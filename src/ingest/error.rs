@@ -74,6 +74,24 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// More bytes than a film may have.
+    #[error("it is larger than {limit_bytes} bytes: convert it to something smaller, or raise uploads.max_bytes")]
+    TooLarge {
+        /// `uploads.max_bytes`.
+        limit_bytes: u64,
+    },
+    /// Too many films are received at once.
+    #[error("{limit} films are being received already: try again in a moment")]
+    TooMany {
+        /// `uploads.max_concurrent`.
+        limit: usize,
+    },
+    /// The Idempotency-Key was used for another film.
+    #[error("this Idempotency-Key was used for another film: use a new one for each film")]
+    KeyReused,
+    /// The system has no randomness to give.
+    #[error("no title could be named: {0}")]
+    NoName(io::Error),
     /// The file could not be stored.
     #[error(transparent)]
     Library(#[from] library::Error),
@@ -95,9 +113,31 @@ impl Error {
             Self::Died { .. } => "worker_died",
             Self::Worker { .. } => "no_worker",
             Self::Defect { .. } => "defect",
+            Self::TooLarge { .. } => "too_large",
+            Self::TooMany { .. } => "too_many",
+            Self::KeyReused => "key_reused",
+            Self::NoName(_) => "no_name",
             Self::Library(library::Error::Full { .. }) | Self::Catalog(catalog::Error::Full) => "disk_full",
             Self::Library(_) => "storage",
             Self::Catalog(_) => "catalog",
+        }
+    }
+
+    /// True if the same film may succeed later or on another worker: nothing is wrong with it for all that is known.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Died { death, .. } => death.exit.is_retryable(),
+            Self::Worker { why, .. } => why.is_retryable() || matches!(why, worker::Error::Closed),
+            Self::Library(why) => !matches!(why, library::Error::NotAFile { .. }),
+            Self::Unreadable { .. } | Self::Catalog(_) | Self::TooMany { .. } | Self::NoName(_) => true,
+            Self::Missing { .. }
+            | Self::NotAFile { .. }
+            | Self::Refused { .. }
+            | Self::Defect { .. }
+            | Self::Sidecar { .. }
+            | Self::TooLarge { .. }
+            | Self::KeyReused => false,
         }
     }
 

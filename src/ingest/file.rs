@@ -10,13 +10,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
-use super::{Error, Ingested, Progress, Rooms, inspect, sidecars};
+use super::inspect::{self, ATTEMPTS};
+use super::{Error, Ingested, Progress, Rooms, discard, name, sidecars};
 use crate::catalog::{NewTitle, new_id, now_ms};
 use crate::library::{Library, Staged, Stored};
 use crate::media::{Plan, Refusal, RefusalCode};
-
-/// Longest name of a title, characters: it stands in lists and logs.
-const MAX_TITLE_CHARS: usize = 200;
 
 /// Takes a file in. It is called `title`, or after the file. Dropped before it is done, nothing stays behind.
 ///
@@ -49,15 +47,16 @@ pub async fn file(
     let found = match known {
         Some(index) => Bytes::from(index),
         None => {
-            inspect::index(&rooms.pool, &staged.path(), path, &sidecars, &|part| progress(Progress::Inspecting(part)))
-                .await?
+            let tell = |part| progress(Progress::Inspecting(part));
+            inspect::index(&rooms.pool, &staged.path(), path, &sidecars, ATTEMPTS, &tell).await?
         }
     };
     let (index, plan) = inspect::plan(found.clone(), &rooms.ladder, path).await?;
     let plan = Arc::new(plan);
+    let file_name = name::line(&path.file_name().unwrap_or_default().to_string_lossy());
     let entered = Entry {
-        title: title.map_or_else(|| name_of(path), clean),
-        file_name: clean(&path.file_name().unwrap_or_default().to_string_lossy()),
+        title: title.map_or_else(|| name::title(&file_name), name::line),
+        file_name,
         size_bytes,
         notes: index.notes(),
         plan: plan.clone(),
@@ -109,13 +108,7 @@ fn take_back(rooms: &Rooms, stored: Stored) {
     let digest = stored.digest().clone();
     // It holds the library back from being frozen.
     drop(stored);
-    let removed = rooms.library.freeze().map_err(Error::from).and_then(|frozen| {
-        if rooms.catalog.sources_in_use(&digest)? == 0 {
-            rooms.library.remove(&frozen, &digest)?;
-        }
-        Ok(())
-    });
-    if let Err(error) = removed {
+    if let Err(error) = discard::source(&rooms.catalog, &rooms.library, &digest) {
         tracing::warn!(%digest, %error, "a source that no title names is left to the server's next start");
     }
 }
@@ -188,28 +181,9 @@ pub(super) async fn blocking<T: Send + 'static>(
     })
 }
 
-fn name_of(path: &Path) -> String {
-    clean(&path.file_stem().unwrap_or_default().to_string_lossy())
-}
-
-/// One line, not too long, never empty.
-fn clean(name: &str) -> String {
-    let line: String = name.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_TITLE_CHARS).collect();
-    let line = line.trim();
-    if line.is_empty() { "untitled".to_owned() } else { line.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_title_is_one_line_of_bounded_length_whatever_the_file_is_called() {
-        assert_eq!(name_of(Path::new("/films/Big Buck.Bunny.mp4")), "Big Buck.Bunny");
-        assert_eq!(clean("two\nlines\u{1b}[2J"), "two lines [2J");
-        assert_eq!(clean(" \t"), "untitled");
-        assert_eq!(clean(&"ü".repeat(999)).chars().count(), MAX_TITLE_CHARS);
-    }
 
     #[test]
     fn what_is_no_file_is_told_apart_before_anything_is_read() {

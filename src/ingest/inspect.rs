@@ -1,4 +1,5 @@
-//! A worker looks at the file: its index comes back, or why there is none. Worker death costs one retry.
+//! A worker looks at the file: its index comes back, or why there is none. Worker death costs a retry, if the caller has
+//! none of its own.
 
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use crate::worker::protocol::{Event, Request};
 use crate::worker::{self, Death, Exit, Pool};
 
 /// A first attempt, and one on a fresh worker if the first one's died of something that may not come again.
-const ATTEMPTS: u32 = 2;
+pub(super) const ATTEMPTS: u32 = 2;
 
 enum Fault {
     Refused(Refusal),
@@ -33,17 +34,19 @@ pub async fn probe(
         let path = path.to_owned();
         super::file::blocking(move || sidecars::beside(&path)).await?
     };
-    let bytes = index(pool, path, path, &sidecars, &|part| progress(Progress::Inspecting(part))).await?;
+    let bytes = index(pool, path, path, &sidecars, ATTEMPTS, &|part| progress(Progress::Inspecting(part))).await?;
     let (index, plan) = plan(bytes, ladder, path).await?;
     Ok(Probed { index, plan })
 }
 
-/// The index of the file at `source`, which the user knows as `name`, and of what lies beside it.
+/// The index of the file at `source`, which the user knows as `name`, and of what lies beside it; tried up to so many
+/// times.
 pub(super) async fn index(
     pool: &Pool,
     source: &Path,
     name: &Path,
     sidecars: &[Sidecar],
+    most: u32,
     progress: &(dyn Fn(u16) + Send + Sync),
 ) -> Result<Bytes, Error> {
     let mut attempts = 0;
@@ -53,11 +56,11 @@ pub(super) async fn index(
         match attempt(pool, source, sidecars, progress).await {
             Ok(bytes) => return Ok(bytes),
             Err(Fault::Refused(refusal)) => return Err(Error::Refused { path, refusal }),
-            Err(Fault::Died(death)) if attempts < ATTEMPTS && death.exit.is_retryable() => {
+            Err(Fault::Died(death)) if attempts < most && death.exit.is_retryable() => {
                 tracing::warn!(file = %name.display(), %death, "inspecting again on a fresh worker");
             }
             Err(Fault::Died(death)) => return Err(Error::Died { path, death: Box::new(death), attempts }),
-            Err(Fault::Worker(why)) if attempts < ATTEMPTS && why.is_retryable() => {}
+            Err(Fault::Worker(why)) if attempts < most && why.is_retryable() => {}
             Err(Fault::Worker(why)) => return Err(Error::Worker { path, why }),
         }
     }

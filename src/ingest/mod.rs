@@ -1,16 +1,29 @@
-//! The UPLOAD FLOW, in the order bytes travel: received, inspected, planned, committed.
+//! The UPLOAD FLOW, in the order bytes travel: received, stored, inspected, planned.
 //!
-//! Nothing runs unasked. A file costs one copy of its bytes, hashed on the way, and one worker that inspects it; nothing
-//! is encoded. The server process reads the bytes but never parses them.
+//! Two ways in. A file of this machine ([`file()`]) is copied, inspected and entered as a title that is ready. A film that
+//! comes over the network ([`Uploads`]) is received, entered as a title in state `processing` together with a job, and
+//! made ready in the background ([`Processor`]); [`Events`] tells of it.
 //!
-//! The rule not to break: it is all or nothing. A title is inserted last, when its source is complete and on disk;
-//! whatever ends the flow before, an error or the caller who drops it, leaves neither file nor row behind.
+//! Runs unasked: one task that waits for jobs and works on a few at a time; it sleeps while there are none. A film costs
+//! one copy of its bytes, hashed on the way, and one worker that inspects it; nothing is encoded. The server process
+//! reads the bytes but never parses them.
 //!
-//! Arrow: `app`, `main` -> `ingest` -> `catalog`, `library`, `worker`, `media`.
+//! The rule not to break: it is all or nothing. Before a title names a source, whatever ends the flow, an error or the
+//! caller who drops it, leaves neither file nor row behind; after that, its job leads to `ready` or `failed`, whatever
+//! process does it.
+//!
+//! Arrow: `api`, `app`, `main` -> `ingest` -> `catalog`, `library`, `worker`, `media`.
 
+mod accept;
+mod config;
+pub mod discard;
 mod error;
+pub mod events;
 mod file;
 mod inspect;
+pub mod name;
+mod process;
+mod receive;
 mod sidecars;
 
 use crate::catalog::Catalog;
@@ -18,9 +31,14 @@ use crate::library::Library;
 use crate::media::{Digest, Index, Ladder, Plan, TitleId};
 use crate::worker::Pool;
 
+pub use accept::{About, Uploads};
+pub use config::Config;
 pub use error::Error;
+pub use events::Events;
 pub use file::file;
 pub use inspect::probe;
+pub use process::{OnChange, Processor};
+pub use receive::Receiving;
 
 /// What the flow needs of other rooms.
 #[derive(Clone, Debug)]

@@ -1,28 +1,32 @@
-//! Source files, kept by the SHA-256 of their bytes (and of the subtitles that came beside them): `data/library/{first two digits}/{digest}/source`, and beside it
-//! `index`, what one pass over the source found.
+//! Source files, kept by the SHA-256 of their bytes (and of the subtitles that came beside them):
+//! `data/library/{first two digits}/{digest}/source`, and beside it `index`, what one pass over the source found. A source
+//! that was uploaded has no index until it was inspected.
 //!
 //! Nothing runs unasked. [`Library::open`] makes the folders and sweeps what a dead process left in `data/staging`.
 //! Staging reads and writes every byte of a file once, in constant memory; a commit costs two fsyncs and a rename; a
 //! look-up costs one `open`. Every call blocks: async callers use `spawn_blocking`.
 //!
 //! The rule not to break: whatever is below `data/library` is complete and never changes. It arrives by one rename and
-//! leaves by one rename, so a reader sees all of it or nothing. Server and offline ingest share the folder; two
+//! leaves by one rename, so a reader sees all of it or nothing; an index may follow its source, whole as well. Server and offline ingest share the folder; two
 //! kinds of `flock` keep them apart: a staging entry is locked as long as its process works on it, and the lock file
 //! is held shared by who is between two steps and exclusively by who deletes.
 //!
 //! Arrow: `ingest`, `worker`, `app` -> `library` -> `media`.
 
 mod error;
+mod incoming;
 mod lock;
 mod staged;
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::media::Digest;
 
 pub use error::Error;
+pub use incoming::Incoming;
 pub use lock::Frozen;
 pub use staged::{Staged, Stored};
 
@@ -57,7 +61,7 @@ impl Library {
         self.folder(digest).join(SOURCE)
     }
 
-    /// The bytes of the source's index, or `None` if there is no such source.
+    /// The bytes of the source's index, or `None` if there is no such source or it was not inspected yet.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -68,6 +72,36 @@ impl Library {
             Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(why) => Err(Error::at("read", &path, why)),
         }
+    }
+
+    /// Puts an index beside a source that has none. If it has one, that one stays; if the source is gone, nothing
+    /// happens. So [`Library::read_index`] is what tells which index counts.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Busy`], [`Error::Io`].
+    pub fn add_index(&self, digest: &Digest, index: &[u8]) -> Result<(), Error> {
+        let _between = self.share()?;
+        self.put_index(digest, index)
+    }
+
+    /// Needs the lock file held: until the link is made, a sweep would take what is written for a leftover.
+    fn put_index(&self, digest: &Digest, index: &[u8]) -> Result<(), Error> {
+        let target = self.folder(digest).join(INDEX);
+        let aside = self.staging.join(staged::entry_name());
+        let put = || -> io::Result<()> {
+            let mut file = fs::File::create_new(&aside)?;
+            file.write_all(index)?;
+            file.set_permissions(fs::Permissions::from_mode(staged::COMMITTED_FILE))?;
+            file.sync_all()?;
+            match fs::hard_link(&aside, &target) {
+                Ok(()) => fs::File::open(self.folder(digest))?.sync_all(),
+                Err(why) if matches!(why.kind(), io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound) => Ok(()),
+                Err(why) => Err(why),
+            }
+        };
+        let done = put();
+        let _ = fs::remove_file(&aside);
+        done.map_err(|why| self.unwritten(&target, index.len() as u64, why))
     }
 
     /// Every source that is kept, in no order: for finding those that no title names.

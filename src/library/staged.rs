@@ -14,15 +14,15 @@ use crate::media::Digest;
 /// Bytes read, hashed and written at a time: large enough that system calls do not show.
 const COPY_BYTES: usize = 1 << 20;
 /// Nobody writes to a committed file, not even its owner.
-const COMMITTED_FILE: u32 = 0o440;
+pub(super) const COMMITTED_FILE: u32 = 0o440;
 
 /// A complete copy in `data/staging`, not yet a source. Dropping it removes it.
 #[derive(Debug)]
 pub struct Staged {
-    library: Library,
-    digest: Digest,
-    size_bytes: u64,
-    entry: Entry,
+    pub(super) library: Library,
+    pub(super) digest: Digest,
+    pub(super) size_bytes: u64,
+    pub(super) entry: Entry,
 }
 
 /// A source that was just committed. While it lives the source cannot be removed: hold it until the catalog names it.
@@ -35,7 +35,7 @@ pub struct Stored {
 
 /// A folder in `data/staging`, locked for as long as this process works on it.
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     path: PathBuf,
     _lock: File,
 }
@@ -53,7 +53,7 @@ impl Library {
             return Err(Error::Full { folder: self.staging.clone(), free_bytes, needed_bytes: expected });
         }
         let entry = Entry::create(self)?;
-        let target = entry.path.join(SOURCE);
+        let target = entry.source();
         let mut to = File::create_new(&target).map_err(|why| self.unwritten(&target, expected, why))?;
         let copied = copy(&mut from, &mut to, &mut |done| progress(done, expected.max(done)));
         let (digest, size_bytes) = copied.map_err(|fault| match fault {
@@ -65,14 +65,16 @@ impl Library {
 
     pub(super) fn unwritten(&self, path: &Path, needed_bytes: u64, why: io::Error) -> Error {
         match why.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                 Error::Full { folder: self.staging.clone(), free_bytes: self.free_bytes().unwrap_or(0), needed_bytes }
             }
             _ => Error::at("write", path, why),
         }
     }
 
-    fn free_bytes(&self) -> Option<u64> {
+    /// Free space for sources, bytes, if the system tells.
+    #[must_use]
+    pub fn free_bytes(&self) -> Option<u64> {
         rustix::fs::statvfs(&self.staging).ok().map(|s| s.f_bavail.saturating_mul(s.f_frsize))
     }
 }
@@ -91,7 +93,7 @@ impl Staged {
         let mut hash = Sha256::new();
         hash.update(self.digest.as_str());
         hash.update(fingerprint);
-        Self { digest: digest(hash), ..self }
+        Self { digest: digest_of(hash), ..self }
     }
 
     /// How many bytes there are.
@@ -103,7 +105,7 @@ impl Staged {
     /// Where the copy lies, for the worker that inspects it.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        self.entry.path.join(SOURCE)
+        self.entry.source()
     }
 
     /// Makes it a source, with its index beside it. If the same bytes are a source already, that one and its index stay
@@ -112,24 +114,47 @@ impl Staged {
     /// # Errors
     /// [`Error::Full`], [`Error::Busy`], [`Error::Io`]; then no title may name it. Nothing stays in staging.
     pub fn commit(self, index: &[u8]) -> Result<Stored, Error> {
+        self.publish(Some(index))
+    }
+
+    /// Makes it a source that has no index yet: [`Library::add_index`] adds it. If the same bytes are a source already,
+    /// that one stays and this copy goes.
+    ///
+    /// # Errors
+    /// As [`Staged::commit`].
+    pub fn commit_uninspected(self) -> Result<Stored, Error> {
+        self.publish(None)
+    }
+
+    fn publish(self, index: Option<&[u8]>) -> Result<Stored, Error> {
         let lock = self.library.share()?;
         let folder = self.library.folder(&self.digest);
         if folder.is_dir() {
+            if let Some(index) = index {
+                self.library.put_index(&self.digest, index)?;
+            }
             return Ok(Stored { digest: self.digest, is_new: false, _lock: lock });
         }
-        let write = |path: &Path| -> io::Result<()> {
-            File::create_new(path)?.write_all(index)?;
-            for file in [path, &self.path()] {
-                fs::set_permissions(file, Permissions::from_mode(COMMITTED_FILE))?;
-                File::open(file)?.sync_all()?;
-            }
-            File::open(&self.entry.path)?.sync_all()
-        };
-        let path = self.entry.path.join(INDEX);
-        write(&path).map_err(|why| self.library.unwritten(&path, index.len() as u64, why))?;
+        let length = index.map_or(0, <[u8]>::len) as u64;
+        self.seal(index).map_err(|why| self.library.unwritten(&self.entry.path, length, why))?;
         let published = publish(&self.entry.path, &folder);
-        let is_new = published.map_err(|why| self.library.unwritten(&folder, index.len() as u64, why))?;
+        let is_new = published.map_err(|why| self.library.unwritten(&folder, length, why))?;
         Ok(Stored { digest: self.digest, is_new, _lock: lock })
+    }
+
+    /// Everything of it on disk and read-only.
+    fn seal(&self, index: Option<&[u8]>) -> io::Result<()> {
+        let path = self.entry.path.join(INDEX);
+        let mut files = vec![self.path()];
+        if let Some(index) = index {
+            File::create_new(&path)?.write_all(index)?;
+            files.push(path);
+        }
+        for file in files {
+            fs::set_permissions(&file, Permissions::from_mode(COMMITTED_FILE))?;
+            File::open(&file)?.sync_all()?;
+        }
+        File::open(&self.entry.path)?.sync_all()
     }
 }
 
@@ -149,7 +174,7 @@ impl Stored {
 
 impl Entry {
     /// Made and locked while the lock file is held, so that no sweep comes between the two.
-    fn create(library: &Library) -> Result<Self, Error> {
+    pub(super) fn create(library: &Library) -> Result<Self, Error> {
         let _between = library.share()?;
         let path = library.staging.join(entry_name());
         let create = || -> io::Result<File> {
@@ -160,6 +185,11 @@ impl Entry {
         };
         let lock = create().map_err(|why| library.unwritten(&path, 0, why))?;
         Ok(Self { path, _lock: lock })
+    }
+
+    /// Where the bytes go.
+    pub(super) fn source(&self) -> PathBuf {
+        self.path.join(SOURCE)
     }
 }
 
@@ -218,12 +248,13 @@ fn copy(from: &mut dyn Read, to: &mut dyn Write, progress: &mut dyn FnMut(u64)) 
         progress(done);
     }
     to.flush().map_err(Fault::Write)?;
-    Ok((digest(hash), done))
+    Ok((digest_of(hash), done))
 }
 
-fn digest(hash: Sha256) -> Digest {
+/// The name of bytes that were hashed.
+pub(super) fn digest_of(hash: Sha256) -> Digest {
     let hex: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    hex.parse().expect("a SHA-256 is a digest")
+    hex.parse().expect("64 hexadecimal digits are a digest")
 }
 
 /// Renames a staging entry to its place; false if another process was first. Nobody removes meanwhile: that needs the

@@ -66,6 +66,10 @@ text_id!(
     TitleId, "title id", |t| t.len() == 12 && lower_alphanumeric(t)
 );
 text_id!(
+    /// A job's name: 12 characters of lower-case base 32, as a title's.
+    JobId, "job id", |t| t.len() == 12 && lower_alphanumeric(t)
+);
+text_id!(
     /// The hash of everything that decides a title's bytes; names the recipe in URLs. 16 hexadecimal digits.
     Generation, "generation", |t| t.len() == 16 && lower_alphanumeric(t)
 );
@@ -83,9 +87,22 @@ impl TitleId {
     /// A fresh id from 64 random bits.
     #[must_use]
     pub fn from_random(bits: u64) -> Self {
-        const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-        Self((0..12).map(|i| char::from(ALPHABET[(bits >> (5 * i)) as usize & 31])).collect::<String>().into())
+        Self(twelve(bits))
     }
+}
+
+impl JobId {
+    /// A fresh id from 64 random bits.
+    #[must_use]
+    pub fn from_random(bits: u64) -> Self {
+        Self(twelve(bits))
+    }
+}
+
+/// 60 of the bits, in an alphabet without letters that look like digits.
+fn twelve(bits: u64) -> Box<str> {
+    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    (0..12).map(|i| char::from(ALPHABET[(bits >> (5 * i)) as usize & 31])).collect::<String>().into()
 }
 
 impl Generation {

@@ -1,4 +1,4 @@
-//! Bodies of answers: nothing, bytes that are there, or bytes that are being made.
+//! Bodies of answers: nothing, bytes that are there, bytes that are being made, or another room's.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,9 +13,9 @@ use tokio::time::{Instant, Sleep};
 
 use crate::cache::{FlightError, Reader};
 
-use super::Counters;
 use super::connection::Open;
 use super::respond::Asked;
+use super::{Counters, ForeignBody};
 
 /// HTTP/2 takes a body in pieces of this size, bytes, as its window allows: what a stalled peer holds stays visible.
 const H2_PIECE_BYTES: usize = 256 << 10;
@@ -42,6 +42,7 @@ enum Kind {
     Empty,
     Whole(Bytes),
     Stream(Box<Stream>),
+    Foreign(ForeignBody),
 }
 
 /// Bytes that are being made.
@@ -69,6 +70,10 @@ impl Body {
         Self { kind: Kind::Stream(Box::new(stream)), open: None }
     }
 
+    pub(super) fn foreign(body: ForeignBody) -> Self {
+        Self { kind: Kind::Foreign(body), open: None }
+    }
+
     /// Ties the body to the connection it is sent on.
     pub(super) fn hold(&mut self, open: Open) {
         self.open = Some(open);
@@ -92,6 +97,12 @@ impl http_body::Body for Body {
                 Poll::Ready(Some(Ok(next)))
             }
             Kind::Stream(stream) => stream.poll_next(cx),
+            Kind::Foreign(body) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => Poll::Ready(frame.into_data().ok().map(Ok)),
+                Poll::Ready(Some(Err(never))) => match never {},
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            },
         };
         if let Some(open) = &mut this.open {
             open.waits_for_us(polled.is_pending());
@@ -100,7 +111,11 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.kind, Kind::Empty)
+        match &self.kind {
+            Kind::Empty => true,
+            Kind::Whole(_) | Kind::Stream(_) => false,
+            Kind::Foreign(body) => body.is_end_stream(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -108,6 +123,7 @@ impl http_body::Body for Body {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(_) => SizeHint::default(),
+            Kind::Foreign(body) => body.size_hint(),
         }
     }
 }

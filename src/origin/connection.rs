@@ -61,7 +61,7 @@ pub(super) async fn serve(
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
         let open = Open::new(clocks.clone(), request.version() == http::Version::HTTP_2);
         let origin = origin.clone();
-        async move { Ok::<_, Infallible>(origin.handle(request, Some(open)).await) }
+        async move { Ok::<_, Infallible>(origin.handle(request, open).await) }
     });
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut look = interval(limits.shortest() / LOOKS_PER_BOUND);

@@ -8,10 +8,9 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::json;
 
 use crate::cache::FlightError;
-use crate::media::Refusal;
 
 use super::body::Body;
-use super::presentation::State;
+use super::presentation::{Failure, State};
 use super::respond::{Asked, Response};
 
 /// Seconds after which a title that is being prepared is worth asking for again.
@@ -61,10 +60,8 @@ pub(super) enum Problem {
     Gone,
     #[error("only GET, HEAD and OPTIONS are answered here")]
     Method,
-    #[error("the query is not understood: {0}")]
-    Query(&'static str),
     #[error("the title is not ready: {}", state.as_str())]
-    NotReady { state: State, refusal: Option<Refusal> },
+    NotReady { state: State, failure: Option<Failure> },
     #[error("the body has {length} bytes")]
     Outside { length: usize },
     #[error("too busy to make this segment now")]
@@ -106,7 +103,6 @@ impl Problem {
             Self::NoPoster => (StatusCode::NOT_FOUND, "no-poster", "No poster"),
             Self::Gone => (StatusCode::NOT_FOUND, "gone", "Not found"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
-            Self::Query(_) => (StatusCode::BAD_REQUEST, "query", "Bad query"),
             // A title that failed will not become ready by waiting: asking again too early is not what is wrong.
             Self::NotReady { state: State::Failed, .. } => (StatusCode::NOT_FOUND, "title-failed", "Title failed"),
             Self::NotReady { .. } => (StatusCode::TOO_EARLY, "not-ready", "Title not ready"),
@@ -138,9 +134,9 @@ impl Problem {
             "detail": self.to_string(),
             "request_id": id,
         });
-        if let Self::NotReady { state, refusal } = &self {
+        if let Self::NotReady { state, failure } = &self {
             body["state"] = json!(state);
-            body["error"] = json!(refusal);
+            body["error"] = json!(failure);
         }
         let body = body.to_string();
         let mut response = Response::new(if asked.head() { Body::empty() } else { Body::whole(body.clone().into()) });

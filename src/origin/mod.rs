@@ -11,8 +11,8 @@
 //! The rule not to break: an answer that cannot be finished is broken off, never ended as if it were whole; and
 //! nothing that may change is called immutable.
 //!
-//! Arrow: `origin -> cache, manifest, packager, media`. What it needs of catalog and encoder comes as closures in [`Rooms`], filled
-//! in by `app`.
+//! Arrow: `origin -> cache, manifest, packager, media`. What it needs of catalog and encoder comes as closures in [`Rooms`],
+//! filled in by `app`; so does `api`, which answers what is below `/api/v1/` on the same listener.
 
 mod body;
 mod compress;
@@ -22,6 +22,7 @@ mod connection;
 mod counters;
 mod error;
 mod health;
+mod home;
 mod iframe;
 mod init;
 mod pictures;
@@ -35,13 +36,17 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod transport;
-mod videos;
 
+use std::convert::Infallible;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use http::Method;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
 use tracing::Instrument as _;
 
 use crate::cache::Cache;
@@ -51,12 +56,12 @@ pub use body::{Body, Broken};
 pub use config::Config;
 pub use counters::Counters;
 pub use error::Error;
+pub use home::List;
 pub use pictures::{MakePicture, PictureOrder};
 pub use playlist::OnMaster;
-pub use presentation::{Facts, Find, Found, Mark, Presentation, State, Title};
+pub use presentation::{Facts, Failure, Find, Found, Mark, Presentation, State, Title};
 pub use segment::{Came, Make, OnSegment, Order};
 pub use server::{Drained, Server};
-pub use videos::{List, Page};
 
 use config::Patience;
 use error::Problem;
@@ -75,6 +80,8 @@ pub struct Rooms {
     pub mark: Mark,
     /// Lists titles; blocks.
     pub list: List,
+    /// Answers what is below `/api/v1/`.
+    pub manage: Manage,
     /// Orders an encode.
     pub make: Make,
     /// Orders a poster or a sheet of thumbnails.
@@ -88,6 +95,14 @@ pub struct Rooms {
     /// Prometheus text.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
+
+/// Answers a request that is not of this flow, its body included. The request has the `X-Request-Id` that the answer
+/// will carry.
+pub type Manage = Arc<dyn Fn(http::Request<Incoming>) -> Managed + Send + Sync>;
+/// The answer to come.
+pub type Managed = Pin<Box<dyn Future<Output = http::Response<ForeignBody>> + Send>>;
+/// A body of another room.
+pub type ForeignBody = UnsyncBoxBody<Bytes, Infallible>;
 
 /// The GET flow.
 pub struct Origin {
@@ -115,20 +130,27 @@ impl Origin {
         }
     }
 
-    /// Answers one request. Its body is not read.
-    async fn handle<B>(&self, request: http::Request<B>, open: Option<connection::Open>) -> Response {
-        let asked = Asked::new(request.into_parts().0);
+    /// Answers one request. Its body is read only by [`Rooms::manage`].
+    async fn handle(&self, request: http::Request<Incoming>, open: connection::Open) -> Response {
+        let (parts, body) = request.into_parts();
+        let asked = Asked::new(parts);
         let span = tracing::debug_span!("request", id = ?asked.id, method = %asked.parts.method, path = asked.parts.uri.path());
-        let mut response = match self.answer(&asked).instrument(span).await {
-            Ok(response) => response,
-            Err(problem) => problem.respond(&asked),
+        let mut response = if Route::parse(asked.parts.uri.path()) == Some(Route::Management) {
+            self.pass_on(&asked, body).instrument(span).await
+        } else {
+            let answered = self.answer(&asked).instrument(span).await;
+            answered.unwrap_or_else(|problem| problem.respond(&asked))
         };
         self.counters.answered(response.status());
         respond::common(response.headers_mut(), asked.id);
-        if let Some(open) = open {
-            response.body_mut().hold(open);
-        }
+        response.body_mut().hold(open);
         response
+    }
+
+    async fn pass_on(&self, asked: &Asked, body: Incoming) -> Response {
+        let mut request = http::Request::from_parts(asked.parts.clone(), body);
+        request.headers_mut().insert(respond::X_REQUEST_ID, asked.id.clone());
+        (self.rooms.manage)(request).await.map(Body::foreign)
     }
 
     async fn answer(&self, asked: &Asked) -> Result<Response, Problem> {
@@ -164,9 +186,9 @@ impl Origin {
             Route::Health => Ok(health::alive(asked)),
             Route::Ready => health::ready(self, asked).await,
             Route::Metrics => Ok(health::metrics(self, asked)),
-            Route::Videos => videos::list(self, asked).await,
-            Route::Video(title) => videos::one(self, asked, title).await,
-            Route::Home => videos::home(self, asked).await,
+            Route::Home => home::answer(self, asked).await,
+            // Answered before.
+            Route::Management => Err(Problem::NoRoute),
         }
     }
 

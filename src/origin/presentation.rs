@@ -3,7 +3,7 @@
 //! one it deleted disappears.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::manifest::{dash, hls, hls_ts, pictures};
-use crate::media::{Digest, Generation, Plan, Program, Refusal, RenditionName, Thumbnails, TitleId};
+use crate::media::{Digest, Generation, Plan, Program, RenditionName, Thumbnails, TitleId};
 
 use super::error::Problem;
 use super::playlist::Playlist;
@@ -45,8 +45,6 @@ pub struct Title {
     pub name: String,
     /// When it came, RFC 3339.
     pub created_at: String,
-    /// Sentences about damage of its source that is worked around.
-    pub warnings: Vec<String>,
     /// Whether it can be played.
     pub found: Found,
 }
@@ -59,10 +57,19 @@ pub enum Found {
         /// Why.
         state: State,
         /// Why, if it failed.
-        refusal: Option<Refusal>,
+        failure: Option<Failure>,
     },
     /// It can be played.
     Ready(Facts),
+}
+
+/// Why a title failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Stable word for programs.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
 }
 
 /// State of a title that is not ready.
@@ -114,6 +121,8 @@ pub(super) struct Presentations {
     freshness: Freshness,
     slots: moka::sync::Cache<TitleId, Slot>,
     lookups: Arc<Semaphore>,
+    /// How often something was forgotten: a look-up that was under way then may have an old answer.
+    forgotten: AtomicU64,
 }
 
 #[derive(Clone, Copy)]
@@ -129,7 +138,7 @@ struct Freshness {
 #[derive(Clone)]
 enum Known {
     Absent,
-    Unready(State, Option<Arc<Refusal>>),
+    Unready(State, Option<Arc<Failure>>),
     Ready(Arc<Presentation>),
 }
 
@@ -246,7 +255,7 @@ impl Presentations {
             Known::Absent | Known::Unready(..) => ENTRY_BYTES,
         };
         let slots = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
-        Self { find, mark, freshness: FRESHNESS, slots, lookups: Arc::new(Semaphore::new(LOOKUPS)) }
+        Self { find, mark, freshness: FRESHNESS, slots, lookups: Arc::new(Semaphore::new(LOOKUPS)), forgotten: AtomicU64::new(0) }
     }
 
     /// The snapshot of a title, from memory if it is there; then nothing waits.
@@ -270,6 +279,7 @@ impl Presentations {
 
     /// Forgets a title, because it was changed or deleted by this process.
     pub(super) fn forget(&self, id: &TitleId) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.slots.invalidate(id);
     }
 
@@ -291,6 +301,7 @@ impl Presentations {
         if let Some(slot) = old.as_ref().filter(|slot| slot.at >= wanted) {
             return Ok(slot.known.clone());
         }
+        let forgotten = self.forgotten.load(Ordering::SeqCst);
         let (find, mark, key) = (self.find.clone(), self.mark.clone(), id.clone());
         let (ready, marked) = match &old {
             Some(Slot { known: known @ Known::Ready(_), mark, .. }) => (Some(known.clone()), *mark),
@@ -315,6 +326,9 @@ impl Presentations {
             (found, _) => Self::known(found.flatten(), old),
         };
         self.slots.insert(id.clone(), Slot { at, known: known.clone(), mark, asking: Arc::default() });
+        if self.forgotten.load(Ordering::SeqCst) != forgotten {
+            self.slots.invalidate(id);
+        }
         Ok(known)
     }
 
@@ -322,7 +336,7 @@ impl Presentations {
     fn known(found: Option<Title>, old: Option<Slot>) -> Known {
         match found.map(|title| title.found) {
             None => Known::Absent,
-            Some(Found::Unready { state, refusal }) => Known::Unready(state, refusal.map(Arc::new)),
+            Some(Found::Unready { state, failure }) => Known::Unready(state, failure.map(Arc::new)),
             // The playlists of an unchanged title stay.
             Some(Found::Ready(facts)) => match old.map(|slot| slot.known) {
                 Some(Known::Ready(ready)) if ready.facts == facts => Known::Ready(ready),
@@ -336,7 +350,7 @@ impl Known {
     fn answer(self) -> Result<Arc<Presentation>, Problem> {
         match self {
             Self::Absent => Err(Problem::NoTitle),
-            Self::Unready(state, refusal) => Err(Problem::NotReady { state, refusal: refusal.as_deref().cloned() }),
+            Self::Unready(state, failure) => Err(Problem::NotReady { state, failure: failure.as_deref().cloned() }),
             Self::Ready(presentation) => Ok(presentation),
         }
     }
@@ -351,7 +365,6 @@ impl fmt::Debug for Presentations {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::sync::atomic::AtomicU64;
 
     use super::*;
 
@@ -365,7 +378,7 @@ mod tests {
             generation: "0123456789abcdef".parse().unwrap(),
             plan: Arc::new(Plan::default()),
         };
-        Title { id, name: String::new(), created_at: String::new(), warnings: vec![], found: Found::Ready(facts) }
+        Title { id, name: String::new(), created_at: String::new(), found: Found::Ready(facts) }
     }
 
     fn over(catalog: &Catalog, ready: Duration, unready: Duration) -> Arc<Presentations> {

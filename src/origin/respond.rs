@@ -25,7 +25,7 @@ pub(super) const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-
 /// Answers about this moment.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TIMING_ALLOW_ORIGIN: HeaderName = HeaderName::from_static("timing-allow-origin");

@@ -38,10 +38,8 @@ pub enum Route {
     Ready,
     /// `/metrics`, Prometheus text.
     Metrics,
-    /// `/api/v1/videos`.
-    Videos,
-    /// `/api/v1/videos/{id}`.
-    Video(TitleId),
+    /// Anything else below `/api/v1/`: not of this flow.
+    Management,
     /// `/`: what there is to play.
     Home,
 }
@@ -84,8 +82,8 @@ impl Route {
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,
             "/" if path == "/" => Self::Home,
-            "/videos" if path != "/videos" => Self::Videos,
-            _ => Self::Video(path.strip_prefix("/api/v1/videos/")?.parse().ok()?),
+            _ if path.starts_with("/api/v1/") => Self::Management,
+            _ => return None,
         })
     }
 
@@ -150,8 +148,7 @@ impl fmt::Display for Route {
             Self::Health => f.write_str("/healthz"),
             Self::Ready => f.write_str("/readyz"),
             Self::Metrics => f.write_str("/metrics"),
-            Self::Videos => f.write_str("/api/v1/videos"),
-            Self::Video(title) => write!(f, "/api/v1/videos/{title}"),
+            Self::Management => f.write_str("/api/v1/"),
             Self::Home => f.write_str("/"),
         }
     }
@@ -234,17 +231,7 @@ mod tests {
         ] {
             assert_eq!(Route::parse(&format!("{base}/{bad}")), None, "{bad}");
         }
-        for bad in [
-            "",
-            "//",
-            "/v",
-            "/v/",
-            "/v/x/master.m3u8",
-            "/videos",
-            "/api/v1",
-            "/api/v1/",
-            "/api/v1/v/abcdefghjkmn/master.m3u8",
-        ] {
+        for bad in ["", "//", "/v", "/v/", "/v/x/master.m3u8", "/videos", "/api/v1"] {
             assert_eq!(Route::parse(bad), None, "{bad}");
         }
         for (path, route) in [
@@ -255,6 +242,9 @@ mod tests {
             ("/", Route::Home),
         ] {
             assert_eq!(Route::parse(path), Some(route), "{path}");
+        }
+        for path in ["/api/v1/", "/api/v1/videos", "/api/v1/v/abcdefghjkmn/master.m3u8"] {
+            assert_eq!(Route::parse(path), Some(Route::Management), "{path}");
         }
     }
 

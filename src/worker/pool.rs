@@ -258,7 +258,33 @@ impl Inner {
         Ok(worker)
     }
 
+    /// A caller who leaves does not cut this short: a process that is half there would belong to nobody.
     async fn spawn(&self, scan: bool) -> Result<Worker, Error> {
+        let start = Start {
+            config: self.config.clone(),
+            spawner: self.spawner.clone(),
+            registry: self.registry.clone(),
+            refill: self.refill.clone(),
+            outcomes: self.outcomes.clone(),
+            living: self.living.clone(),
+        };
+        let started = tokio::spawn(start.run(scan)).await;
+        started.unwrap_or_else(|died| Err(Error::Spawn(io::Error::other(died))))
+    }
+}
+
+/// The start of one worker.
+struct Start {
+    config: Config,
+    spawner: Spawner,
+    registry: PathBuf,
+    refill: Arc<Notify>,
+    outcomes: Arc<Outcomes>,
+    living: Arc<Living>,
+}
+
+impl Start {
+    async fn run(self, scan: bool) -> Result<Worker, Error> {
         let limit = self.config.start();
         // From here on there may be a process that nobody has entered yet: closing waits for it.
         let starting = self.living.starting()?;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -16,8 +17,8 @@ use crate::media::{
     AudioRendition, AudioSource, Colour, Cut, Grid, Plan, Rate, Rendition, RenditionKind, Timescale, TitleId,
     VideoRendition, VideoSource,
 };
-use crate::origin::presentation::{Facts, Found, State, Title};
-use crate::origin::{Config, Counters, Drained, Order, Origin, Page, PictureOrder, Rooms, Server};
+use crate::origin::presentation::{Facts, Failure, Found, State, Title};
+use crate::origin::{Config, Counters, Drained, Order, Origin, PictureOrder, Rooms, Server};
 
 pub const READY: &str = "abcdefghjkmn";
 pub const COMING: &str = "000000000001";
@@ -61,10 +62,12 @@ impl TestServer {
             mark: Arc::new(|_| Ok(None)),
             list: {
                 let titles = titles.clone();
-                Arc::new(move |_, _| {
-                    Ok(Page { videos: titles.lock().unwrap().values().cloned().collect(), more: false })
-                })
+                Arc::new(move |_| Ok(titles.lock().unwrap().values().cloned().collect()))
             },
+            manage: Arc::new(|request| {
+                let id = request.headers()["x-request-id"].as_bytes().to_vec();
+                Box::pin(async move { http::Response::new(http_body_util::Full::new(id.into()).boxed_unsync()) })
+            }),
             make: Arc::new(move |o| drop(order.send(o))),
             make_picture: Arc::new(move |o| drop(picture.send(o))),
             on_segment: Arc::new(|_, _, _| {}),
@@ -150,17 +153,17 @@ fn titles() -> HashMap<TitleId, Title> {
         generation: "0123456789abcdef".parse().unwrap(),
         plan: Arc::new(plan()),
     });
-    let refusal = crate::media::Refusal { code: crate::media::RefusalCode::Damaged, message: "it is cut short".into() };
+    let failure = Failure { code: "damaged".into(), message: "it is cut short".into() };
     [
         (READY, ready),
-        (COMING, Found::Unready { state: State::Processing, refusal: None }),
-        (FAILED, Found::Unready { state: State::Failed, refusal: Some(refusal) }),
+        (COMING, Found::Unready { state: State::Processing, failure: None }),
+        (FAILED, Found::Unready { state: State::Failed, failure: Some(failure) }),
     ]
     .map(|(id, found)| {
         let id: TitleId = id.parse().unwrap();
         (
             id.clone(),
-            Title { id, name: "<Film>".into(), created_at: "2026-01-01T00:00:00Z".into(), warnings: vec![], found },
+            Title { id, name: "<Film>".into(), created_at: "2026-01-01T00:00:00Z".into(), found },
         )
     })
     .into()

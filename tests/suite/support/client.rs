@@ -12,6 +12,7 @@ pub struct Asking {
     method: &'static str,
     path: String,
     headers: Vec<(String, String)>,
+    body: Option<Vec<u8>>,
 }
 
 /// A whole answer.
@@ -41,7 +42,7 @@ pub struct Coming {
 
 impl Asking {
     pub(super) fn new(address: SocketAddr, path: &str) -> Self {
-        Self { address, method: "GET", path: path.to_owned(), headers: Vec::new() }
+        Self { address, method: "GET", path: path.to_owned(), headers: Vec::new(), body: None }
     }
 
     pub fn method(self, method: &'static str) -> Self {
@@ -53,6 +54,11 @@ impl Asking {
         self
     }
 
+    /// With a body, whose length is said.
+    pub fn body(self, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: Some(body.into()), ..self }
+    }
+
     /// Sends it and reads the answer to its end.
     pub fn send(self) -> Result<Answer, Broken> {
         self.open().map_err(|why| Broken { why, body: Vec::new() })?.rest()
@@ -60,12 +66,19 @@ impl Asking {
 
     /// Sends it and waits for nothing. Dropping the connection leaves before the answer comes.
     pub fn sent(&self) -> io::Result<TcpStream> {
-        let Self { address, method, path, headers } = self;
+        let Self { address, method, path, headers, body } = self;
         let mut socket = TcpStream::connect(address)?;
         socket.set_read_timeout(Some(PATIENCE))?;
         let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
         headers.iter().for_each(|(name, value)| head += &format!("{name}: {value}\r\n"));
+        if let Some(body) = &body {
+            head += &format!("content-length: {}\r\n", body.len());
+        }
         socket.write_all((head + "\r\n").as_bytes())?;
+        if let Some(body) = body {
+            // A server that refuses may answer before it has read everything.
+            let _ = socket.write_all(body);
+        }
         Ok(socket)
     }
 
@@ -134,6 +147,11 @@ impl Answer {
 
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// The body as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 }
 

@@ -1,0 +1,166 @@
+//! Management, `/api/v1`: videos, jobs, events; JSON, and problems of RFC 9457.
+//!
+//! Nothing runs unasked. A listing costs a catalog query on a thread that may block, a creation what `ingest` says, a
+//! listener of events a task of its own for as long as it listens.
+//!
+//! In the order of a request: [`Route`] (the path, a closed enum), [`access`] (who may), then the call in a file of its
+//! own: `upload`, `videos`, `jobs`, `events`. What can go wrong stands in one table, [`problem`].
+//!
+//! The rule not to break: limits come before bytes. A request that will be refused is refused before its body is asked
+//! for, and whatever is read is bounded.
+//!
+//! Arrow: `app` -> `api` -> `ingest`, `cache`, `catalog`, `library`, `media`. What it needs of encoder and origin comes as
+//! closures in [`Rooms`], filled in by `app`.
+
+pub mod access;
+mod digest;
+mod disposition;
+mod events;
+mod idempotency;
+mod jobs;
+mod multipart;
+mod payload;
+pub mod problem;
+mod query;
+mod remove;
+mod respond;
+mod route;
+mod upload;
+mod video;
+mod videos;
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, request};
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use tokio::sync::{Semaphore, watch};
+
+use crate::cache::Cache;
+use crate::catalog::Catalog;
+use crate::ingest::{Events, Processor, Uploads};
+use crate::library::Library;
+use crate::media::{Digest, Generation, Plan, TitleId};
+
+pub use access::{Authorise, Caller, Scope};
+pub use problem::{Kind, Problem};
+pub use route::Route;
+
+use idempotency::Creations;
+use payload::Payload;
+
+/// Bodies of answers.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+/// Answers.
+pub type Response = http::Response<Body>;
+/// The recipe by which a source's plan is encoded now.
+pub type GenerationOf = Arc<dyn Fn(&Digest, &Plan) -> Generation + Send + Sync>;
+/// Stops all encodes of a recipe and whatever has its source open.
+pub type Stop = Arc<dyn Fn(&Generation, &Digest) + Send + Sync>;
+/// A title was changed: playback must ask for it again. Must not block.
+pub type Forget = Arc<dyn Fn(&TitleId) + Send + Sync>;
+
+/// What the room asks of others.
+#[derive(Clone)]
+pub struct Rooms {
+    /// Titles and jobs.
+    pub catalog: Catalog,
+    /// Sources.
+    pub library: Library,
+    /// Segments.
+    pub cache: Cache,
+    /// The way in.
+    pub uploads: Uploads,
+    /// Who works on jobs.
+    pub processor: Processor,
+    /// What happens.
+    pub events: Events,
+    /// Names a title's recipe.
+    pub generation: GenerationOf,
+    /// Stops encodes.
+    pub stop: Stop,
+    /// Tells playback.
+    pub forget: Forget,
+    /// Who may.
+    pub authorise: Authorise,
+}
+
+/// The management API.
+pub struct Api {
+    rooms: Rooms,
+    creations: Creations,
+    listeners: Arc<Semaphore>,
+    closing: watch::Sender<bool>,
+}
+
+impl Api {
+    /// Nothing is asked of any room yet.
+    #[must_use]
+    pub fn new(rooms: Rooms) -> Arc<Self> {
+        let listeners = Arc::new(Semaphore::new(events::MAX_LISTENERS));
+        Arc::new(Self { rooms, creations: Creations::default(), listeners, closing: watch::Sender::new(false) })
+    }
+
+    /// Answers a request below `/api/v1/`.
+    pub fn handle(
+        self: &Arc<Self>,
+        request: http::Request<Incoming>,
+    ) -> Pin<Box<dyn Future<Output = Response> + Send>> {
+        let api = self.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let payload = Payload::new(&parts, body, api.rooms.uploads.config().stall());
+            let answered = api.answer(&parts, payload).await;
+            let response = answered.unwrap_or_else(|problem| problem.respond(&parts));
+            respond::without_body_if_head(&parts, response)
+        })
+    }
+
+    /// Ends what would go on for ever: the listeners.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+
+    async fn answer(self: &Arc<Self>, parts: &request::Parts, payload: Payload) -> Result<Response, Problem> {
+        let route = Route::parse(parts.uri.path()).ok_or_else(|| Problem::of(Kind::NoRoute))?;
+        let Some(scope) = route.scope(&parts.method) else {
+            if parts.method == Method::OPTIONS {
+                return Ok(respond::options(&route));
+            }
+            return Err(Problem::of(Kind::Method).header(http::header::ALLOW, &route.allow()));
+        };
+        let caller = (self.rooms.authorise)(parts, scope).await?;
+        match (&route, &parts.method) {
+            (Route::Videos, &Method::POST | &Method::PUT) => upload::create(self, parts, payload, None, &caller).await,
+            (Route::File(name), _) => upload::create(self, parts, payload, Some(name), &caller).await,
+            (Route::Videos, _) => videos::list(self, parts).await,
+            (Route::Video(id), &Method::PATCH) => videos::change(self, parts, payload, id).await,
+            (Route::Video(id), &Method::DELETE) => remove::video(self, id).await,
+            (Route::Video(id), _) => videos::one(self, id).await,
+            (Route::VideoEvents(id), _) => events::of_one(self, parts, id).await,
+            (Route::Events, _) => events::of_all(self, parts),
+            (Route::Jobs, _) => jobs::list(self, parts).await,
+            (Route::Job(id), &Method::DELETE) => jobs::cancel(self, id).await,
+            (Route::Job(id), _) => jobs::one(self, id).await,
+        }
+    }
+}
+
+/// Runs what blocks on a thread of its own.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Result<T, Problem> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(died) => Err(Problem::internal(died)),
+    }
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
+}

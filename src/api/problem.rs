@@ -1,0 +1,303 @@
+//! What can go wrong, and the one table that turns it into HTTP (RFC 9457). The log has the inner message, the client
+//! the outer.
+
+use std::fmt;
+
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
+use serde_json::json;
+
+use super::{Response, respond};
+use crate::{cache, catalog, ingest, library};
+
+/// Seconds after which to come back when this server could not do its part now.
+const BUSY_RETRY_SECONDS: u32 = 2;
+
+/// Why a request is not answered with what it asked for.
+#[derive(Debug)]
+pub struct Problem {
+    kind: Kind,
+    detail: String,
+    /// For the log.
+    inner: Option<String>,
+    headers: HeaderMap,
+}
+
+/// The problems there are. Each has a stable `type`: `urn:matinee:problem:` and its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing has this path.
+    NoRoute,
+    /// No title has this id.
+    NoTitle,
+    /// No job has this id.
+    NoJob,
+    /// The path does not take this method.
+    Method,
+    /// The query cannot be understood.
+    Query,
+    /// The body cannot be understood.
+    Body,
+    /// A body of this type is not taken.
+    MediaType,
+    /// The body is compressed.
+    Encoding,
+    /// There are no bytes.
+    Empty,
+    /// A film or a text is longer than allowed.
+    TooLarge,
+    /// The bytes are not those of the digest.
+    Digest,
+    /// A digest is made in a way that is not known.
+    DigestAlgorithm,
+    /// The body did not come to its end.
+    Incomplete,
+    /// Nothing of the body came for too long.
+    Stalled,
+    /// The disk has no room.
+    DiskFull,
+    /// Too much is going on.
+    Busy,
+    /// The title was changed by somebody else.
+    Version,
+    /// The Idempotency-Key belongs to another creation.
+    KeyReused,
+    /// The same creation is under way.
+    KeyInUse,
+    /// The job has ended.
+    JobEnded,
+    /// A page of another site.
+    CrossSite,
+    /// The server's own fault.
+    Internal,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 22] = [
+        Self::NoRoute,
+        Self::NoTitle,
+        Self::NoJob,
+        Self::Method,
+        Self::Query,
+        Self::Body,
+        Self::MediaType,
+        Self::Encoding,
+        Self::Empty,
+        Self::TooLarge,
+        Self::Digest,
+        Self::DigestAlgorithm,
+        Self::Incomplete,
+        Self::Stalled,
+        Self::DiskFull,
+        Self::Busy,
+        Self::Version,
+        Self::KeyReused,
+        Self::KeyInUse,
+        Self::JobEnded,
+        Self::CrossSite,
+        Self::Internal,
+    ];
+
+    /// The table: status, stable word, title, and what to say if nothing more is known.
+    #[must_use]
+    pub fn entry(self) -> (StatusCode, &'static str, &'static str, &'static str) {
+        use StatusCode as S;
+        match self {
+            Self::NoRoute => (S::NOT_FOUND, "no-route", "Not found", "there is nothing at this path"),
+            Self::NoTitle => (S::NOT_FOUND, "no-title", "Unknown title", "there is no such title"),
+            Self::NoJob => (S::NOT_FOUND, "no-job", "Unknown job", "there is no such job, or it ended long ago"),
+            Self::Method => {
+                (S::METHOD_NOT_ALLOWED, "method", "Method not allowed", "see Allow for what is answered here")
+            }
+            Self::Query => (S::BAD_REQUEST, "query", "Bad query", "the query is not understood"),
+            Self::Body => (S::BAD_REQUEST, "body", "Bad body", "the body is not understood"),
+            Self::MediaType => {
+                (S::UNSUPPORTED_MEDIA_TYPE, "media-type", "Unsupported media type", "see Accept for what is taken here")
+            }
+            Self::Encoding => (
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "content-encoding",
+                "Compressed body",
+                "send the bytes as they are, without Content-Encoding",
+            ),
+            Self::Empty => (S::BAD_REQUEST, "empty", "Nothing there", "the file is empty"),
+            Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too-large", "Too large", "the body is larger than allowed"),
+            Self::Digest => (
+                S::BAD_REQUEST,
+                "digest-mismatch",
+                "Digest mismatch",
+                "the bytes are not those the digest was made of: send them again",
+            ),
+            Self::DigestAlgorithm => {
+                (S::BAD_REQUEST, "digest-algorithm", "Unknown digest", "send a digest by sha-256, or none")
+            }
+            Self::Incomplete => {
+                (S::BAD_REQUEST, "incomplete", "Cut short", "the body ended before it was complete: send it again")
+            }
+            Self::Stalled => (S::REQUEST_TIMEOUT, "stalled", "Too slow", "nothing came for too long: send it again"),
+            Self::DiskFull => (S::INSUFFICIENT_STORAGE, "disk-full", "No space left", "the server has no space left"),
+            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Too busy", "too much is going on: try again in a moment"),
+            Self::Version => {
+                (S::PRECONDITION_FAILED, "version", "Changed meanwhile", "the title was changed since: get it again")
+            }
+            Self::KeyReused => (
+                S::UNPROCESSABLE_ENTITY,
+                "key-reused",
+                "Idempotency-Key reused",
+                "this Idempotency-Key was used for another film",
+            ),
+            Self::KeyInUse => {
+                (S::CONFLICT, "key-in-use", "Under way", "a request with this Idempotency-Key is under way")
+            }
+            Self::JobEnded => (S::CONFLICT, "job-ended", "Ended already", "the job has ended already"),
+            Self::CrossSite => {
+                (S::FORBIDDEN, "cross-site", "Another site", "pages of other sites may not change anything here")
+            }
+            Self::Internal => {
+                (S::INTERNAL_SERVER_ERROR, "internal", "Server failed", "the server could not do it; its log says why")
+            }
+        }
+    }
+}
+
+impl Problem {
+    /// With the table's own words.
+    #[must_use]
+    pub fn of(kind: Kind) -> Self {
+        Self::new(kind, kind.entry().3)
+    }
+
+    /// With words about this very case.
+    #[must_use]
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), inner: None, headers: HeaderMap::new() }
+    }
+
+    /// The server's own fault; what it was is for the log.
+    #[must_use]
+    pub fn internal(inner: impl fmt::Display) -> Self {
+        Self { inner: Some(inner.to_string()), ..Self::of(Kind::Internal) }
+    }
+
+    /// With a header that helps.
+    #[must_use]
+    pub fn header(mut self, name: HeaderName, value: &str) -> Self {
+        self.headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
+        self
+    }
+
+    /// Which one it is.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The answer; logs it, once, as far as it is the server's affair.
+    pub(super) fn respond(self, parts: &request::Parts) -> Response {
+        let Self { kind, detail, inner, headers } = self;
+        let (status, word, title, _) = kind.entry();
+        let id = parts.headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+        let path = parts.uri.path();
+        match (kind, &inner) {
+            (Kind::Internal, inner) => tracing::error!(request = id, path, inner, "{detail}"),
+            (Kind::DiskFull | Kind::Busy, _) => tracing::warn!(request = id, path, "{detail}"),
+            _ => tracing::debug!(request = id, path, status = status.as_u16(), "{detail}"),
+        }
+        let body = json!({
+            "type": format!("urn:matinee:problem:{word}"),
+            "title": title,
+            "status": status.as_u16(),
+            "detail": detail,
+            "request_id": id,
+        });
+        let body = body.to_string();
+        let length = body.len();
+        let mut response = http::Response::new(respond::whole(body));
+        *response.status_mut() = status;
+        let out = response.headers_mut();
+        out.extend(headers);
+        out.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        out.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        out.insert(CONTENT_LENGTH, length.into());
+        if kind == Kind::Busy {
+            out.insert(RETRY_AFTER, BUSY_RETRY_SECONDS.into());
+        }
+        response
+    }
+}
+
+impl From<ingest::Error> for Problem {
+    fn from(error: ingest::Error) -> Self {
+        use ingest::Error as E;
+        match error {
+            E::Refused { .. } => Self::new(Kind::Empty, error.to_string()),
+            E::TooLarge { .. } => Self::new(Kind::TooLarge, error.to_string()),
+            E::TooMany { .. } => Self::new(Kind::Busy, error.to_string()),
+            E::KeyReused => Self::new(Kind::KeyReused, error.to_string()),
+            E::Library(why) => why.into(),
+            E::Catalog(why) => why.into(),
+            E::Missing { .. }
+            | E::NotAFile { .. }
+            | E::Unreadable { .. }
+            | E::Sidecar { .. }
+            | E::Died { .. }
+            | E::Worker { .. }
+            | E::NoName(_)
+            | E::Defect { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<library::Error> for Problem {
+    fn from(error: library::Error) -> Self {
+        match error {
+            // The folder's name is the operator's affair.
+            library::Error::Full { free_bytes, needed_bytes, .. } => {
+                let (free, needed) = (free_bytes >> 20, needed_bytes.div_ceil(1 << 20));
+                let detail =
+                    format!("the server has {free} MiB left and {needed} MiB are needed: try again when there is room");
+                Self { inner: Some(error.to_string()), ..Self::new(Kind::DiskFull, detail) }
+            }
+            library::Error::Busy { .. } => Self { inner: Some(error.to_string()), ..Self::of(Kind::Busy) },
+            library::Error::Unusable { .. }
+            | library::Error::Unreadable { .. }
+            | library::Error::NotAFile { .. }
+            | library::Error::Io { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<catalog::Error> for Problem {
+    fn from(error: catalog::Error) -> Self {
+        match error {
+            catalog::Error::Busy => Self { inner: Some(error.to_string()), ..Self::of(Kind::Busy) },
+            catalog::Error::Full => Self { inner: Some(error.to_string()), ..Self::of(Kind::DiskFull) },
+            catalog::Error::Newer { .. }
+            | catalog::Error::Foreign { .. }
+            | catalog::Error::Unusable { .. }
+            | catalog::Error::Damaged { .. }
+            | catalog::Error::Sqlite(_) => Self::internal(error),
+        }
+    }
+}
+
+impl From<cache::Error> for Problem {
+    fn from(error: cache::Error) -> Self {
+        Self::internal(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_problem_has_a_word_of_its_own_and_an_error_status() {
+        let words: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.entry().1).collect();
+        assert_eq!(words.len(), Kind::ALL.len());
+        assert!(Kind::ALL.iter().all(|kind| kind.entry().0.as_u16() >= 400));
+    }
+}

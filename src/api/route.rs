@@ -1,0 +1,119 @@
+//! The paths below `/api/v1/`, and who may do what there.
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+
+use super::access::Scope;
+use crate::media::{JobId, TitleId};
+
+/// What a path names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `/videos`.
+    Videos,
+    /// `/videos/{file name}`: where `curl -T film.mp4 .../videos/` sends it. A file name has a dot, an id has none.
+    File(String),
+    /// `/videos/{id}`.
+    Video(TitleId),
+    /// `/videos/{id}/events`.
+    VideoEvents(TitleId),
+    /// `/events`.
+    Events,
+    /// `/jobs`.
+    Jobs,
+    /// `/jobs/{id}`.
+    Job(JobId),
+}
+
+impl Route {
+    /// `None` for a path that can name nothing.
+    #[must_use]
+    pub fn parse(path: &str) -> Option<Self> {
+        let parts: Vec<&str> = path.strip_prefix("/api/v1/")?.splitn(4, '/').collect();
+        match parts[..] {
+            ["videos"] | ["videos", ""] => Some(Self::Videos),
+            ["videos", id, "events"] => id.parse().ok().map(Self::VideoEvents),
+            ["videos", id] if !id.contains('.') => id.parse().ok().map(Self::Video),
+            ["videos", name] => percent_decode_str(name).decode_utf8().ok().map(|name| Self::File(name.into_owned())),
+            ["events"] => Some(Self::Events),
+            ["jobs"] => Some(Self::Jobs),
+            ["jobs", id] => id.parse().ok().map(Self::Job),
+            _ => None,
+        }
+    }
+
+    /// What a caller must be allowed for this; `None` if the method is not for this path.
+    #[must_use]
+    pub fn scope(&self, method: &Method) -> Option<Scope> {
+        let find = self.methods().iter().find(|(known, _)| *known == *method);
+        find.map(|(_, scope)| *scope)
+    }
+
+    /// The methods, as `Allow` lists them.
+    #[must_use]
+    pub fn allow(&self) -> String {
+        let names: Vec<&str> = self.methods().iter().map(|(method, _)| method.as_str()).collect();
+        names.join(", ") + ", OPTIONS"
+    }
+
+    fn methods(&self) -> &'static [(Method, Scope)] {
+        const READ: (Method, Scope) = (Method::GET, Scope::Read);
+        const HEAD: (Method, Scope) = (Method::HEAD, Scope::Read);
+        match self {
+            Self::Videos => &[READ, HEAD, (Method::POST, Scope::Upload), (Method::PUT, Scope::Upload)],
+            Self::File(_) => &[(Method::PUT, Scope::Upload)],
+            Self::Video(_) => &[READ, HEAD, (Method::PATCH, Scope::Upload), (Method::DELETE, Scope::Admin)],
+            Self::VideoEvents(_) | Self::Events => &[READ],
+            Self::Jobs => &[READ, HEAD],
+            Self::Job(_) => &[READ, HEAD, (Method::DELETE, Scope::Admin)],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_names_nothing_is_no_route() {
+        for bad in [
+            "",
+            "/",
+            "/api/v1/",
+            "/api/v1/videos/x",
+            "/api/v1/videos/000000000001/x",
+            "/api/v1/jobs/1",
+            "/api/v1/videos/000000000001/events/",
+            "/api/v1/videos/a.mp4/b",
+            "/api/v1/videos/%ff.mp4",
+        ] {
+            assert_eq!(Route::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_file_name_is_told_from_an_id_by_its_dot() {
+        let id: TitleId = "000000000001".parse().unwrap();
+        assert_eq!(Route::parse("/api/v1/videos/000000000001"), Some(Route::Video(id)));
+        assert_eq!(Route::parse("/api/v1/videos/a%20b.mp4"), Some(Route::File("a b.mp4".into())));
+        assert_eq!(Route::parse("/api/v1/videos/"), Some(Route::Videos));
+    }
+
+    #[test]
+    fn looking_needs_least_and_removing_most() {
+        let video = Route::Video("000000000001".parse().unwrap());
+        assert_eq!(video.scope(&Method::GET), Some(Scope::Read));
+        assert_eq!(video.scope(&Method::DELETE), Some(Scope::Admin));
+        assert_eq!(video.scope(&Method::POST), None);
+        assert_eq!(video.allow(), "GET, HEAD, PATCH, DELETE, OPTIONS");
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_panics(path in "(/api/v1/(videos|jobs)/)?\\PC*") {
+            let _ = Route::parse(&path);
+        }
+    }
+}

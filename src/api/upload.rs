@@ -1,0 +1,166 @@
+//! One film in one request: `POST /videos`, and `PUT` for `curl -T`.
+
+use std::sync::Arc;
+
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::request;
+
+use super::access::Caller;
+use super::payload::Payload;
+use super::problem::{Kind, Problem};
+use super::{Api, Response, blocking, digest, disposition, idempotency, multipart, query, respond, video, videos};
+use crate::catalog::{Creation, Known};
+use crate::ingest::About;
+use crate::media::TitleId;
+
+/// What is taken, for who sent something else.
+const TAKEN: &str = "video/*, audio/*, application/octet-stream, multipart/form-data";
+
+/// How the film comes.
+enum Form {
+    /// The body is the film.
+    Raw,
+    /// One part of the body is; the text divides the parts.
+    Multipart(String),
+}
+
+/// Receives a film and makes a title of it. `named` is the file's name, if the path says it.
+pub(super) async fn create(
+    api: &Arc<Api>,
+    parts: &request::Parts,
+    payload: Payload,
+    named: Option<&str>,
+    caller: &Caller,
+) -> Result<Response, Problem> {
+    let form = Form::of(parts)?;
+    if let Some(coding) = parts.headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+        let detail = format!("{coding:?} is not taken: send the bytes as they are, without Content-Encoding");
+        return Err(Problem::new(Kind::Encoding, detail).header(ACCEPT_ENCODING, "identity"));
+    }
+    let mut about = from_request(parts, named)?;
+    let fingerprint = format!("{:?} {:?}", about.file_name, payload.announced_bytes());
+    about.creation = idempotency::creation(parts, caller, fingerprint)?;
+    let Some(creation) = about.creation.clone() else { return receive(api, parts, payload, form, about).await };
+    let _under_way = api.creations.begin(&creation)?;
+    match known(api, creation).await? {
+        Some(Known::Made(id)) => {
+            // A client that sends before it listens would take an early answer for a failure.
+            payload.ignore(api.rooms.uploads.config().max_bytes).await?;
+            created(api, id).await
+        }
+        Some(Known::Other) => Err(Problem::of(Kind::KeyReused)),
+        None => receive(api, parts, payload, form, about).await,
+    }
+}
+
+async fn receive(
+    api: &Arc<Api>,
+    parts: &request::Parts,
+    mut payload: Payload,
+    form: Form,
+    about: About,
+) -> Result<Response, Problem> {
+    let expected = digest::expected(&parts.headers)?;
+    let uploads = &api.rooms.uploads;
+    let (staged, about) = match form {
+        Form::Raw => {
+            let mut receiving = uploads.receive(payload.announced_bytes()).await?;
+            while let Some(bytes) = payload.next().await? {
+                receiving.push(&bytes).await?;
+            }
+            (receiving.end().await?, about)
+        }
+        Form::Multipart(_) if !expected.is_empty() => {
+            let detail = "a digest of a whole form is not checked: put Content-Digest into the file's part, or send the film alone";
+            return Err(Problem::new(Kind::DigestAlgorithm, detail));
+        }
+        Form::Multipart(boundary) => multipart::receive(uploads, payload, boundary, about).await?,
+    };
+    digest::check(&expected, staged.digest())?;
+    let id = uploads.accept(staged, about).await?;
+    created(api, id).await
+}
+
+async fn known(api: &Arc<Api>, creation: Creation) -> Result<Option<Known>, Problem> {
+    let catalog = api.rooms.catalog.clone();
+    blocking(move || Ok(catalog.creation(&creation)?)).await
+}
+
+async fn created(api: &Arc<Api>, id: TitleId) -> Result<Response, Problem> {
+    let title = videos::find(api, &id).await?;
+    let etag = video::etag(&title.entry);
+    Ok(respond::created(&video::json(api, &title), &etag, &format!("/api/v1/videos/{id}")))
+}
+
+/// What headers and query say of the film.
+fn from_request(parts: &request::Parts, named: Option<&str>) -> Result<About, Problem> {
+    let mut about = About::default();
+    let disposition = parts.headers.get(CONTENT_DISPOSITION).and_then(|value| disposition::file_name(value.as_bytes()));
+    about.file_name = named.map(str::to_owned).or(disposition).unwrap_or_default();
+    for (key, value) in query::pairs(parts) {
+        match key.as_str() {
+            "filename" => about.file_name = value,
+            _ => {
+                video::field(&mut about, &key, value)?;
+            }
+        }
+    }
+    Ok(about)
+}
+
+impl Form {
+    fn of(parts: &request::Parts) -> Result<Self, Problem> {
+        let Some(value) = parts.headers.get(CONTENT_TYPE) else { return Ok(Self::Raw) };
+        let text = value.to_str().unwrap_or_default();
+        let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let (class, kind) = essence.split_once('/').unwrap_or_default();
+        match (class, kind) {
+            ("multipart", "form-data") => multer::parse_boundary(text)
+                .map(Self::Multipart)
+                .map_err(|_| Problem::new(Kind::Body, "multipart/form-data needs a boundary in Content-Type")),
+            ("video" | "audio", _) => Ok(Self::Raw),
+            // The last is what curl says of --data-binary.
+            ("application", "octet-stream" | "mp4" | "mxf" | "ogg" | "x-matroska" | "x-www-form-urlencoded") => {
+                Ok(Self::Raw)
+            }
+            _ => {
+                let detail = format!(
+                    "{essence:?} is not taken here: send the film as video/mp4, application/octet-stream or multipart/form-data"
+                );
+                Err(Problem::new(Kind::MediaType, detail).header(ACCEPT, TAKEN))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(content_type: Option<&str>) -> Option<bool> {
+        let mut request = http::Request::builder();
+        if let Some(content_type) = content_type {
+            request = request.header(CONTENT_TYPE, content_type);
+        }
+        let form = Form::of(&request.body(()).unwrap().into_parts().0).ok()?;
+        Some(matches!(form, Form::Multipart(_)))
+    }
+
+    #[test]
+    fn films_are_taken_as_browsers_curl_and_programs_send_them() {
+        for raw in [
+            "video/mp4",
+            "Video/X-Matroska; codecs=x",
+            "application/octet-stream",
+            "audio/mpeg",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert_eq!(form(Some(raw)), Some(false), "{raw}");
+        }
+        assert_eq!(form(None), Some(false));
+        assert_eq!(form(Some("multipart/form-data; boundary=x")), Some(true));
+        for bad in ["multipart/form-data", "text/html", "application/json", "application/vnd.apple.mpegurl", "x", ""] {
+            assert_eq!(form(Some(bad)), None, "{bad}");
+        }
+    }
+}

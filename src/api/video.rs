@@ -1,0 +1,113 @@
+//! A title as JSON, and the fields of it that its uploader sets.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::problem::{Kind, Problem};
+use crate::cache::{Key, Object};
+use crate::catalog::{Entry, Metadata, Title};
+use crate::ingest::About;
+use crate::ingest::name::MAX_NAME_CHARS;
+use crate::media::{Generation, Rendition, RenditionKind};
+
+/// Longest description, characters.
+const MAX_DESCRIPTION_CHARS: usize = 5000;
+/// Longest metadata, bytes as JSON: every listing carries them.
+const MAX_METADATA_BYTES: usize = 16 << 10;
+
+/// The title as the API shows it.
+pub(super) fn json(api: &Api, title: &Title) -> Value {
+    let Title { entry, plan } = title;
+    let mut video = json!({
+        "id": entry.id, "title": entry.name, "description": entry.description, "metadata": entry.metadata,
+        "state": entry.state, "error": entry.failure, "created_at": time(entry.created_at_ms),
+        "file_name": entry.file_name, "size_bytes": entry.size_bytes, "source": entry.source,
+        "duration_s": entry.duration_s, "width": null, "height": null, "frame_rate": null, "tracks": [],
+        "renditions": [], "playback": {}, "warnings": entry.notes,
+    });
+    if let (Some(plan), Some(digest)) = (plan, &entry.source) {
+        let generation = (api.rooms.generation)(digest, plan);
+        if let Some((_, best)) = plan.video().next() {
+            video["width"] = json!(best.width);
+            video["height"] = json!(best.height);
+            video["frame_rate"] = json!(best.rate.fps());
+        }
+        video["tracks"] = json!(plan.tracks);
+        video["renditions"] = plan.renditions.iter().map(|r| rendition(api, &generation, r)).collect();
+        let thumbnails = plan.video().next().map(|_| format!("/v/{}/thumbnails.vtt", entry.id));
+        video["playback"] = json!({
+            "hls": format!("/v/{}/master.m3u8", entry.id), "dash": format!("/v/{}/manifest.mpd", entry.id),
+            "hls_ts": format!("/v/{}/master-ts.m3u8", entry.id),
+            "poster": format!("/v/{}/poster.jpg", entry.id), "thumbnails": thumbnails,
+        });
+    }
+    video
+}
+
+/// Names the version of what its uploader can change, not of what is cached of it.
+pub(super) fn etag(entry: &Entry) -> String {
+    format!("\"{}-{}\"", entry.id, entry.version)
+}
+
+/// RFC 3339. Beyond what a timestamp holds there is only what a damaged row says.
+pub(super) fn time(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).unwrap_or_default().to_string()
+}
+
+/// Takes a field that came as text. False if there is no such field.
+pub(super) fn field(about: &mut About, name: &str, value: String) -> Result<bool, Problem> {
+    match name {
+        "title" => about.title = Some(title(value)?),
+        "description" => about.description = description(value)?,
+        "metadata" => {
+            let read = serde_json::from_str(&value).map_err(|_| bad("metadata", "a JSON object"))?;
+            about.metadata = metadata(read)?;
+        }
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
+
+/// A title's name that can stand in lists.
+pub(super) fn title(text: String) -> Result<String, Problem> {
+    let good = !text.trim().is_empty() && text.chars().count() <= MAX_NAME_CHARS && !text.contains(char::is_control);
+    let must = || bad("title", &format!("one line of 1 to {MAX_NAME_CHARS} characters"));
+    if good { Ok(text.trim().to_owned()) } else { Err(must()) }
+}
+
+/// A description that is not too long.
+pub(super) fn description(text: String) -> Result<String, Problem> {
+    if text.chars().count() <= MAX_DESCRIPTION_CHARS {
+        return Ok(text);
+    }
+    Err(bad("description", &format!("text of up to {MAX_DESCRIPTION_CHARS} characters")))
+}
+
+/// Metadata that are not too large.
+pub(super) fn metadata(value: Value) -> Result<Metadata, Problem> {
+    let small = value.to_string().len() <= MAX_METADATA_BYTES;
+    match value {
+        Value::Object(fields) if small => Ok(fields),
+        _ => Err(bad("metadata", &format!("a JSON object of up to {MAX_METADATA_BYTES} bytes"))),
+    }
+}
+
+/// A field with a value it may not have.
+pub(super) fn bad(name: &str, must: &str) -> Problem {
+    Problem::new(Kind::Body, format!("{name} must be {must}"))
+}
+
+fn rendition(api: &Api, generation: &Generation, rendition: &Rendition) -> Value {
+    let segments = rendition.grid.segments();
+    let key = |n| Key { generation: generation.clone(), rendition: rendition.name.clone(), object: Object::Segment(n) };
+    let (width, height) = match &rendition.kind {
+        RenditionKind::Video(video) => (Some(video.width), Some(video.height)),
+        RenditionKind::Audio(_) | RenditionKind::Text(_) => (None, None),
+    };
+    json!({
+        "name": rendition.name, "codecs": rendition.codecs, "width": width, "height": height,
+        "bandwidth": rendition.bandwidth, "segments": segments,
+        "cached_segments": (0..segments).filter(|n| api.rooms.cache.holds(&key(*n))).count(),
+    })
+}

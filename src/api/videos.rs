@@ -1,0 +1,173 @@
+//! Titles: listed, shown, changed.
+
+use std::sync::Arc;
+
+use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
+use http::request;
+use serde_json::{Map, Value, json};
+
+use super::payload::Payload;
+use super::problem::{Kind, Problem};
+use super::query::{self, Listing};
+use super::{Api, Response, blocking, respond, video};
+use crate::catalog::{Change, Changed, Cursor, Metadata, State, Title};
+use crate::ingest::events::What;
+use crate::media::TitleId;
+
+/// Longest body of a change, bytes: metadata and description, escaped.
+const MAX_CHANGE_BYTES: usize = 64 << 10;
+/// What a change is written in (RFC 7396).
+const MERGE_PATCH: &str = "application/merge-patch+json";
+
+/// `GET /videos`: newest first.
+pub(super) async fn list(api: &Arc<Api>, parts: &request::Parts) -> Result<Response, Problem> {
+    let Listing { after, limit, state } = query::listing::<Cursor, State>(parts)?;
+    let api = api.clone();
+    let body = blocking(move || {
+        let page = api.rooms.catalog.titles(after.as_ref(), limit, state)?;
+        let mut videos = Vec::with_capacity(page.entries.len());
+        for entry in page.entries {
+            // A page has no plans; a title that is gone since is left out.
+            videos.extend(api.rooms.catalog.title(&entry.id)?.map(|title| video::json(&api, &title)));
+        }
+        Ok(json!({ "videos": videos, "next_cursor": page.next.map(|next| next.to_string()) }))
+    });
+    Ok(respond::json(&body.await?))
+}
+
+/// `GET /videos/{id}`.
+pub(super) async fn one(api: &Arc<Api>, id: &TitleId) -> Result<Response, Problem> {
+    let title = find(api, id).await?;
+    Ok(respond::versioned(&video::json(api, &title), &video::etag(&title.entry)))
+}
+
+/// `PATCH /videos/{id}`: a merge patch of `title`, `description` and `metadata`.
+pub(super) async fn change(
+    api: &Arc<Api>,
+    parts: &request::Parts,
+    mut payload: Payload,
+    id: &TitleId,
+) -> Result<Response, Problem> {
+    let essence = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
+    if !matches!(essence.map(str::trim), Some(MERGE_PATCH | "application/json")) {
+        let detail = format!("a change is {MERGE_PATCH} (RFC 7396) or application/json");
+        return Err(Problem::new(Kind::MediaType, detail).header(ACCEPT, MERGE_PATCH));
+    }
+    let body = payload.whole(MAX_CHANGE_BYTES).await?;
+    let patch: Map<String, Value> =
+        serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))?;
+    let old = find(api, id).await?;
+    let expected = expected(parts, &old)?;
+    let change = read(patch, &old.entry.metadata)?;
+    let (catalog, id) = (api.rooms.catalog.clone(), id.clone());
+    let title = blocking(move || match catalog.change(&id, &change, expected)? {
+        Changed::Done => catalog.title(&id)?.ok_or_else(|| Problem::of(Kind::NoTitle)),
+        Changed::Stale => Err(Problem::of(Kind::Version)),
+        Changed::Absent => Err(Problem::of(Kind::NoTitle)),
+    });
+    let title = title.await?;
+    (api.rooms.forget)(&title.entry.id);
+    api.rooms.events.tell(&title.entry.id, What::Changed { version: title.entry.version });
+    Ok(respond::versioned(&video::json(api, &title), &video::etag(&title.entry)))
+}
+
+/// A title that is there.
+pub(super) async fn find(api: &Arc<Api>, id: &TitleId) -> Result<Title, Problem> {
+    let (catalog, id) = (api.rooms.catalog.clone(), id.clone());
+    blocking(move || Ok(catalog.title(&id)?)).await?.ok_or_else(|| Problem::of(Kind::NoTitle))
+}
+
+/// The version the title must be at. Metadata are merged into what was read, so without `If-Match` it is the version
+/// that was read.
+fn expected(parts: &request::Parts, old: &Title) -> Result<Option<u64>, Problem> {
+    let version = Some(old.entry.version);
+    let mut tags = parts.headers.get_all(IF_MATCH).iter().peekable();
+    if tags.peek().is_none() {
+        return Ok(version);
+    }
+    let ours = video::etag(&old.entry);
+    let matches = |value: &http::HeaderValue| {
+        value.to_str().is_ok_and(|list| list.split(',').map(str::trim).any(|tag| tag == "*" || tag == ours))
+    };
+    if tags.any(matches) { Ok(version) } else { Err(Problem::of(Kind::Version)) }
+}
+
+fn read(patch: Map<String, Value>, old: &Metadata) -> Result<Change, Problem> {
+    let mut change = Change::default();
+    for (name, value) in patch {
+        match (name.as_str(), value) {
+            ("title", Value::String(text)) => change.name = Some(video::title(text)?),
+            ("description", Value::String(text)) => change.description = Some(video::description(text)?),
+            ("description", Value::Null) => change.description = Some(String::new()),
+            ("metadata", Value::Null) => change.metadata = Some(Map::new()),
+            ("metadata", Value::Object(fields)) => {
+                let mut merged = Value::Object(old.clone());
+                merge(&mut merged, Value::Object(fields));
+                change.metadata = Some(video::metadata(merged)?);
+            }
+            ("title" | "description", _) => return Err(video::bad(&name, "text")),
+            ("metadata", _) => return Err(video::bad(&name, "a JSON object")),
+            _ => {
+                let detail = format!("there is no field {name:?} to change: title, description and metadata are known");
+                return Err(Problem::new(Kind::Body, detail));
+            }
+        }
+    }
+    Ok(change)
+}
+
+/// RFC 7396 §2. As deep as the JSON reader lets a body be.
+fn merge(target: &mut Value, patch: Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch;
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Some(fields) = target.as_object_mut() else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            fields.remove(&name);
+        } else {
+            merge(fields.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_merge_patch_does_what_the_appendix_of_its_rfc_says() {
+        for (target, patch, result) in [
+            (json!({"a":"b"}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":"b"}), json!({"b":"c"}), json!({"a":"b","b":"c"})),
+            (json!({"a":"b","b":"c"}), json!({"a":null}), json!({"b":"c"})),
+            (json!({"a":["b"]}), json!({"a":"c"}), json!({"a":"c"})),
+            (json!({"a":{"b":"c"}}), json!({"a":{"b":"d","c":null}}), json!({"a":{"b":"d"}})),
+            (json!({"e":null}), json!({"a":1}), json!({"e":null,"a":1})),
+            (json!({}), json!({"a":{"bb":{"ccc":null}}}), json!({"a":{"bb":{}}})),
+        ] {
+            let mut merged = target;
+            merge(&mut merged, patch);
+            assert_eq!(merged, result);
+        }
+    }
+
+    #[test]
+    fn a_change_of_what_cannot_be_changed_is_refused() {
+        for bad in [
+            json!({"id":"x"}),
+            json!({"title":""}),
+            json!({"title":null}),
+            json!({"metadata":[]}),
+            json!({"title":"two\nlines"}),
+            json!({"metadata":{"x":"y".repeat(20_000)}}),
+        ] {
+            let Value::Object(patch) = bad else { unreachable!() };
+            assert_eq!(read(patch, &Map::new()).unwrap_err().kind(), Kind::Body);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Titles that came over HTTP: entered with the job that makes them playable, and changed by their uploaders.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
+
+use super::jobs::{Kind, enqueue};
+use super::{Catalog, Error, Metadata};
+use crate::media::{Digest, JobId, TitleId};
+
+/// How long a client's Idempotency-Key is remembered, milliseconds: a day is longer than any client retries.
+const CREATION_MS: i64 = 24 * 3600 * 1000;
+
+/// A title whose bytes are complete and which is to be processed.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// Its name in URLs; [`super::new_id`].
+    pub id: TitleId,
+    /// Its name for people.
+    pub name: String,
+    /// What its uploader says about it.
+    pub description: String,
+    /// What its uploader's programs say about it.
+    pub metadata: Metadata,
+    /// Milliseconds since the Unix epoch; [`super::now_ms`].
+    pub created_at_ms: i64,
+    /// Its source in the library.
+    pub source: Digest,
+    /// The file's name as it came, without folders.
+    pub file_name: String,
+    /// The source's size.
+    pub size_bytes: u64,
+    /// What its client calls this creation, if it may ask for it again.
+    pub creation: Option<Creation>,
+}
+
+/// A client's name for one creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Creation {
+    /// The Idempotency-Key, with whatever tells one client's keys from another's.
+    pub key: String,
+    /// What was to be created: the same key with another fingerprint is a mistake.
+    pub fingerprint: String,
+}
+
+/// What is known of a creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It was made before: this title.
+    Made(TitleId),
+    /// The key was used for something else.
+    Other,
+}
+
+/// What is to be changed of a title; `None` stays as it is.
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// Its name for people.
+    pub name: Option<String>,
+    /// What its uploader says about it.
+    pub description: Option<String>,
+    /// What its uploader's programs say about it.
+    pub metadata: Option<Metadata>,
+}
+
+/// What became of a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// It was made.
+    Done,
+    /// The title is at another version than expected.
+    Stale,
+    /// There is no such title.
+    Absent,
+}
+
+impl Catalog {
+    /// Enters a title in state `processing` together with the job that does it. Durable when it returns. If its creation
+    /// was made meanwhile, nothing is entered and that is said.
+    ///
+    /// # Errors
+    /// As any call; nothing is entered then.
+    pub fn insert_arrival(&self, arrival: &Arrival, job: &JobId) -> Result<Option<Known>, Error> {
+        let mut writer = self.writer();
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let now = arrival.created_at_ms;
+        transaction.execute("DELETE FROM creations WHERE created_at_ms < ?1", [now - CREATION_MS])?;
+        if let Some(creation) = &arrival.creation
+            && let Some(known) = known(&transaction, creation)?
+        {
+            return Ok(Some(known));
+        }
+        transaction.execute(
+            "INSERT INTO titles (id, name, description, metadata, state, created_at_ms, source, file_name, size_bytes)
+             VALUES (:id, :name, :description, :metadata, 'processing', :at, :source, :file_name, :size)",
+            named_params! {
+                ":id": arrival.id.as_str(),
+                ":name": arrival.name,
+                ":description": arrival.description,
+                ":metadata": text(&arrival.metadata),
+                ":at": now,
+                ":source": arrival.source.as_str(),
+                ":file_name": arrival.file_name,
+                ":size": i64::try_from(arrival.size_bytes).unwrap_or(i64::MAX),
+            },
+        )?;
+        if let Some(Creation { key, fingerprint }) = &arrival.creation {
+            let values = params![key, fingerprint, arrival.id.as_str(), now];
+            transaction.execute(
+                "INSERT INTO creations (key, fingerprint, title, created_at_ms) VALUES (?1, ?2, ?3, ?4)",
+                values,
+            )?;
+        }
+        enqueue(&transaction, job, Kind::Process, &arrival.id, now)?;
+        transaction.commit()?;
+        Ok(None)
+    }
+
+    /// What is known of a creation, or `None` if it is new or was forgotten.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn creation(&self, creation: &Creation) -> Result<Option<Known>, Error> {
+        known(&self.reader(), creation)
+    }
+
+    /// Changes a title, if it is at the expected version or none is expected.
+    ///
+    /// # Errors
+    /// As any call; nothing is changed then.
+    pub fn change(&self, id: &TitleId, change: &Change, expected: Option<u64>) -> Result<Changed, Error> {
+        let mut writer = self.writer();
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version = "SELECT version FROM titles WHERE id = ?1";
+        let version: Option<i64> = transaction.query_row(version, [id.as_str()], |row| row.get(0)).optional()?;
+        match (version, expected) {
+            (None, _) => return Ok(Changed::Absent),
+            (Some(version), Some(expected)) if version.cast_unsigned() != expected => return Ok(Changed::Stale),
+            (Some(_), _) => {}
+        }
+        transaction.execute(
+            "UPDATE titles SET name = coalesce(:name, name), description = coalesce(:description, description),
+                 metadata = coalesce(:metadata, metadata), version = version + 1 WHERE id = :id",
+            named_params! {
+                ":id": id.as_str(),
+                ":name": change.name,
+                ":description": change.description,
+                ":metadata": change.metadata.as_ref().map(text),
+            },
+        )?;
+        transaction.commit()?;
+        Ok(Changed::Done)
+    }
+}
+
+fn known(connection: &Connection, creation: &Creation) -> Result<Option<Known>, Error> {
+    let query = "SELECT title, fingerprint FROM creations WHERE key = ?1";
+    let read = |row: &rusqlite::Row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+    let Some((title, fingerprint)) = connection.query_row(query, [&creation.key], read).optional()? else {
+        return Ok(None);
+    };
+    if fingerprint != creation.fingerprint {
+        return Ok(Some(Known::Other));
+    }
+    let title = title.parse().map_err(|e| Error::Damaged { title, why: format!("{e}") })?;
+    Ok(Some(Known::Made(title)))
+}
+
+fn text(metadata: &Metadata) -> String {
+    serde_json::Value::Object(metadata.clone()).to_string()
+}

@@ -1,0 +1,127 @@
+//! A staged source becomes a title in state `processing`: stored, entered with its job, told.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::events::{Events, What};
+use super::file::blocking;
+use super::process::Processor;
+use super::{Config, Error, Rooms, name};
+use crate::catalog::{Arrival, Creation, Known, Metadata, State, new_id, new_job_id, now_ms};
+use crate::library::Staged;
+use crate::media::{Refusal, RefusalCode, TitleId};
+
+/// What an uploader says of a film. Names may be anything; they are made harmless here.
+#[derive(Clone, Debug, Default)]
+pub struct About {
+    /// What the title is called; without it, as its file is.
+    pub title: Option<String>,
+    /// A text for people.
+    pub description: String,
+    /// Fields for programs.
+    pub metadata: Metadata,
+    /// What the file is called.
+    pub file_name: String,
+    /// What the uploader calls this creation, if it may try again.
+    pub creation: Option<Creation>,
+}
+
+/// The way in for films that come over the network. Clones are the same one.
+#[derive(Clone)]
+pub struct Uploads(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub rooms: Rooms,
+    pub config: Config,
+    pub places: Arc<Semaphore>,
+    processor: Processor,
+    events: Events,
+}
+
+impl Uploads {
+    /// Nothing is received yet.
+    #[must_use]
+    pub fn new(config: &Config, rooms: Rooms, processor: Processor, events: Events) -> Self {
+        let places = Arc::new(Semaphore::new(config.max_concurrent));
+        Self(Arc::new(Inner { rooms, config: config.clone(), places, processor, events }))
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// Makes a title of a staged source. When it returns, the title survives whatever happens, and its processing has
+    /// been queued. The id is another title's if this creation had been made before.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] if it is empty, [`Error::KeyReused`], [`Error::Library`], [`Error::Catalog`]. Nothing of it
+    /// is left then.
+    pub async fn accept(&self, staged: Staged, about: About) -> Result<TitleId, Error> {
+        let inner = self.0.clone();
+        // From here on it runs to its end, also if nobody waits for it any more: storing and entering belong together.
+        blocking(move || inner.enter(staged, about)).await
+    }
+}
+
+impl Inner {
+    fn enter(&self, staged: Staged, about: About) -> Result<TitleId, Error> {
+        let file_name = name::file(&about.file_name);
+        if staged.size_bytes() == 0 {
+            let refusal = Refusal { code: RefusalCode::Empty, message: "the file is empty".to_owned() };
+            return Err(Error::Refused { path: file_name.into(), refusal });
+        }
+        let size_bytes = staged.size_bytes();
+        let (id, job) = (new_id().map_err(Error::NoName)?, new_job_id().map_err(Error::NoName)?);
+        let stored = staged.commit_uninspected()?;
+        let arrival = Arrival {
+            id,
+            name: about.title.map_or_else(|| name::title(&file_name), |title| name::line(&title)),
+            description: about.description,
+            metadata: about.metadata,
+            created_at_ms: now_ms(),
+            source: stored.digest().clone(),
+            file_name,
+            size_bytes,
+            creation: about.creation,
+        };
+        let entered = self.rooms.catalog.insert_arrival(&arrival, &job);
+        // It holds the library back from being frozen, and is not needed once the catalog names the source.
+        drop(stored);
+        let id = match entered {
+            Ok(None) => arrival.id,
+            Ok(Some(Known::Made(other))) => {
+                self.take_back(&arrival);
+                return Ok(other);
+            }
+            Ok(Some(Known::Other)) => {
+                self.take_back(&arrival);
+                return Err(Error::KeyReused);
+            }
+            Err(error) => {
+                self.take_back(&arrival);
+                return Err(error.into());
+            }
+        };
+        tracing::info!(title = %id, source = %arrival.source, size_bytes, "received");
+        self.events.tell(&id, What::State { state: State::Processing, error: None });
+        self.processor.wake();
+        Ok(id)
+    }
+
+    fn take_back(&self, arrival: &Arrival) {
+        let digest = &arrival.source;
+        if let Err(error) = super::discard::source(&self.rooms.catalog, &self.rooms.library, digest) {
+            tracing::warn!(%digest, %error, "a source that no title names is left to the server's next start");
+        }
+    }
+}
+
+impl fmt::Debug for Uploads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Uploads").field("config", &self.0.config).finish_non_exhaustive()
+    }
+}

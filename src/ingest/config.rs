@@ -1,0 +1,75 @@
+//! `[uploads]`: how much may come in.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// `[uploads]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Bytes of one film.
+    pub max_bytes: u64,
+    /// Films received at once; one more is told 503.
+    pub max_concurrent: usize,
+    /// Bytes that stay free on the disk of the data folder: catalog and cache write there, too.
+    pub reserve_bytes: u64,
+    /// Seconds an uploader may send nothing.
+    pub stall_seconds: u64,
+    /// Films inspected at once.
+    pub workers: usize,
+    /// Attempts at inspecting a film, where another one can help.
+    pub attempts: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_bytes: 100 << 30,
+            max_concurrent: 256,
+            reserve_bytes: 256 << 20,
+            stall_seconds: 60,
+            workers: 2,
+            attempts: 4,
+        }
+    }
+}
+
+impl Config {
+    /// Everything that is wrong with it, one sentence each, which begins with the key.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let ranges = [
+            ("max_bytes", self.max_bytes, 1, u64::MAX),
+            ("max_concurrent", self.max_concurrent as u64, 1, 10_000),
+            ("stall_seconds", self.stall_seconds, 1, 3600),
+            ("workers", self.workers as u64, 1, 32),
+            ("attempts", u64::from(self.attempts), 1, 100),
+        ];
+        let bad = ranges.into_iter().filter(|(_, value, least, most)| !(least..=most).contains(&value));
+        bad.map(|(key, value, least, most)| match most {
+            u64::MAX => format!("uploads.{key} = {value}: must be {least} or more"),
+            _ => format!("uploads.{key} = {value}: must be {least} to {most}"),
+        })
+        .collect()
+    }
+
+    /// How long an uploader may send nothing.
+    #[must_use]
+    pub fn stall(&self) -> Duration {
+        Duration::from_secs(self.stall_seconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_has_no_problem_and_each_bad_number_is_named() {
+        assert_eq!(Config::default().problems(), Vec::<String>::new());
+        let bad = Config { max_bytes: 0, workers: 33, ..Config::default() };
+        let expected = ["uploads.max_bytes = 0: must be 1 or more", "uploads.workers = 33: must be 1 to 32"];
+        assert_eq!(bad.problems(), expected);
+    }
+}

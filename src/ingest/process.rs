@@ -1,0 +1,313 @@
+//! Jobs in the background: a source that arrived is inspected and planned, and its title is ready or has failed.
+//!
+//! A job is claimed in the catalog for [`LEASE`] and kept by heartbeats, so that one whose process died is taken up by
+//! whoever looks next. What went wrong is tried again, with growing pauses, only where that can help.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::events::{Events, What};
+use super::file::blocking;
+use super::{Config, Error, Rooms, discard, inspect};
+use crate::catalog::{Failure, Job, Lease, Outcome, State, now_ms};
+use crate::media::{Digest, JobId, TitleId};
+
+/// A claim lasts this long without a heartbeat: how late a job goes on whose process was killed.
+const LEASE: Duration = Duration::from_secs(9);
+/// Heartbeats; two may fail before the claim is lost.
+const HEARTBEAT: Duration = Duration::from_secs(3);
+/// Pause before the second attempt; each further one is twice as long.
+const FIRST_PAUSE_MS: i64 = 1000;
+/// Longest pause between two attempts.
+const LONGEST_PAUSE_MS: i64 = 300_000;
+/// Pause after the catalog could not be read: a full disk does not get better by asking at once.
+const CATALOG_PAUSE: Duration = Duration::from_secs(2);
+
+/// Told of every title whose state changed, before anybody else hears of it; must not block.
+pub type OnChange = Arc<dyn Fn(&TitleId) + Send + Sync>;
+
+/// Does the jobs. Clones are the same one.
+#[derive(Clone)]
+pub struct Processor(Arc<Inner>);
+
+struct Inner {
+    rooms: Rooms,
+    config: Config,
+    events: Events,
+    on_change: OnChange,
+    /// This process, as the catalog knows it.
+    owner: String,
+    wake: Notify,
+    closing: watch::Sender<bool>,
+    /// Jobs under way; dropping the sender calls one off.
+    running: Mutex<HashMap<JobId, watch::Sender<()>>>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What became of the work of one attempt.
+enum Attempt {
+    Over(Outcome),
+    /// The title was removed meanwhile.
+    Gone,
+}
+
+impl Processor {
+    /// Starts working: first on what a process that ended has left. Call it within a tokio runtime.
+    #[must_use]
+    pub fn start(config: &Config, rooms: Rooms, events: Events, on_change: OnChange) -> Self {
+        let inner = Arc::new(Inner {
+            rooms,
+            config: config.clone(),
+            events,
+            on_change,
+            owner: format!("{}-{:016x}", std::process::id(), getrandom::u64().unwrap_or_default()),
+            wake: Notify::new(),
+            closing: watch::Sender::new(false),
+            running: Mutex::default(),
+            task: Mutex::default(),
+        });
+        let task = tokio::spawn(inner.clone().go());
+        *lock(&inner.task) = Some(task);
+        Self(inner)
+    }
+
+    /// There is a new job.
+    pub fn wake(&self) {
+        self.0.wake.notify_one();
+    }
+
+    /// A job was cancelled in the catalog, or went with its title: whoever works on it here stops.
+    pub fn call_off(&self, job: &JobId) {
+        lock(&self.0.running).remove(job);
+    }
+
+    /// Stops; what is under way goes back into the queue.
+    pub async fn close(&self) {
+        self.0.closing.send_replace(true);
+        let task = lock(&self.0.task).take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Inner {
+    async fn go(self: Arc<Self>) {
+        let mut closing = self.closing.subscribe();
+        let mut jobs = JoinSet::new();
+        loop {
+            let pause = self.fill(&mut jobs).await;
+            tokio::select! {
+                _ = closing.wait_for(|closing| *closing) => break,
+                () = self.wake.notified() => {}
+                Some(_) = jobs.join_next(), if !jobs.is_empty() => {}
+                () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
+            }
+        }
+        // Each sees that the processor is closing and puts its job back.
+        while jobs.join_next().await.is_some() {}
+    }
+
+    /// Claims as many jobs as there is room for. Returns how long to wait for the next one, if waiting is what helps.
+    async fn fill(self: &Arc<Self>, jobs: &mut JoinSet<()>) -> Option<Duration> {
+        while jobs.len() < self.config.workers {
+            let inner = self.clone();
+            let claimed = blocking(move || {
+                let job = inner.rooms.catalog.claim(inner.lease())?;
+                let next = if job.is_none() { inner.rooms.catalog.next_due()? } else { None };
+                Ok((job, next))
+            });
+            match claimed.await {
+                Ok((Some(job), _)) => {
+                    let called_off = watch::Sender::new(());
+                    let ear = called_off.subscribe();
+                    lock(&self.running).insert(job.id.clone(), called_off);
+                    jobs.spawn(self.clone().work(job, ear));
+                }
+                Ok((None, next)) => {
+                    let wait = |due: i64| u64::try_from(due - now_ms()).unwrap_or(0).max(1);
+                    return next.map(|due| Duration::from_millis(wait(due)));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the queue of jobs cannot be read");
+                    return Some(CATALOG_PAUSE);
+                }
+            }
+        }
+        None
+    }
+
+    async fn work(self: Arc<Self>, job: Job, mut called_off: watch::Receiver<()>) {
+        let progress = AtomicU16::new(job.progress);
+        let mut closing = self.closing.subscribe();
+        let attempt = tokio::select! {
+            attempt = self.attempt(&job, &progress) => attempt,
+            () = self.keep(&job, &progress) => Attempt::Gone,
+            // An error is the sender's end: nobody wants the job any more.
+            _ = called_off.changed() => Attempt::Gone,
+            _ = closing.wait_for(|closing| *closing) => Attempt::Over(Outcome::Released),
+        };
+        lock(&self.running).remove(&job.id);
+        match attempt {
+            Attempt::Over(outcome) => self.end(job, outcome).await,
+            Attempt::Gone => tracing::info!(job = %job.id, title = %job.title, "nobody wants a job any more"),
+        }
+    }
+
+    /// Keeps the claim until it is lost.
+    async fn keep(self: &Arc<Self>, job: &Job, progress: &AtomicU16) {
+        let mut beats = interval(HEARTBEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beats.tick().await;
+        loop {
+            beats.tick().await;
+            let (inner, id, done) = (self.clone(), job.id.clone(), progress.load(Ordering::Relaxed));
+            let beat = blocking(move || Ok(inner.rooms.catalog.beat(&id, inner.lease(), done)?)).await;
+            match beat {
+                Ok(true) => {}
+                Ok(false) => return,
+                // If the catalog stays like this, the claim runs out, and the end of the attempt will not be taken.
+                Err(error) => tracing::warn!(job = %job.id, %error, "a job's heartbeat failed"),
+            }
+        }
+    }
+
+    async fn attempt(&self, job: &Job, progress: &AtomicU16) -> Attempt {
+        // One whose process was killed in the middle counts, too: it may have been the job that killed it.
+        let left = self.config.attempts.saturating_sub(job.attempts);
+        match self.process(job, progress).await {
+            Ok(attempt) => attempt,
+            Err(error) if left > 0 && error.is_retryable() => {
+                let due_at_ms = now_ms() + pause_ms(job.attempts);
+                tracing::warn!(job = %job.id, title = %job.title, %error, attempts_left = left, "a job will be tried again");
+                Attempt::Over(Outcome::Again { due_at_ms, failure: failure(&error) })
+            }
+            Err(error) => {
+                tracing::warn!(job = %job.id, title = %job.title, %error, "a film cannot become a title");
+                Attempt::Over(Outcome::Failed(failure(&error)))
+            }
+        }
+    }
+
+    async fn process(&self, job: &Job, progress: &AtomicU16) -> Result<Attempt, Error> {
+        let (catalog, library, id) = (self.rooms.catalog.clone(), self.rooms.library.clone(), job.title.clone());
+        let found = blocking(move || {
+            let Some(entry) = catalog.title(&id)?.map(|title| title.entry) else { return Ok(None) };
+            let Some(digest) = entry.source else { return Ok(None) };
+            // The same bytes may have been inspected for another title: it is the index that was used there.
+            let index = library.read_index(&digest)?;
+            Ok(Some((digest, entry.file_name, index)))
+        });
+        let Some((digest, file_name, index)) = found.await? else { return Ok(Attempt::Gone) };
+        let name = Path::new(&file_name);
+        let index = match index {
+            Some(index) => Some(index),
+            None => self.inspect(job, &digest, name, progress).await?,
+        };
+        let Some(index) = index else { return Ok(Attempt::Gone) };
+        let (index, plan) = inspect::plan(Bytes::from(index), &self.rooms.ladder, name).await?;
+        Ok(Attempt::Over(Outcome::Ready { plan: Arc::new(plan), notes: index.notes() }))
+    }
+
+    /// The index of a source that has none, `None` if the source is gone.
+    async fn inspect(
+        &self,
+        job: &Job,
+        digest: &Digest,
+        name: &Path,
+        progress: &AtomicU16,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let tell = |part| {
+            if progress.swap(part, Ordering::Relaxed) != part {
+                self.events.tell(&job.title, What::Progress { progress: part });
+            }
+        };
+        let source = self.rooms.library.source_path(digest);
+        // The job is what is tried again.
+        let index = inspect::index(&self.rooms.pool, &source, name, &[], 1, &tell).await?;
+        let (library, digest) = (self.rooms.library.clone(), digest.clone());
+        blocking(move || {
+            library.add_index(&digest, &index)?;
+            Ok(library.read_index(&digest)?)
+        })
+        .await
+    }
+
+    async fn end(self: &Arc<Self>, job: Job, outcome: Outcome) {
+        let told = match &outcome {
+            Outcome::Ready { .. } => Some(What::State { state: State::Ready, error: None }),
+            Outcome::Failed(failure) => Some(What::State { state: State::Failed, error: Some(failure.clone()) }),
+            Outcome::Again { .. } | Outcome::Released => None,
+        };
+        let (inner, title) = (self.clone(), job.title.clone());
+        let ended = blocking(move || {
+            let Rooms { catalog, library, .. } = &inner.rooms;
+            let source = catalog.title(&job.title)?.and_then(|title| title.entry.source);
+            let counts = catalog.end_attempt(&job, &inner.owner, now_ms(), &outcome)?;
+            if let (true, Outcome::Failed(_), Some(digest)) = (counts, &outcome, source) {
+                discard::source(catalog, library, &digest)?;
+            }
+            Ok(counts)
+        });
+        match (ended.await, told) {
+            (Ok(true), Some(what)) => {
+                (self.on_change)(&title);
+                tracing::info!(%title, ?what, "processed");
+                self.events.tell(&title, what);
+            }
+            (Ok(_), _) => {}
+            (Err(error), _) => {
+                tracing::error!(%title, %error, "the end of a job cannot be noted; it will be done again")
+            }
+        }
+    }
+
+    fn lease(&self) -> Lease<'_> {
+        let now_ms = now_ms();
+        Lease { owner: &self.owner, now_ms, until_ms: now_ms + i64::try_from(LEASE.as_millis()).unwrap_or(i64::MAX) }
+    }
+}
+
+fn failure(error: &Error) -> Failure {
+    Failure { code: error.code().to_owned(), message: error.to_string() }
+}
+
+/// Twice as long after every attempt, give or take a quarter: jobs that failed together do not come back together.
+fn pause_ms(attempts: u32) -> i64 {
+    let pause = FIRST_PAUSE_MS.saturating_mul(1 << attempts.saturating_sub(1).min(20)).min(LONGEST_PAUSE_MS);
+    let chance = i64::from(getrandom::u32().unwrap_or_default() % 512);
+    pause - pause / 4 + pause / 2 * chance / 512
+}
+
+/// What is guarded is whole between any two statements.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Processor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Processor").field("owner", &self.0.owner).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end_growing() {
+        for (attempts, about) in [(1, 1000), (2, 2000), (5, 16_000), (30, LONGEST_PAUSE_MS)] {
+            let range = about * 3 / 4..=about * 5 / 4;
+            assert!((0..50).all(|_| range.contains(&pause_ms(attempts))), "{attempts}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! A source whose bytes are brought by somebody else, piece by piece, and hashed as they come.
+
+use std::fs::File;
+use std::io::Write as _;
+
+use sha2::{Digest as _, Sha256};
+
+use super::staged::{Entry, digest_of};
+use super::{Error, Library, Staged};
+
+/// Bytes written between two syncs. Without them the page cache takes in gigabytes, and whoever sent the last byte waits
+/// until all of them are on disk.
+const SYNC_BYTES: u64 = 64 << 20;
+
+/// A source in `data/staging` that is not complete. Dropping it removes it. Every call blocks.
+#[derive(Debug)]
+pub struct Incoming {
+    library: Library,
+    entry: Entry,
+    file: File,
+    hash: Sha256,
+    size_bytes: u64,
+    unsynced_bytes: u64,
+    reserve_bytes: u64,
+}
+
+impl Library {
+    /// An empty source to be filled. Once less than `reserve_bytes` are free on its disk, writing fails.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Busy`], [`Error::Io`].
+    pub fn stage(&self, reserve_bytes: u64) -> Result<Incoming, Error> {
+        self.room_for(0, reserve_bytes)?;
+        let entry = Entry::create(self)?;
+        let path = entry.source();
+        let file = File::create_new(&path).map_err(|why| self.unwritten(&path, 0, why))?;
+        let (library, hash) = (self.clone(), Sha256::new());
+        Ok(Incoming { library, entry, file, hash, size_bytes: 0, unsynced_bytes: 0, reserve_bytes })
+    }
+
+    /// Whether so many bytes can be written with so many left free.
+    ///
+    /// # Errors
+    /// [`Error::Full`].
+    pub fn room_for(&self, needed_bytes: u64, reserve_bytes: u64) -> Result<(), Error> {
+        let free_bytes = self.free_bytes().unwrap_or(u64::MAX).saturating_sub(reserve_bytes);
+        if free_bytes < needed_bytes.max(1) {
+            return Err(Error::Full { folder: self.staging.clone(), free_bytes, needed_bytes });
+        }
+        Ok(())
+    }
+}
+
+impl Incoming {
+    /// The next bytes.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Io`]; what was written so far is of no use then.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let length = bytes.len() as u64;
+        self.library.room_for(length, self.reserve_bytes)?;
+        let lost = |why| self.library.unwritten(&self.entry.source(), length, why);
+        self.file.write_all(bytes).map_err(lost)?;
+        self.hash.update(bytes);
+        self.size_bytes += length;
+        self.unsynced_bytes += length;
+        if self.unsynced_bytes >= SYNC_BYTES {
+            self.file.sync_data().map_err(lost)?;
+            self.unsynced_bytes = 0;
+        }
+        Ok(())
+    }
+
+    /// That was all: the bytes are on disk when it returns.
+    ///
+    /// # Errors
+    /// As [`Incoming::write`].
+    pub fn finish(self) -> Result<Staged, Error> {
+        let Self { library, entry, file, hash, size_bytes, .. } = self;
+        file.sync_all().map_err(|why| library.unwritten(&entry.source(), size_bytes, why))?;
+        Ok(Staged { digest: digest_of(hash), library, size_bytes, entry })
+    }
+}
