@@ -1,7 +1,6 @@
 //! A form with a film in it: `multipart/form-data` (RFC 7578), read as it comes. Fields may stand before or after the
 //! file.
 
-use http::HeaderMap;
 use http_body_util::BodyDataStream;
 use multer::{Constraints, Field, Multipart, SizeLimit};
 
@@ -66,7 +65,7 @@ pub(super) async fn receive(
 }
 
 async fn file(uploads: &Uploads, announced: Option<u64>, part: &mut Field<'static>) -> Result<Staged, Problem> {
-    let expected = digest::expected(&plain(part.headers()))?;
+    let expected = digest::expected(part.headers())?;
     let mut receiving = uploads.receive(announced).await?;
     while let Some(bytes) = part.chunk().await? {
         receiving.push(&bytes).await?;
@@ -74,10 +73,6 @@ async fn file(uploads: &Uploads, announced: Option<u64>, part: &mut Field<'stati
     let staged = receiving.end().await?;
     digest::check(&expected, staged.digest())?;
     Ok(staged)
-}
-
-fn plain(headers: &HeaderMap) -> HeaderMap {
-    headers.clone()
 }
 
 impl From<multer::Error> for Problem {

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, request};
+use http::{HeaderName, HeaderValue, StatusCode, request};
 use serde_json::json;
 
 use super::{Response, respond};
@@ -20,7 +20,7 @@ pub struct Problem {
     detail: String,
     /// For the log.
     inner: Option<String>,
-    headers: HeaderMap,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// The problems there are. Each has a stable `type`: `urn:matinee:problem:` and its word.
@@ -171,7 +171,7 @@ impl Problem {
     /// With words about this very case.
     #[must_use]
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
-        Self { kind, detail: detail.into(), inner: None, headers: HeaderMap::new() }
+        Self { kind, detail: detail.into(), inner: None, headers: Vec::new() }
     }
 
     /// The server's own fault; what it was is for the log.
