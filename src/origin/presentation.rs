@@ -255,7 +255,14 @@ impl Presentations {
             Known::Absent | Known::Unready(..) => ENTRY_BYTES,
         };
         let slots = moka::sync::Cache::builder().max_capacity(max_bytes).weigher(weigh).build();
-        Self { find, mark, freshness: FRESHNESS, slots, lookups: Arc::new(Semaphore::new(LOOKUPS)), forgotten: AtomicU64::new(0) }
+        Self {
+            find,
+            mark,
+            freshness: FRESHNESS,
+            slots,
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            forgotten: AtomicU64::new(0),
+        }
     }
 
     /// The snapshot of a title, from memory if it is there; then nothing waits.
