@@ -273,6 +273,8 @@ impl Run {
                 }
                 Err(error) => {
                     tracing::error!(%error, key = %current.key(), "an encode failed");
+                    // What follows would most likely fail as well, and for nobody: ahead only from where a viewer is next.
+                    self.state.asked.store(0, Ordering::Relaxed);
                     if let Some(writer) = writer.take() {
                         writer.fail(FlightError::failed(error.to_string()));
                     }

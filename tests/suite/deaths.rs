@@ -98,3 +98,20 @@ fn a_worker_that_runs_out_of_memory_costs_one_retry_and_the_viewer_sees_the_righ
     }
     panic!("no worker ran out of memory in {FAMINES} segments:\n{}", server.log());
 }
+
+#[test]
+fn what_cannot_be_made_is_not_tried_again_and_again_ahead_of_anybody() {
+    let (data, id) = film();
+    let paths = segments(&data, &id);
+    for file in data.files("library").iter().filter(|file| file.ends_with("/source")) {
+        fs::remove_file(data.path().join(file)).unwrap();
+    }
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "3")]);
+    let failed = || server.metric("matinee_encodes_ended_total{outcome=\"failed\"}");
+    for (n, (path, _)) in paths.iter().take(3).enumerate() {
+        assert_eq!(server.get(path).status, 500);
+        // A run that went on and on would have failed for others as well while these are answered.
+        let most = (0..50).map(|_| failed()).fold(0.0, f64::max);
+        assert!(most <= (n + 1) as f64, "{most} encodes failed for {} requests", n + 1);
+    }
+}
