@@ -6,13 +6,14 @@
 //! | --- | --- |
 //! | 1 | [`media`], [`telemetry`] |
 //! | 2 | [`manifest`], [`packager`], [`pipeline`], [`library`], [`catalog`] |
-//! | 3 | [`worker`], [`cache`] |
+//! | 3 | [`worker`], [`cache`], [`access`] |
 //! | 4 | [`encoder`] |
 //! | 5 | [`origin`], [`ingest`] |
 //! | 6 | [`api`] |
 //! | 7 | [`config`] |
 //! | 8 | [`app`] |
 
+pub mod access;
 pub mod api;
 pub mod app;
 pub mod cache;

@@ -1,29 +1,24 @@
 //! Who may do what. Every request passes here once, before its body is asked for.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::{HOST, ORIGIN};
+use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::{Method, request};
 
+use super::blocking;
 use super::problem::{Kind, Problem};
-
-/// What a call needs its caller to be allowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    /// Looking.
-    Read,
-    /// Adding films and saying what they are.
-    Upload,
-    /// Everything, removal included.
-    Admin,
-}
+use crate::access::Keys;
+use crate::catalog::{ApiKey, now_ms};
+pub use crate::media::Scope;
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// Tells one caller's names from another's, in Idempotency-Keys and logs; empty while nobody needs a key.
+    /// Tells one caller's names from another's, in Idempotency-Keys and logs: the id of a key, empty while nobody needs
+    /// one.
     pub name: String,
 }
 
@@ -32,14 +27,66 @@ pub type Authorise = Arc<dyn Fn(&request::Parts, Scope) -> Authorised + Send + S
 /// The answer to come: looking a key up may take a while.
 pub type Authorised = Pin<Box<dyn Future<Output = Result<Caller, Problem>> + Send>>;
 
-/// Everybody may do everything, as long as there are no keys; but no web page of another site, which any browser that
-/// can reach the server would let send (a form needs no permission by CORS).
+/// Everybody may do everything; but no web page of another site, which any browser that can reach the server would let
+/// send (a form needs no permission by CORS).
 #[must_use]
 pub fn everybody() -> Authorise {
     Arc::new(|parts, _| {
         let verdict = if is_cross_site(parts) { Err(Problem::of(Kind::CrossSite)) } else { Ok(Caller::default()) };
         Box::pin(std::future::ready(verdict))
     })
+}
+
+/// Who has a key may do what the key is for. On loopback anybody may do everything as long as no key was ever added,
+/// except for web pages of other sites.
+#[must_use]
+pub fn by_keys(keys: Keys, is_loopback: bool) -> Authorise {
+    Arc::new(move |parts, scope| {
+        let foreign = is_cross_site(parts).then_some(Kind::CrossSite).or(is_rebound(parts).then_some(Kind::Host));
+        let (keys, said) = (keys.clone(), bearer(parts));
+        Box::pin(blocking(move || match said {
+            Said::Key(text) => check(&keys, &text, scope),
+            Said::Nothing if is_loopback && keys.never_used()? => {
+                foreign.map_or(Ok(Caller::default()), |kind| Err(Problem::of(kind)))
+            }
+            Said::Nothing => Err(unauthorised("", "send a key: Authorization: Bearer matinee_...")),
+            Said::Else => Err(unauthorised("", "only Authorization: Bearer is understood")),
+        }))
+    })
+}
+
+/// What the Authorization header says.
+enum Said {
+    Nothing,
+    Key(String),
+    Else,
+}
+
+/// RFC 6750 §2.1. The name of the scheme has no case (RFC 9110 §11.1).
+fn bearer(parts: &request::Parts) -> Said {
+    let mut values = parts.headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return if parts.headers.contains_key(AUTHORIZATION) { Said::Else } else { Said::Nothing };
+    };
+    match value.to_str().unwrap_or_default().split_once(' ') {
+        Some((scheme, text)) if scheme.eq_ignore_ascii_case("bearer") => Said::Key(text.trim().to_owned()),
+        _ => Said::Else,
+    }
+}
+
+fn check(keys: &Keys, text: &str, scope: Scope) -> Result<Caller, Problem> {
+    let unknown = || unauthorised(", error=\"invalid_token\"", "this key is not known here, or was revoked");
+    let ApiKey { id, scopes, .. } = keys.check(text, now_ms())?.ok_or_else(unknown)?;
+    if scopes.allow(scope) {
+        return Ok(Caller { name: id.to_string() });
+    }
+    let detail = format!("this needs a key with scope {scope}; the key {id} has {scopes}");
+    let challenge = format!("Bearer realm=\"matinee\", error=\"insufficient_scope\", scope=\"{scope}\"");
+    Err(Problem::new(Kind::Scope, detail).header(WWW_AUTHENTICATE, &challenge))
+}
+
+fn unauthorised(more: &str, detail: &str) -> Problem {
+    Problem::new(Kind::Unauthorised, detail).header(WWW_AUTHENTICATE, &format!("Bearer realm=\"matinee\"{more}"))
 }
 
 /// True for what changes something and comes from a page of another site (RFC 6454 §7).
@@ -49,29 +96,114 @@ fn is_cross_site(parts: &request::Parts) -> bool {
     }
     let Some(origin) = parts.headers.get(ORIGIN) else { return false };
     let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site);
-    let host = parts.uri.authority().map(http::uri::Authority::as_str);
-    let host = host.or_else(|| parts.headers.get(HOST)?.to_str().ok());
-    site.is_none() || site != host
+    site.is_none() || site != host(parts)
+}
+
+/// True if the server was reached by a name that somebody else may own: a page of `http://evil.example:8080` can have
+/// its name lead to 127.0.0.1, and then it is no other site for the browser. Nobody owns an address, a name without a
+/// dot, or what ends in `.localhost` (RFC 6761 §6.3).
+fn is_rebound(parts: &request::Parts) -> bool {
+    let Some(host) = host(parts) else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let name = name.trim_end_matches('.').to_ascii_lowercase();
+    let address = name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+    !address && name.contains('.') && !name.ends_with(".localhost")
+}
+
+fn host(parts: &request::Parts) -> Option<&str> {
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    authority.or_else(|| parts.headers.get(HOST)?.to_str().ok())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::Catalog;
+    use crate::media::Scopes;
+
+    async fn ask(guard: &Authorise, scope: Scope, method: &str, headers: &[(&str, &str)]) -> Result<Caller, Kind> {
+        let mut request = http::Request::builder().method(method);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        guard(&request.body(()).unwrap().into_parts().0, scope).await.map_err(|problem| problem.kind())
+    }
+
+    fn keys() -> (tempfile::TempDir, Keys) {
+        let folder = tempfile::tempdir().unwrap();
+        let catalog = Catalog::open(folder.path()).unwrap();
+        (folder, Keys::new(catalog))
+    }
 
     #[tokio::test]
     async fn a_page_of_another_site_cannot_change_anything_while_there_are_no_keys() {
-        let ask = async |method: &str, origin: Option<&str>| {
-            let mut request = http::Request::builder().method(method).header(HOST, "127.0.0.1:8080");
-            if let Some(origin) = origin {
-                request = request.header(ORIGIN, origin);
+        let (_folder, keys) = keys();
+        for guard in [everybody(), by_keys(keys, true)] {
+            let ask = async |method, origin: Option<&str>| {
+                let origin = origin.map(|origin| ("origin", origin));
+                let headers: Vec<_> = [("host", "127.0.0.1:8080")].into_iter().chain(origin).collect();
+                ask(&guard, Scope::Admin, method, &headers).await.is_ok()
+            };
+            assert!(ask("POST", None).await, "a program");
+            assert!(ask("POST", Some("http://127.0.0.1:8080")).await, "a page of our own");
+            assert!(ask("GET", Some("https://example.org")).await, "looking");
+            for other in ["https://example.org", "null", "http://127.0.0.1:8081"] {
+                assert!(!ask("POST", Some(other)).await && !ask("DELETE", Some(other)).await, "{other}");
             }
-            everybody()(&request.body(()).unwrap().into_parts().0, Scope::Admin).await.is_ok()
-        };
-        assert!(ask("POST", None).await, "a program");
-        assert!(ask("POST", Some("http://127.0.0.1:8080")).await, "a page of our own");
-        assert!(ask("GET", Some("https://example.org")).await, "looking");
-        for other in ["https://example.org", "null", "http://127.0.0.1:8081"] {
-            assert!(!ask("POST", Some(other)).await && !ask("DELETE", Some(other)).await, "{other}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_somebody_made_lead_here_opens_nothing() {
+        let (_folder, keys) = keys();
+        let guard = by_keys(keys, true);
+        for (host, good) in [
+            ("127.0.0.1:8080", true),
+            ("[::1]:8080", true),
+            ("[::1]", true),
+            ("localhost:8080", true),
+            ("a.localhost", true),
+            ("matinee:8080", true),
+            ("evil.example:8080", false),
+            ("evil.example.", false),
+            ("127.0.0.1.evil.example", false),
+            ("evil.example:x", false),
+        ] {
+            let origin = format!("http://{host}");
+            let asked = ask(&guard, Scope::Read, "GET", &[("host", host), ("origin", &origin)]).await;
+            assert_eq!(asked.err(), (!good).then_some(Kind::Host), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn beyond_loopback_nobody_comes_in_without_a_key() {
+        let (_folder, keys) = keys();
+        let guard = by_keys(keys, false);
+        assert_eq!(ask(&guard, Scope::Read, "GET", &[]).await, Err(Kind::Unauthorised));
+    }
+
+    #[tokio::test]
+    async fn a_key_opens_what_it_is_for_and_nothing_opens_without_one_any_more() {
+        let (_folder, keys) = keys();
+        let issued = keys.issue("ci", "upload".parse::<Scopes>().unwrap(), 0).unwrap();
+        let guard = by_keys(keys.clone(), true);
+        let header = format!("bearer {}", issued.text);
+        let with = async |scope| ask(&guard, scope, "POST", &[("authorization", &header)]).await;
+        assert_eq!(with(Scope::Upload).await, Ok(Caller { name: issued.key.id.to_string() }));
+        assert_eq!(with(Scope::Admin).await, Err(Kind::Scope));
+        assert_eq!(with(Scope::Read).await, Err(Kind::Scope));
+        assert_eq!(ask(&guard, Scope::Read, "GET", &[]).await, Err(Kind::Unauthorised));
+        for bad in ["Bearer", "Bearer x", "Basic eDp5", "", "matinee_0"] {
+            let bad = ask(&guard, Scope::Read, "GET", &[("authorization", bad)]).await;
+            assert_eq!(bad, Err(Kind::Unauthorised));
+        }
+        let twice = [("authorization", header.as_str()), ("authorization", header.as_str())];
+        assert_eq!(ask(&guard, Scope::Upload, "POST", &twice).await, Err(Kind::Unauthorised));
+        keys.revoke(&issued.key.id, 1).unwrap();
+        assert_eq!(with(Scope::Upload).await, Err(Kind::Unauthorised));
+        assert_eq!(ask(&guard, Scope::Read, "GET", &[]).await, Err(Kind::Unauthorised), "closed for good");
     }
 }

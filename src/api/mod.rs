@@ -4,12 +4,12 @@
 //! listener of events a task of its own for as long as it listens.
 //!
 //! In the order of a request: [`Route`] (the path, a closed enum), [`access`] (who may), then the call in a file of its
-//! own: `upload`, `videos`, `jobs`, `events`. What can go wrong stands in one table, [`problem`].
+//! own: `upload`, `videos`, `jobs`, `events`, `keys`. What can go wrong stands in one table, [`problem`].
 //!
 //! The rule not to break: limits come before bytes. A request that will be refused is refused before its body is asked
 //! for, and whatever is read is bounded.
 //!
-//! Arrow: `app` -> `api` -> `ingest`, `cache`, `catalog`, `library`, `media`. What it needs of encoder and origin comes as
+//! Arrow: `app` -> `api` -> `ingest`, `access`, `cache`, `catalog`, `library`, `media`. What it needs of encoder and origin comes as
 //! closures in [`Rooms`], filled in by `app`.
 
 pub mod access;
@@ -18,6 +18,7 @@ mod disposition;
 mod events;
 mod idempotency;
 mod jobs;
+mod keys;
 mod multipart;
 mod payload;
 pub mod problem;
@@ -41,6 +42,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, watch};
 
+use crate::access::Keys;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::ingest::{Events, Processor, Uploads};
@@ -86,6 +88,8 @@ pub struct Rooms {
     pub stop: Stop,
     /// Tells playback.
     pub forget: Forget,
+    /// The API keys.
+    pub keys: Keys,
     /// Who may.
     pub authorise: Authorise,
 }
@@ -147,6 +151,10 @@ impl Api {
             (Route::Jobs, _) => jobs::list(self, parts).await,
             (Route::Job(id), &Method::DELETE) => jobs::cancel(self, id).await,
             (Route::Job(id), _) => jobs::one(self, id).await,
+            (Route::Keys, &Method::POST) => keys::create(self, parts, payload).await,
+            (Route::Keys, _) => keys::list(self).await,
+            (Route::Key(id), &Method::DELETE) => keys::revoke(self, id).await,
+            (Route::Key(id), _) => keys::one(self, id).await,
         }
     }
 }

@@ -32,6 +32,8 @@ pub enum Kind {
     NoTitle,
     /// No job has this id.
     NoJob,
+    /// No API key has this id.
+    NoKey,
     /// The path does not take this method.
     Method,
     /// The query cannot be understood.
@@ -66,18 +68,27 @@ pub enum Kind {
     KeyInUse,
     /// The job has ended.
     JobEnded,
+    /// No key came with the request, or one that is worth nothing.
+    Unauthorised,
+    /// The key is for something else.
+    Scope,
+    /// There are as many keys as there may be.
+    TooManyKeys,
     /// A page of another site.
     CrossSite,
+    /// The server was reached by a name that anybody may have made lead to it.
+    Host,
     /// The server's own fault.
     Internal,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 27] = [
         Self::NoRoute,
         Self::NoTitle,
         Self::NoJob,
+        Self::NoKey,
         Self::Method,
         Self::Query,
         Self::Body,
@@ -95,7 +106,11 @@ impl Kind {
         Self::KeyReused,
         Self::KeyInUse,
         Self::JobEnded,
+        Self::Unauthorised,
+        Self::Scope,
+        Self::TooManyKeys,
         Self::CrossSite,
+        Self::Host,
         Self::Internal,
     ];
 
@@ -107,6 +122,7 @@ impl Kind {
             Self::NoRoute => (S::NOT_FOUND, "no-route", "Not found", "there is nothing at this path"),
             Self::NoTitle => (S::NOT_FOUND, "no-title", "Unknown title", "there is no such title"),
             Self::NoJob => (S::NOT_FOUND, "no-job", "Unknown job", "there is no such job, or it ended long ago"),
+            Self::NoKey => (S::NOT_FOUND, "no-key", "Unknown key", "there is no such key"),
             Self::Method => {
                 (S::METHOD_NOT_ALLOWED, "method", "Method not allowed", "see Allow for what is answered here")
             }
@@ -151,6 +167,15 @@ impl Kind {
                 (S::CONFLICT, "key-in-use", "Under way", "a request with this Idempotency-Key is under way")
             }
             Self::JobEnded => (S::CONFLICT, "job-ended", "Ended already", "the job has ended already"),
+            Self::Unauthorised => (S::UNAUTHORIZED, "unauthorised", "A key is needed", "send a key that is known here"),
+            Self::Scope => (S::FORBIDDEN, "scope", "Not with this key", "the key is not for this"),
+            Self::TooManyKeys => (S::CONFLICT, "too-many-keys", "Too many keys", "there may be no more keys"),
+            Self::Host => (
+                S::FORBIDDEN,
+                "host",
+                "Reached by a foreign name",
+                "as long as there are no keys, use an address or localhost instead of this name",
+            ),
             Self::CrossSite => {
                 (S::FORBIDDEN, "cross-site", "Another site", "pages of other sites may not change anything here")
             }
@@ -277,6 +302,7 @@ impl From<catalog::Error> for Problem {
             | catalog::Error::Foreign { .. }
             | catalog::Error::Unusable { .. }
             | catalog::Error::Damaged { .. }
+            | catalog::Error::DamagedKey { .. }
             | catalog::Error::Sqlite(_) => Self::internal(error),
         }
     }

@@ -1,11 +1,14 @@
 //! One constructor per class of answer.
 
 use bytes::Bytes;
-use http::header::{ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION};
+use http::header::{
+    ACCEPT, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION,
+};
 use http::{HeaderValue, Method, StatusCode, request};
 use http_body_util::{BodyExt as _, Empty, Full};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
+use super::problem::{Kind, Problem};
 use super::{Body, Response, Route};
 
 /// A body that is there.
@@ -38,6 +41,25 @@ pub(super) fn created(value: &Value, etag: &str, location: &str) -> Response {
     *response.status_mut() = StatusCode::CREATED;
     response.headers_mut().extend(HeaderValue::from_str(location).ok().map(|place| (LOCATION, place)));
     response
+}
+
+/// 201 of what has no version.
+pub(super) fn made(value: &Value, location: &str) -> Response {
+    let mut response = json(value);
+    *response.status_mut() = StatusCode::CREATED;
+    response.headers_mut().extend(HeaderValue::from_str(location).ok().map(|place| (LOCATION, place)));
+    response
+}
+
+/// A body that must be a JSON object.
+pub(super) fn object(parts: &request::Parts, body: Vec<u8>) -> Result<Map<String, Value>, Problem> {
+    let essence = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
+    // A form's type: a page of another site may send it without leave, so it must not do for JSON.
+    if essence.map(str::trim) != Some("application/json") {
+        let problem = Problem::new(Kind::MediaType, "send application/json");
+        return Err(problem.header(ACCEPT, "application/json"));
+    }
+    serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))
 }
 
 /// 204 to OPTIONS. Pages of other sites may look and no more.

@@ -4,7 +4,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::access::Scope;
-use crate::media::{JobId, TitleId};
+use crate::media::{JobId, KeyId, TitleId};
 
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +23,10 @@ pub enum Route {
     Jobs,
     /// `/jobs/{id}`.
     Job(JobId),
+    /// `/keys`.
+    Keys,
+    /// `/keys/{id}`.
+    Key(KeyId),
 }
 
 impl Route {
@@ -38,6 +42,8 @@ impl Route {
             ["events"] => Some(Self::Events),
             ["jobs"] => Some(Self::Jobs),
             ["jobs", id] => id.parse().ok().map(Self::Job),
+            ["keys"] => Some(Self::Keys),
+            ["keys", id] => id.parse().ok().map(Self::Key),
             _ => None,
         }
     }
@@ -66,6 +72,10 @@ impl Route {
             Self::VideoEvents(_) | Self::Events => &[READ],
             Self::Jobs => &[READ, HEAD],
             Self::Job(_) => &[READ, HEAD, (Method::DELETE, Scope::Admin)],
+            Self::Keys => &[(Method::GET, Scope::Admin), (Method::HEAD, Scope::Admin), (Method::POST, Scope::Admin)],
+            Self::Key(_) => {
+                &[(Method::GET, Scope::Admin), (Method::HEAD, Scope::Admin), (Method::DELETE, Scope::Admin)]
+            }
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::encoder::{self, Encoder};
 use crate::ingest::Processor;
 use crate::origin::{self, Origin, Server};
 use crate::worker::{self, Pool};
-use crate::{cache, catalog, library};
+use crate::{access, cache, catalog, library};
 use claim::Claim;
 
 pub use start::worker_config;
@@ -61,6 +61,18 @@ pub enum Error {
         /// The folder.
         folder: PathBuf,
     },
+    /// Anybody who can connect would manage it.
+    #[error(
+        "server.listen = \"{address}\": must be a loopback address as long as there is no API key: add a key with \
+        matinee key add NAME --scope admin, or set auth = \"off\" to let anybody who can connect manage this server"
+    )]
+    NoKey {
+        /// Where it should listen.
+        address: SocketAddr,
+    },
+    /// The keys.
+    #[error(transparent)]
+    Access(#[from] access::Error),
     /// The catalog.
     #[error(transparent)]
     Catalog(#[from] catalog::Error),

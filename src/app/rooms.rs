@@ -7,9 +7,10 @@ use jiff::Timestamp;
 
 use super::scrape::Scrape;
 use super::start::{Data, Uploading};
+use crate::access::Keys;
 use crate::api::{self, Api};
 use crate::catalog::{self, Catalog};
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::encoder::{self, Encoder, Recipe, Work};
 use crate::manifest::hls;
 use crate::origin::{Facts, Failure, Find, Found, List, Mark, Rooms, State, Title};
@@ -25,7 +26,7 @@ pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc
         cache: data.cache,
         find: find(data.catalog.clone(), recipe.clone()),
         mark: mark(data.catalog.clone()),
-        list: list(data.catalog, recipe),
+        list: list(data.catalog, recipe, config.auth),
         manage: Arc::new(move |request| api.handle(request)),
         make: Arc::new(move |order| {
             let (rendition, object, writer) = (order.rendition, order.object, order.writer);
@@ -53,7 +54,18 @@ pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc
 }
 
 /// `forget` reaches an origin that is made later.
-pub(super) fn api(data: &Data, encoder: &Encoder, uploading: &Uploading, forget: api::Forget) -> api::Rooms {
+pub(super) fn api(
+    config: &Config,
+    data: &Data,
+    encoder: &Encoder,
+    uploading: &Uploading,
+    forget: api::Forget,
+) -> api::Rooms {
+    let keys = Keys::new(data.catalog.clone());
+    let authorise = match config.auth {
+        Auth::Keys => api::access::by_keys(keys.clone(), config.server.listen.ip().is_loopback()),
+        Auth::Off => api::access::everybody(),
+    };
     let recipe = Arc::new(encoder.recipe().clone());
     let stop = encoder.clone();
     api::Rooms {
@@ -66,8 +78,8 @@ pub(super) fn api(data: &Data, encoder: &Encoder, uploading: &Uploading, forget:
         generation: Arc::new(move |digest, plan| recipe.generation(digest, plan)),
         stop: Arc::new(move |generation, digest| stop.stop(generation, digest)),
         forget,
-        // Configuration keeps a server without keys on loopback, unless it is told `auth = "off"`.
-        authorise: api::access::everybody(),
+        keys,
+        authorise,
     }
 }
 
@@ -86,7 +98,9 @@ fn mark(catalog: Catalog) -> Mark {
     Arc::new(move |id| catalog.mark(id).map_err(|error| error.to_string()))
 }
 
-fn list(catalog: Catalog, recipe: Arc<Recipe>) -> List {
+/// What there is, for anybody who opens the server in a browser; nothing once looking needs a key.
+fn list(catalog: Catalog, recipe: Arc<Recipe>, auth: Auth) -> List {
+    let keys = Keys::new(catalog.clone());
     let newest = move |limit: usize| -> Result<Vec<Title>, catalog::Error> {
         let found = catalog.titles(None, u32::try_from(limit).unwrap_or(u32::MAX), None)?;
         let mut titles = Vec::with_capacity(found.entries.len());
@@ -96,7 +110,12 @@ fn list(catalog: Catalog, recipe: Arc<Recipe>) -> List {
         }
         Ok(titles)
     };
-    Arc::new(move |limit| newest(limit).map_err(|error| error.to_string()))
+    Arc::new(move |limit| {
+        if auth == Auth::Keys && !keys.never_used().map_err(|error| error.to_string())? {
+            return Ok(Vec::new());
+        }
+        newest(limit).map_err(|error| error.to_string())
+    })
 }
 
 fn shown(title: catalog::Title, recipe: &Recipe) -> Title {

@@ -9,10 +9,11 @@ use tokio::task::spawn_blocking;
 
 use super::claim::{Claim, claim};
 use super::{Error, Running, rooms, scrape::Scrape};
+use crate::access::Keys;
 use crate::api::Api;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
-use crate::config::Config;
+use crate::config::{Auth, Config};
 use crate::encoder::{self, Encoder, Recipe, Source};
 use crate::ingest::{self, Events, OnChange, Processor, Uploads};
 use crate::library::Library;
@@ -60,7 +61,7 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
     let forget = forget(&playback);
     let uploading = Uploading::start(config, &data, &pool, forget.clone());
     let processor = uploading.processor.clone();
-    let api = Api::new(rooms::api(&data, &encoder, &uploading, forget));
+    let api = Api::new(rooms::api(config, &data, &encoder, &uploading, forget));
     let origin = rooms::origin(config, data, &encoder, scrape.clone(), api.clone());
     let origin = Arc::new(Origin::new(&config.server, origin));
     let _ = playback.set(Arc::downgrade(&origin));
@@ -110,10 +111,19 @@ pub fn worker_config(config: &Config) -> worker::Config {
 fn open(config: &Config) -> Result<(Claim, Data), Error> {
     let claim = claim(&config.data_dir)?;
     let catalog = Catalog::open(&config.data_dir)?;
+    must_have_key(config, &catalog)?;
     let library = Library::open(&config.data_dir)?;
     remove_unnamed(&catalog, &library)?;
     let cache = Cache::open(&config.cache, &config.data_dir.join("cache"))?;
     Ok((claim, Data { catalog, library, cache }))
+}
+
+/// Beyond loopback somebody must have a key, unless anybody may do anything.
+fn must_have_key(config: &Config, catalog: &Catalog) -> Result<(), Error> {
+    let address = config.server.listen;
+    let open = address.ip().is_loopback() || config.auth == Auth::Off;
+    let any = || Keys::new(catalog.clone()).any();
+    if open || any()? { Ok(()) } else { Err(Error::NoKey { address }) }
 }
 
 /// Removes sources that no title names: whoever stored them died before the title was entered.

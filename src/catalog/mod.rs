@@ -14,6 +14,7 @@
 
 mod arrivals;
 mod jobs;
+mod keys;
 mod schema;
 mod titles;
 
@@ -25,6 +26,7 @@ use rusqlite::Connection;
 
 pub use arrivals::{Arrival, Change, Changed, Creation, Known};
 pub use jobs::{Cancelled, Job, JobCursor, JobPage, JobState, Kind, Lease, Outcome, new_job_id};
+pub use keys::{ApiKey, MAX_KEYS};
 pub use titles::{Cursor, Entry, Failure, MAX_PAGE, Metadata, NewTitle, Page, State, Title, new_id, now_ms};
 
 /// Name of the file in the data folder.
@@ -85,6 +87,14 @@ pub enum Error {
     Damaged {
         /// Its id.
         title: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The row of a key cannot be understood.
+    #[error("the catalog's row of key {key} is damaged ({why}): revoke the key and add another")]
+    DamagedKey {
+        /// Its id.
+        key: String,
         /// What is wrong.
         why: String,
     },

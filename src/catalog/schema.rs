@@ -15,7 +15,7 @@ const APPLICATION_ID: i64 = 0x4d54_4e45;
 /// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
 /// fields; `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
 /// title that a client can see. A `creation` remembers which title a client's Idempotency-Key made.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     "
     CREATE TABLE titles (
         id            TEXT PRIMARY KEY,
@@ -68,6 +68,17 @@ const STEPS: [&str; 2] = [
         created_at_ms INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX creations_title ON creations (title);
+",
+    "
+    CREATE TABLE api_keys (
+        id            TEXT PRIMARY KEY,
+        name          TEXT NOT NULL,
+        hash          BLOB NOT NULL,
+        scopes        TEXT NOT NULL,
+        created_at_ms INTEGER NOT NULL,
+        used_at_ms    INTEGER,
+        revoked_at_ms INTEGER
+    ) STRICT;
 ",
 ];
 

@@ -206,9 +206,10 @@ fn a_newer_catalog_is_refused_with_the_remedy_and_not_one_byte_is_touched() {
     let before = fs::read(data.path().join(FILE)).unwrap();
     let said = Catalog::open(data.path()).unwrap_err().to_string();
     let expected = format!(
-        "{} has format 9, and this matinee knows formats up to 2: use the newer matinee that wrote it, or choose \
+        "{} has format 9, and this matinee knows formats up to {}: use the newer matinee that wrote it, or choose \
          another folder with --data (nothing was changed)",
-        data.path().join(FILE).display()
+        data.path().join(FILE).display(),
+        schema::KNOWN
     );
     assert_eq!(said, expected);
     assert_eq!(fs::read(data.path().join(FILE)).unwrap(), before);

@@ -3,6 +3,7 @@
 mod config;
 mod doctor;
 mod ingest;
+mod key;
 mod list;
 mod probe;
 mod serve;
@@ -42,6 +43,9 @@ enum Command {
     Doctor(doctor::Doctor),
     /// List the titles.
     List(list::List),
+    /// API keys: who may manage the server.
+    #[command(subcommand)]
+    Key(key::Command),
     /// About the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -82,6 +86,7 @@ pub fn run() -> ExitCode {
         Command::Probe(probe) => probe.run(),
         Command::Doctor(doctor) => doctor.run(),
         Command::List(list) => list.run(),
+        Command::Key(key) => key.run(),
         Command::Config(config) => config.run(),
         Command::Work => Err(Failure::Usage(vec!["work takes no argument before it".to_owned()])),
     };

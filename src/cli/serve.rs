@@ -46,7 +46,11 @@ impl Serve {
             }
             ended => {
                 runtime.shutdown_timeout(LAST_WAIT);
-                ended.map(drop).map_err(failed)
+                ended.map(drop).map_err(|error| match error {
+                    // What was set contradicts what is in the data folder.
+                    matinee::app::Error::NoKey { .. } => Failure::Usage(vec![error.to_string()]),
+                    other => failed(other),
+                })
             }
         }
     }

@@ -117,11 +117,6 @@ impl Config {
                 found.push(Fault { key: key.into(), text: format!("{key} = {value}: must be {must}") });
             }
         };
-        let listen = self.server.listen;
-        let open = listen.ip().is_loopback() || self.auth == Auth::Off;
-        let must = "a loopback address as long as there is no API key: add a key, \
-             or set auth = \"off\" to let anybody who can connect manage this server";
-        check("server.listen", &format_args!("\"{listen}\""), open, must);
         check("log.level", &format_args!("{:?}", self.log.level), self.log.filter().is_some(), logs::LEVEL_MUST);
         if self.data_dir.as_os_str().is_empty() {
             check("data_dir", &"\"\"", false, "a folder");

@@ -139,11 +139,6 @@ fn each_bad_value_is_named_with_its_place_and_what_it_must_be() {
             "f:2: server.listen = \"localhost\": must be an IP address and a port, such as \"127.0.0.1:8080\" or \
              \"[::1]:8080\"",
         ),
-        (
-            "[server]\nlisten = '0.0.0.0:8080'",
-            "f:2: server.listen = \"0.0.0.0:8080\": must be a loopback address as long as there is no API key: add a \
-             key, or set auth = \"off\" to let anybody who can connect manage this server",
-        ),
         ("[server]\nmax_connections = 0", "f:2: server.max_connections = 0: must be 1 to 1048576"),
         ("server.max_connections = -1", "f:1: server.max_connections = -1: must be a whole number, 0 or more"),
         ("server.max_header_bytes = '2MiB'", "f:1: server.max_header_bytes = 2097152: must be 8192 to 1048576"),
@@ -280,22 +275,6 @@ fn a_file_that_cannot_be_read_is_named() {
     let flags = Flags { config: Some("/proc/matinee.toml".into()), ..Flags::default() };
     let said = Config::load(&flags, []).unwrap_err().to_string();
     assert_eq!(said, "/proc/matinee.toml: cannot be read: No such file or directory (os error 2)");
-}
-
-#[test]
-fn the_server_listens_beyond_loopback_only_if_told_that_anybody_may_manage_it() {
-    for (listen, auth, good) in [
-        ("127.0.0.1:8080", "keys", true),
-        ("127.8.8.8:0", "keys", true),
-        ("[::1]:8080", "keys", true),
-        ("0.0.0.0:8080", "keys", false),
-        ("[::]:8080", "keys", false),
-        ("192.168.0.1:8080", "keys", false),
-        ("0.0.0.0:8080", "off", true),
-    ] {
-        let environment = [("MATINEE_LISTEN", listen), ("MATINEE_AUTH", auth)];
-        assert_eq!(load("", &environment, Flags::default()).is_ok(), good, "{listen} {auth}");
-    }
 }
 
 #[test]

@@ -70,6 +70,10 @@ text_id!(
     JobId, "job id", |t| t.len() == 12 && lower_alphanumeric(t)
 );
 text_id!(
+    /// An API key's name: 12 characters of lower-case base 32, as a title's. It is no secret.
+    KeyId, "key id", |t| t.len() == 12 && lower_alphanumeric(t)
+);
+text_id!(
     /// The hash of everything that decides a title's bytes; names the recipe in URLs. 16 hexadecimal digits.
     Generation, "generation", |t| t.len() == 16 && lower_alphanumeric(t)
 );
@@ -84,6 +88,14 @@ text_id!(
 );
 
 impl TitleId {
+    /// A fresh id from 64 random bits.
+    #[must_use]
+    pub fn from_random(bits: u64) -> Self {
+        Self(twelve(bits))
+    }
+}
+
+impl KeyId {
     /// A fresh id from 64 random bits.
     #[must_use]
     pub fn from_random(bits: u64) -> Self {

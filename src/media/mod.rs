@@ -19,12 +19,13 @@ mod program;
 mod refusal;
 mod rendition;
 mod sample;
+mod scope;
 mod template;
 mod text;
 mod time;
 
 pub use grid::{Cut, Grid, GridError};
-pub use id::{Digest, Generation, IdError, JobId, RenditionName, TitleId};
+pub use id::{Digest, Generation, IdError, JobId, KeyId, RenditionName, TitleId};
 pub use index::{Access, AudioTrack, Crop, Index, Packet, Shown, Skipped, Track, TrackKind, VideoTrack};
 pub use ladder::{AudioRung, Ladder, LadderError, VideoRung};
 pub use picture::{Picture, Thumbnails, Tile, scale_to_fit};
@@ -36,6 +37,7 @@ pub use rendition::{
     VideoSource,
 };
 pub use sample::Sample;
+pub use scope::{Scope, Scopes};
 pub use template::{Templates, Trial};
 pub use text::{CMAF_MPEGTS_ZERO, Cue, Label, Sidecar, TextRendition, TextTrack};
 pub use time::{Rate, Timescale, gcd};

@@ -1,5 +1,6 @@
 //! The one integration binary: a module for each promise, and the repository's own rules.
 
+mod access;
 mod cli;
 mod colour;
 mod corpus;

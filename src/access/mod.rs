@@ -1,0 +1,48 @@
+//! Who may: API keys.
+//!
+//! Nothing runs unasked. Checking a key costs one look-up in the catalog and one SHA-256, so it blocks, for some tens of
+//! microseconds; nothing is remembered, so a key is worth nothing from the moment it is revoked, whoever revoked it.
+//!
+//! The rule not to break: no secret is kept that can be used as it is, none is logged, and none is shown twice.
+//!
+//! Arrow: `api`, `app`, `cli` -> `access` -> `catalog`, `media`.
+
+mod key;
+
+use std::io;
+
+use crate::catalog;
+
+pub use key::{Issued, Keys, MAX_NAME_CHARS};
+
+/// Why it could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A key's name that cannot stand in a list.
+    #[error("a key's name must be one line of 1 to {MAX_NAME_CHARS} characters")]
+    Name,
+    /// A key that may do nothing.
+    #[error("a key needs at least one of the scopes read, upload, admin")]
+    NoScope,
+    /// There are as many keys as there may be.
+    #[error("there are {} keys, revoked ones included, and there may be no more", catalog::MAX_KEYS)]
+    TooMany,
+    /// The system has no randomness to give.
+    #[error("the system has no randomness to give: {0}")]
+    Chance(io::Error),
+    /// The catalog.
+    #[error(transparent)]
+    Catalog(#[from] catalog::Error),
+}
+
+/// Bytes nobody can guess.
+fn chance<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|why| Error::Chance(io::Error::other(why.to_string())))?;
+    Ok(bytes)
+}
+
+/// Compares without telling by its time where two secrets differ.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}

@@ -1,0 +1,119 @@
+//! API keys: who may manage. The key itself is nowhere, only its hash; what the hash is made of is `access`'s affair.
+
+use rusqlite::{OptionalExtension, Row, named_params, params};
+
+use super::{Catalog, Error};
+use crate::media::{KeyId, Scopes};
+
+/// Most keys there may be, revoked ones included: a listing has no pages.
+pub const MAX_KEYS: u32 = 1000;
+
+const COLUMNS: &str = "id, name, hash, scopes, created_at_ms, used_at_ms, revoked_at_ms";
+
+/// A key as it is kept. Times are Unix milliseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Its name in URLs and logs; also the first part of the key.
+    pub id: KeyId,
+    /// Its name for people.
+    pub name: String,
+    /// Of the key's text.
+    pub hash: [u8; 32],
+    /// What its holder may do.
+    pub scopes: Scopes,
+    /// When it was added.
+    pub created_at_ms: i64,
+    /// When it was last used, give or take what [`Catalog::key_used`]'s caller rounds it by.
+    pub used_at_ms: Option<i64>,
+    /// Since when it is worth nothing.
+    pub revoked_at_ms: Option<i64>,
+}
+
+impl Catalog {
+    /// Adds a key; false if there are [`MAX_KEYS`] already. Durable when it returns.
+    ///
+    /// # Errors
+    /// As any call; nothing is added then.
+    pub fn insert_key(&self, key: &ApiKey) -> Result<bool, Error> {
+        let added = self.writer().execute(
+            "INSERT INTO api_keys (id, name, hash, scopes, created_at_ms)
+             SELECT :id, :name, :hash, :scopes, :at WHERE (SELECT count(*) FROM api_keys) < :most",
+            named_params! {
+                ":id": key.id.as_str(),
+                ":name": key.name,
+                ":hash": key.hash,
+                ":scopes": key.scopes.to_string(),
+                ":at": key.created_at_ms,
+                ":most": MAX_KEYS,
+            },
+        )?;
+        Ok(added > 0)
+    }
+
+    /// One key, or `None`.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if its row cannot be understood; else as any call.
+    pub fn key(&self, id: &KeyId) -> Result<Option<ApiKey>, Error> {
+        let reader = self.reader();
+        let mut query = reader.prepare_cached(&format!("SELECT {COLUMNS} FROM api_keys WHERE id = ?1"))?;
+        query.query_row([id.as_str()], |row| Ok(read(row))).optional()?.transpose()
+    }
+
+    /// All keys, newest first.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] if a row cannot be understood; else as any call.
+    pub fn keys(&self) -> Result<Vec<ApiKey>, Error> {
+        let reader = self.reader();
+        let mut query =
+            reader.prepare_cached(&format!("SELECT {COLUMNS} FROM api_keys ORDER BY created_at_ms DESC, id"))?;
+        let rows = query.query_map([], |row| Ok(read(row)))?.collect::<rusqlite::Result<Vec<_>>>()?;
+        rows.into_iter().collect()
+    }
+
+    /// Whether a key was ever added, and whether one of them is still worth something.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn has_keys(&self) -> Result<(bool, bool), Error> {
+        let reader = self.reader();
+        let mut query = reader.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM api_keys), EXISTS (SELECT 1 FROM api_keys WHERE revoked_at_ms IS NULL)",
+        )?;
+        Ok(query.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    }
+
+    /// Makes a key worth nothing from now on; false if there is none of that id. The time of the first revocation stays.
+    ///
+    /// # Errors
+    /// As any call; nothing is changed then.
+    pub fn revoke_key(&self, id: &KeyId, now_ms: i64) -> Result<bool, Error> {
+        let revoke = "UPDATE api_keys SET revoked_at_ms = coalesce(revoked_at_ms, ?2) WHERE id = ?1";
+        Ok(self.writer().execute(revoke, params![id.as_str(), now_ms])? > 0)
+    }
+
+    /// Notes that a key was used.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn key_used(&self, id: &KeyId, now_ms: i64) -> Result<(), Error> {
+        self.writer().execute("UPDATE api_keys SET used_at_ms = ?2 WHERE id = ?1", params![id.as_str(), now_ms])?;
+        Ok(())
+    }
+}
+
+fn read(row: &Row) -> Result<ApiKey, Error> {
+    let id: String = row.get("id")?;
+    let damaged = |why: String| Error::DamagedKey { key: id.clone(), why };
+    let scopes: String = row.get("scopes")?;
+    Ok(ApiKey {
+        id: id.parse().map_err(|why| damaged(format!("{why}")))?,
+        name: row.get("name")?,
+        hash: row.get("hash")?,
+        scopes: scopes.parse().map_err(damaged)?,
+        created_at_ms: row.get("created_at_ms")?,
+        used_at_ms: row.get("used_at_ms")?,
+        revoked_at_ms: row.get("revoked_at_ms")?,
+    })
+}

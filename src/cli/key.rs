@@ -1,0 +1,117 @@
+//! `matinee key`: works on the data folder, whether or not a server runs. This is how the first key comes into being.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use matinee::access::{Issued, Keys};
+use matinee::catalog::{ApiKey, Catalog, now_ms};
+use matinee::media::{KeyId, Scope};
+use serde_json::{Value, json};
+
+use super::{Failure, Place, failed, say};
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Add a key and show it, once.
+    Add(Add),
+    /// List the keys, revoked ones included.
+    List(List),
+    /// Make a key worth nothing from now on.
+    Revoke(Revoke),
+}
+
+#[derive(Debug, Args)]
+pub struct Add {
+    /// What it is for: a name in the list.
+    name: String,
+    /// What its holder may do: read, upload, admin. Several times, or with commas.
+    #[arg(long, required = true, value_delimiter = ',')]
+    scope: Vec<Scope>,
+    #[command(flatten)]
+    place: Place,
+    /// A JSON object instead of the key alone.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct List {
+    #[command(flatten)]
+    place: Place,
+    /// One JSON object per line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Revoke {
+    /// The key's id, as the list shows it.
+    id: KeyId,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Command {
+    pub fn run(&self) -> Result<(), Failure> {
+        match self {
+            Self::Add(add) => add.run(),
+            Self::List(list) => list.run(),
+            Self::Revoke(revoke) => revoke.run(),
+        }
+    }
+}
+
+impl Add {
+    fn run(&self) -> Result<(), Failure> {
+        let scopes = self.scope.iter().copied().collect();
+        let Issued { text, key } = keys(&self.place)?.issue(&self.name, scopes, now_ms()).map_err(failed)?;
+        if self.json {
+            let mut shown = shown(&key);
+            shown["key"] = json!(text);
+            say(shown);
+        } else {
+            // The key alone, so that a script can take it.
+            say(text);
+        }
+        Ok(())
+    }
+}
+
+impl List {
+    fn run(&self) -> Result<(), Failure> {
+        for key in keys(&self.place)?.list().map_err(failed)? {
+            if self.json {
+                say(shown(&key));
+                continue;
+            }
+            let used = key.used_at_ms.map_or_else(|| "never used".to_owned(), |ms| format!("used {}", time(ms)));
+            let state = if key.revoked_at_ms.is_some() { "revoked" } else { used.as_str() };
+            say(format_args!("{}  {:<18}  {state:<25}  {}", key.id, key.scopes.to_string(), key.name));
+        }
+        Ok(())
+    }
+}
+
+impl Revoke {
+    fn run(&self) -> Result<(), Failure> {
+        let found = keys(&self.place)?.revoke(&self.id, now_ms()).map_err(failed)?;
+        let unknown = || failed(format_args!("there is no key {}: matinee key list shows them", self.id));
+        found.map(|key| say(format_args!("revoked {} ({})", key.id, key.name))).ok_or_else(unknown)
+    }
+}
+
+fn keys(place: &Place) -> Result<Keys, Failure> {
+    let config = place.load()?;
+    Ok(Keys::new(Catalog::open(&config.data_dir).map_err(failed)?))
+}
+
+fn shown(key: &ApiKey) -> Value {
+    json!({
+        "id": key.id, "name": key.name, "scopes": key.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
+        "created_at": time(key.created_at_ms), "last_used_at": key.used_at_ms.map(time),
+        "revoked_at": key.revoked_at_ms.map(time),
+    })
+}
+
+fn time(ms: i64) -> String {
+    Timestamp::from_millisecond(ms).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
