@@ -112,6 +112,7 @@ fn what_cannot_be_made_is_not_tried_again_and_again_ahead_of_anybody() {
         assert_eq!(server.get(path).status, 500);
         // A run that went on and on would have failed for others as well while these are answered.
         let most = (0..50).map(|_| failed()).fold(0.0, f64::max);
-        assert!(most <= (n + 1) as f64, "{most} encodes failed for {} requests", n + 1);
+        // For each: what it asked for, and what is next once where the viewer is has been told.
+        assert!(most <= 2.0 * (n + 1) as f64, "{most} encodes failed for {} requests", n + 1);
     }
 }

@@ -13,6 +13,8 @@ use tempfile::NamedTempFile;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
+/// Silence after which a worker at work counts as stuck: longer than a start takes on a busy machine.
+const STALL_SECONDS: u64 = 3;
 /// Longer than anything here takes on a busy machine, so that a hang is a failure and not a wait.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -20,7 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FOLDER_VARIABLE: &str = "MATINEE_TEST_FOLDER";
 
 fn config() -> Config {
-    Config { standby: 0, stall_seconds: 1, program: Some(env!("CARGO_BIN_EXE_matinee").into()), ..Config::default() }
+    Config {
+        standby: 0,
+        stall_seconds: STALL_SECONDS,
+        program: Some(env!("CARGO_BIN_EXE_matinee").into()),
+        ..Config::default()
+    }
 }
 
 async fn bound(pool: &Pool) -> (Worker, NamedTempFile) {
@@ -126,9 +133,11 @@ async fn a_stopped_worker_is_killed_once_it_has_a_job() {
     let pool = Pool::start(config()).unwrap();
     let (mut worker, _source) = bound(&pool).await;
     kill_process(pid(worker.pid()), Signal::STOP).unwrap();
-    timeout(Duration::from_millis(1500), worker.next()).await.expect_err("an idle worker may be silent");
+    timeout(Duration::from_millis(STALL_SECONDS * 1000 + 500), worker.next())
+        .await
+        .expect_err("an idle worker may be silent");
     worker.send(&self_test()).await.unwrap();
-    assert_eq!(death(&mut worker).await.exit, Exit::Stalled(Duration::from_secs(1)));
+    assert_eq!(death(&mut worker).await.exit, Exit::Stalled(Duration::from_secs(STALL_SECONDS)));
     pool.close().await;
 }
 
