@@ -1,56 +1,59 @@
-//! The disk tier: one file per object, an index in memory that bounds their bytes.
+//! The disk tier: one file per object, an index in memory that bounds their bytes, and a journal of it.
 //!
-//! A file is the object's bytes and a trailer ([`TRAILER_BYTES`]), written to `tmp/`, synced, then renamed: a name
-//! means a whole file. The index decides what to evict and answers without I/O; the folder decides what exists. So
+//! A file is the object's bytes and a trailer, written to `tmp/`, synced, then renamed: a name
+//! means a whole file. The index decides what goes and answers without I/O; the folder decides what exists. So
 //! files may vanish or appear at any time, by hand or by another process, and nothing is wrong.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use moka::notification::RemovalCause;
-use moka::policy::EvictionPolicy;
 
+use super::file::{MAX_FILE_BYTES, TRAILER_BYTES, make_folders, read_file, remove_empty_folders, sync_folder, trailer};
+use super::heat::{Clock, Heat};
+use super::journal::{Journal, Record};
 use super::key::generation_folder;
+use super::ranking::{Cost, Item, Ranking};
+use super::survey::{self, Survey};
 use super::{Error, Held, Key, lock, room, scan};
 use crate::media::Generation;
 
-/// What follows the object's bytes: an ISO BMFF `free` box (ISO/IEC 14496-12 §8.1.2), so that a file is still one that
-/// media tools read. Big endian: box size, `free`, [`TRAILER_MAGIC`], CRC-32 of path and bytes, length of the bytes (64
-/// bits).
-pub(super) const TRAILER_BYTES: usize = 24;
-/// Longest file that is read or kept: a file grown by accident must not make anyone allocate it.
-pub(super) const MAX_FILE_BYTES: u64 = 1 << 30;
 /// Where unfinished files are; three letters, so that it is no generation's folder.
 pub(super) const TEMP_FOLDER: &str = "tmp";
 
-/// Changes when the format does: older files are misses then.
-const TRAILER_MAGIC: [u8; 4] = *b"mtn1";
 /// Another process may remove a folder between making and using it, or fill one that is being removed; more often than
 /// this is a fault.
 const FOLDER_ATTEMPTS: u32 = 4;
-/// Rounds of eviction after a write: moka evicts a batch at a time.
-const EVICT_ROUNDS: u32 = 8;
+/// Entries looked at under the index's lock at a time, so that nobody who asks waits for all of them.
+const BATCH: usize = 1024;
 
 pub(super) struct Disk {
     pub(super) folder: PathBuf,
-    capacity_bytes: u64,
-    /// Length of each file. Least recently used goes first, for the reason given in `memory`.
-    pub(super) index: moka::sync::Cache<Key, u32>,
-    /// Evicted from the index, file not yet deleted. moka evicts on whichever thread touches it, also on one that must
-    /// not do I/O; the next writer deletes.
-    evicted: Arc<Mutex<Vec<Arc<Key>>>>,
-    /// Held while files get or lose their names, so that index and folder agree. Taken on blocking threads only.
-    pub(super) names: Mutex<()>,
+    pub(super) capacity_bytes: u64,
+    /// What is there. Held for moments and never during I/O; changed only while `names` is held as well.
+    pub(super) index: Mutex<Ranking>,
+    /// Held while files get or lose their names, so that index, journal and folder agree. Taken on blocking threads only.
+    pub(super) names: Mutex<Journal>,
+    pub(super) survey: Survey,
+    clock: Clock,
     serial: AtomicU64,
     failing: AtomicBool,
     failures: AtomicU64,
     corrupt: AtomicU64,
+    skipped: AtomicU64,
+}
+
+/// A file to be written.
+pub(super) struct Filed<'a> {
+    pub key: &'a Key,
+    pub bytes: &'a [u8],
+    pub cost: Cost,
+    pub heat: &'a Arc<Heat>,
 }
 
 /// A file being written; deleted when dropped unless it was renamed.
@@ -61,66 +64,52 @@ struct Temp {
 }
 
 impl Disk {
-    /// Sweeps leftovers, finds what is there, deletes what exceeds the bound.
-    pub(super) fn open(folder: &Path, capacity_bytes: u64) -> Result<Self, Error> {
+    /// Sweeps leftovers. What is there is found out on a thread, while the rest is used already.
+    pub(super) fn open(folder: &Path, capacity_bytes: u64, clock: Clock) -> Result<Arc<Self>, Error> {
         let fail = |source| Error::Folder { folder: folder.to_owned(), source };
-        let found = scan::scan(folder, capacity_bytes).map_err(fail)?;
-        let evicted: Arc<Mutex<Vec<Arc<Key>>>> = Arc::default();
-        let listener = {
-            let evicted = Arc::clone(&evicted);
-            move |key: Arc<Key>, _, cause| match cause {
-                RemovalCause::Size => lock(&evicted).push(key),
-                RemovalCause::Explicit | RemovalCause::Replaced | RemovalCause::Expired => {}
-            }
-        };
-        let disk = Self {
+        scan::prepare(folder).map_err(fail)?;
+        let disk = Arc::new(Self {
             folder: folder.to_owned(),
             capacity_bytes,
-            index: moka::sync::Cache::builder()
-                .max_capacity(capacity_bytes)
-                .eviction_policy(EvictionPolicy::lru())
-                .weigher(|_: &Key, file_bytes: &u32| *file_bytes)
-                .eviction_listener(listener)
-                .build(),
-            evicted,
-            names: Mutex::default(),
+            index: Mutex::new(Ranking::new(capacity_bytes)),
+            names: Mutex::new(Journal::open(folder)),
+            survey: Survey::default(),
+            clock,
             serial: AtomicU64::new(0),
             failing: AtomicBool::new(false),
             failures: AtomicU64::new(0),
             corrupt: AtomicU64::new(0),
-        };
-        for (key, file_bytes) in found {
-            disk.index.insert(key, file_bytes);
-        }
-        disk.index.run_pending_tasks();
+            skipped: AtomicU64::new(0),
+        });
         match disk.temp() {
             // A full disk is no reason not to start: memory serves, and eviction may make room.
-            Err(error) if !room::is_full(&error) => Err(fail(error)),
-            Ok(_) | Err(_) => Ok(disk),
+            Err(error) if !room::is_full(&error) => return Err(fail(error)),
+            Ok(_) | Err(_) => {}
         }
+        survey::start(&disk).map_err(fail)?;
+        Ok(disk)
     }
 
     /// The object's length, bytes, by the index.
     pub(super) fn length(&self, key: &Key) -> Option<u64> {
-        self.index.get(key).map(|file_bytes| u64::from(file_bytes).saturating_sub(TRAILER_BYTES as u64))
+        lock(&self.index).get(key).map(|item| u64::from(item.bytes).saturating_sub(TRAILER_BYTES as u64))
     }
 
     pub(super) fn holds(&self, key: &Key) -> bool {
-        self.index.contains_key(key)
+        lock(&self.index).get(key).is_some()
     }
 
-    /// Reads and checks; asks the folder, not the index, because another process may have made the file.
-    pub(super) fn read(&self, key: &Key) -> Option<Bytes> {
+    /// True if the index does not know yet, and the folder has it: one look at the file system, in a server's first
+    /// moments alone.
+    pub(super) fn may_hold(&self, key: &Key) -> bool {
+        !self.survey.is_known() && self.folder.join(key.path()).exists()
+    }
+
+    /// Reads and checks; asks the folder, not the index, because another process may have made the file. That is a use.
+    pub(super) fn read(&self, key: &Key) -> Option<(Bytes, Arc<Heat>)> {
         let path = self.folder.join(key.path());
         match read_file(&path, key) {
-            Ok(Some((bytes, file_bytes))) => {
-                if self.index.get(key) != Some(file_bytes) {
-                    let names = lock(&self.names);
-                    self.index.insert(key.clone(), file_bytes);
-                    self.evict(&names);
-                }
-                Some(bytes)
-            }
+            Ok(Some((bytes, file_bytes))) => Some((bytes, self.heat_of(key, file_bytes))),
             Ok(None) => {
                 self.corrupt.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(%key, "a cached file was damaged; it is removed and will be made again");
@@ -128,11 +117,13 @@ impl Disk {
                 None
             }
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                self.index.invalidate(key);
+                if self.holds(key) {
+                    self.forget(key);
+                }
                 None
             }
             Err(error) => {
-                // The file may be sound and the fault pass (too many open files, say): it stays.
+                // The file may be sound and the fault pass (too many open files, say): it stays, until it is made again.
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 tracing::debug!(%key, %error, "a cached file could not be read");
                 None
@@ -147,11 +138,12 @@ impl Disk {
     }
 
     /// Writes the file and evicts others for it, unless it is no longer wanted once it is written: asked when no purge
-    /// can come in between. On a full disk older files make room, and it is tried once more. A failure is counted, and logged when it is the first or was the last.
-    pub(super) fn write(&self, key: &Key, bytes: &[u8], wanted: impl Fn() -> bool) {
-        let first = self.write_file(key, bytes, &wanted);
+    /// can come in between. On a full disk others make room, and it is tried once more. A failure is counted, and logged
+    /// when it is the first or was the last.
+    pub(super) fn write(&self, filed: &Filed, wanted: impl Fn() -> bool) {
+        let first = self.write_file(filed, &wanted);
         let full = first.as_ref().is_err_and(room::is_full);
-        match if full && self.make_room(bytes.len()) { self.write_file(key, bytes, &wanted) } else { first } {
+        match if full && self.make_room(filed.bytes.len()) { self.write_file(filed, &wanted) } else { first } {
             Ok(()) => {
                 if self.failing.swap(false, Ordering::Relaxed) {
                     tracing::info!(folder = %self.folder.display(), "the cache folder can be written again");
@@ -160,29 +152,20 @@ impl Disk {
             Err(error) => {
                 self.failures.fetch_add(1, Ordering::Relaxed);
                 if !self.failing.swap(true, Ordering::Relaxed) {
-                    let folder = self.folder.display();
+                    let (folder, key) = (self.folder.display(), filed.key);
                     tracing::warn!(%folder, %key, %error, "the cache folder cannot be written: memory alone keeps segments");
                 }
             }
         }
     }
 
-    /// Deletes the file, if there is one.
-    fn forget(&self, key: &Key) {
-        let _names = lock(&self.names);
-        self.index.invalidate(key);
-        self.delete(key);
-    }
-
     /// Deletes everything of a generation, also what another process wrote.
     pub(super) fn purge(&self, generation: &Generation) -> Result<u64, Error> {
-        let _names = lock(&self.names);
-        let mut purged = 0;
-        for (key, _) in self.index.iter().filter(|(key, _)| key.generation == *generation) {
-            self.index.invalidate(&*key);
-            purged += 1;
-        }
-        self.index.run_pending_tasks();
+        self.survey.wait_until_read();
+        let mut journal = lock(&self.names);
+        // A full disk is no reason to keep files: at worst the next start believes in some that are gone.
+        let _ = journal.note(&Record::Emptied(generation.clone()));
+        let purged = lock(&self.index).purge(generation);
         let folder = self.folder.join(generation_folder(generation));
         let mut attempt = 0;
         loop {
@@ -200,9 +183,23 @@ impl Disk {
         Ok(purged)
     }
 
+    /// Generations that have files. Waits until that is known.
+    pub(super) fn generations(&self) -> HashSet<Generation> {
+        self.survey.wait_until_known();
+        lock(&self.index).generations().into_iter().collect()
+    }
+
+    /// Writes the journal anew, as the last word on what there is; the next start needs no look at the folder then.
+    pub(super) fn close(&self) {
+        let mut journal = lock(&self.names);
+        if self.survey.is_known() && !journal.is_closed() {
+            journal.replace(self.records().chain([Record::Closed]));
+        }
+    }
+
     pub(super) fn held(&self) -> Held {
-        self.index.run_pending_tasks();
-        Held { bytes: self.index.weighted_size(), entries: self.index.entry_count() }
+        let index = lock(&self.index);
+        Held { bytes: index.bytes(), entries: index.len() as u64 }
     }
 
     pub(super) fn is_failing(&self) -> bool {
@@ -217,29 +214,110 @@ impl Disk {
         self.corrupt.load(Ordering::Relaxed)
     }
 
-    fn write_file(&self, key: &Key, bytes: &[u8], wanted: impl Fn() -> bool) -> io::Result<()> {
+    pub(super) fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
+    }
+
+    /// Counts a use of a file that was just read, and takes it into the index if it is news.
+    fn heat_of(&self, key: &Key, file_bytes: u32) -> Arc<Heat> {
+        let now = self.clock.now();
+        let known =
+            lock(&self.index).get(key).filter(|item| item.bytes == file_bytes).map(|item| Arc::clone(&item.heat));
+        if let Some(heat) = known {
+            heat.used(now);
+            return heat;
+        }
+        let heat = Arc::new(Heat::new(now));
+        if self.survey.is_known() {
+            let mut journal = lock(&self.names);
+            self.take_in(key, Item { bytes: file_bytes, cost: Cost::Unknown, heat: Arc::clone(&heat) }, &mut journal);
+            self.trim(&mut journal);
+        }
+        heat
+    }
+
+    /// Takes a file that has a name already into index and journal.
+    pub(super) fn take_in(&self, key: &Key, item: Item, journal: &mut Journal) {
+        // On a full disk the next start learns of it when it is asked for.
+        let _ = journal.note(&record(key, &item));
+        lock(&self.index).insert(key, item);
+    }
+
+    /// Deletes the file, if there is one.
+    fn forget(&self, key: &Key) {
+        let mut journal = lock(&self.names);
+        lock(&self.index).remove(key);
+        self.delete(key, &mut journal);
+    }
+
+    fn write_file(&self, filed: &Filed, wanted: impl Fn() -> bool) -> io::Result<()> {
         let mut temp = self.temp()?;
-        temp.file.write_all(bytes)?;
-        temp.file.write_all(&trailer(key, bytes))?;
+        temp.file.write_all(filed.bytes)?;
+        temp.file.write_all(&trailer(filed.key, filed.bytes))?;
         temp.file.sync_all()?;
-        let path = self.folder.join(key.path());
+        let path = self.folder.join(filed.key.path());
         let parent = path.parent().unwrap_or(&self.folder);
-        let names = lock(&self.names);
+        let bytes = u32::try_from(filed.bytes.len() + TRAILER_BYTES).unwrap_or(u32::MAX);
+        let item = Item { bytes, cost: filed.cost, heat: Arc::clone(filed.heat) };
+        let is_known = self.survey.wait_a_while();
+        let mut journal = lock(&self.names);
         if !wanted() {
             return Ok(());
         }
-        for attempt in 1.. {
-            match make_folders(parent).and_then(|()| fs::rename(&temp.path, &path)) {
-                Err(error) if error.kind() == ErrorKind::NotFound && attempt < FOLDER_ATTEMPTS => {}
-                Err(error) => return Err(error),
-                Ok(()) => break,
-            }
+        if !self.make_way(u64::from(bytes), is_known, &mut journal) {
+            self.skipped.fetch_add(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        journal.note(&record(filed.key, &item))?;
+        if let Err(error) = rename(&temp.path, &path, parent) {
+            let _ = journal.note(&Record::Gone(filed.key.clone()));
+            return Err(error);
         }
         temp.renamed = true;
-        self.index.insert(key.clone(), u32::try_from(bytes.len() + TRAILER_BYTES).unwrap_or(u32::MAX));
-        self.evict(&names);
-        drop(names);
+        let entries = {
+            let mut index = lock(&self.index);
+            index.insert(filed.key, item);
+            index.len()
+        };
+        if is_known && journal.is_long(entries) {
+            journal.replace(self.records());
+        }
+        drop(journal);
         sync_folder(parent)
+    }
+
+    /// Deletes what must go before so many bytes come in. As long as nobody knows how much there is, the folder counts as
+    /// full, and what comes in must take the place of something known; false if there is nothing.
+    fn make_way(&self, bytes: u64, is_known: bool, journal: &mut Journal) -> bool {
+        let mut freed = 0;
+        while !is_known && freed < bytes {
+            let Some((key, item)) = lock(&self.index).evict() else { return false };
+            freed += u64::from(item.bytes);
+            self.delete(&key, journal);
+        }
+        let gone = lock(&self.index).make_room(bytes);
+        gone.iter().for_each(|key| self.delete(key, journal));
+        true
+    }
+
+    /// Deletes what is too much.
+    pub(super) fn trim(&self, journal: &mut Journal) {
+        let gone = lock(&self.index).make_room(0);
+        gone.iter().for_each(|key| self.delete(key, journal));
+    }
+
+    /// Deletes the file of what has left the index. What is being read stays readable: its descriptor is open.
+    pub(super) fn delete(&self, key: &Key, journal: &mut Journal) {
+        let path = self.folder.join(key.path());
+        match fs::remove_file(&path) {
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(%key, %error, "a cached file could not be deleted");
+            }
+            Ok(()) | Err(_) => remove_empty_folders(&path, 3),
+        }
+        // On a full disk the next start believes in a file that is gone, until somebody asks for it.
+        let _ = journal.note(&Record::Gone(key.clone()));
     }
 
     /// A new file, locked for as long as it is open: that is how [`scan`] tells another process's work from a leftover.
@@ -268,30 +346,15 @@ impl Disk {
         }
     }
 
-    /// Deletes the files of what the index let go. What is being read stays readable: its descriptor is open.
-    fn evict(&self, _names: &MutexGuard<'_, ()>) {
-        for _ in 0..EVICT_ROUNDS {
-            self.index.run_pending_tasks();
-            for key in std::mem::take(&mut *lock(&self.evicted)) {
-                if !self.index.contains_key(&*key) {
-                    self.delete(&key);
-                }
-            }
-            if self.index.weighted_size() <= self.capacity_bytes {
-                break;
-            }
-        }
-    }
-
-    pub(super) fn delete(&self, key: &Key) {
-        let path = self.folder.join(key.path());
-        match fs::remove_file(&path) {
-            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                self.failures.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(%key, %error, "a cached file could not be deleted");
-            }
-            Ok(()) | Err(_) => remove_empty_folders(&path, 3),
-        }
+    /// Everything in the index, as the journal says it. `names` must be held, so that no place changes meanwhile.
+    fn records(&self) -> impl Iterator<Item = Record> {
+        let mut place = 0;
+        let batches = std::iter::from_fn(move || {
+            let some = lock(&self.index).some(place..place + BATCH);
+            place += BATCH;
+            (!some.is_empty()).then_some(some)
+        });
+        batches.flatten().map(|(key, item)| record(&key, &item))
     }
 }
 
@@ -305,71 +368,21 @@ impl Drop for Temp {
     }
 }
 
-/// The bytes and the length of the file, or `None` if it is not what was written.
-fn read_file(path: &Path, key: &Key) -> io::Result<Option<(Bytes, u32)>> {
-    let file = File::open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
-        return Ok(None);
-    }
-    let mut content = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-    (&file).take(MAX_FILE_BYTES).read_to_end(&mut content)?;
-    let Some(len) = content.len().checked_sub(TRAILER_BYTES) else {
-        return Ok(None);
+fn record(key: &Key, item: &Item) -> Record {
+    let seconds = match item.cost {
+        Cost::Seconds(seconds) => Some(seconds),
+        Cost::Unknown | Cost::Read => None,
     };
-    if content[len..] != trailer(key, &content[..len]) {
-        return Ok(None);
-    }
-    // Recency that survives a restart; nothing depends on it.
-    let _ = file.set_modified(SystemTime::now());
-    let file_bytes = u32::try_from(content.len()).unwrap_or(u32::MAX);
-    Ok(Some((Bytes::from(content).slice(..len), file_bytes)))
+    Record::Kept { key: key.clone(), bytes: item.bytes, seconds, heat: item.heat.get() }
 }
 
-/// The path is part of the sum: a file under another's name is damaged.
-fn trailer(key: &Key, bytes: &[u8]) -> [u8; TRAILER_BYTES] {
-    let mut sum = crc32fast::Hasher::new();
-    sum.update(key.to_string().as_bytes());
-    sum.update(bytes);
-    let mut trailer = [0; TRAILER_BYTES];
-    trailer[..4].copy_from_slice(&(TRAILER_BYTES as u32).to_be_bytes());
-    trailer[4..8].copy_from_slice(b"free");
-    trailer[8..12].copy_from_slice(&TRAILER_MAGIC);
-    trailer[12..16].copy_from_slice(&sum.finalize().to_be_bytes());
-    trailer[16..].copy_from_slice(&(bytes.len() as u64).to_be_bytes());
-    trailer
-}
-
-/// Makes a folder and those above it, each durable before the next.
-fn make_folders(folder: &Path) -> io::Result<()> {
-    match fs::create_dir(folder) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let parent = folder.parent().ok_or(error)?;
-            make_folders(parent)?;
-            match fs::create_dir(folder) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-                Ok(()) | Err(_) => sync_folder(parent),
-            }
-        }
-        Err(error) => Err(error),
-        Ok(()) => folder.parent().map_or(Ok(()), sync_folder),
-    }
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    match File::open(folder).and_then(|folder| folder.sync_all()) {
-        // Purged or evicted meanwhile.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
-    }
-}
-
-/// Removes up to `levels` folders above `path` as long as they are empty.
-fn remove_empty_folders(path: &Path, levels: usize) {
-    for folder in path.ancestors().skip(1).take(levels) {
-        if fs::remove_dir(folder).is_err() {
-            return;
+/// Gives a file its name, in a folder that others may remove because it is empty.
+fn rename(from: &Path, to: &Path, parent: &Path) -> io::Result<()> {
+    for attempt in 1.. {
+        match make_folders(parent).and_then(|()| fs::rename(from, to)) {
+            Err(error) if error.kind() == ErrorKind::NotFound && attempt < FOLDER_ATTEMPTS => {}
+            result => return result,
         }
     }
+    Ok(())
 }

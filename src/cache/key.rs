@@ -3,10 +3,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::media::{Generation, RenditionName};
 
 /// Names a stored object. What it names never changes (promise 2), so an entry is never stale, only absent.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Key {
     /// The recipe of the title.
     pub generation: Generation,
@@ -17,7 +19,7 @@ pub struct Key {
 }
 
 /// What a rendition consists of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Object {
     /// What belongs to the whole of it: the CMAF header; of text, all of it in one document.
     Init,

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
+use super::ranking::Cost;
 use super::slots::Work;
 use super::{Cache, Claim, Flight, Key, Tier, Writer, lock};
 
@@ -34,10 +35,10 @@ impl Load {
         });
         let read = read.await;
         // A panic while reading counts as a miss.
-        let Some(bytes) = read.ok().flatten() else { return self.lead() };
+        let Some((bytes, heat)) = read.ok().flatten() else { return self.lead() };
         let mut slots = lock(&self.cache.0.slots);
         if slots.take(&self.key, self.ticket) {
-            self.cache.0.memory.insert(self.key.clone(), bytes.clone());
+            self.cache.0.memory.insert(&self.key, bytes.clone(), Cost::Read, heat);
         }
         drop(slots);
         self.sender.send_replace(Some(bytes.clone()));

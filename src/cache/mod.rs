@@ -5,10 +5,15 @@
 //! chunk to all [`Reader`]s at once; [`Writer::commit`] says that the whole was verified, and only then it is kept.
 //!
 //! Unasked, nothing runs, except that files are written after a commit returned, by at most two blocking
-//! threads that end when there is nothing left to write. Eviction happens on those threads.
+//! threads that end when there is nothing left to write, and that after [`Cache::open`] a thread finds out what is
+//! on disk. Files are evicted on those threads.
 //!
 //! Cost: a hit in memory is one lock-free look-up and a reference count, no I/O, no copy. A miss takes one short lock;
-//! the disk read runs on a blocking thread, once for everyone who asks meanwhile. Opening lists every file.
+//! the disk read runs on a blocking thread, once for everyone who asks meanwhile. Opening costs the same whatever there is.
+//!
+//! A file is synced before it has its name, and its folder after it; the journal of what there is only in order of a
+//! shutdown, because a lost one costs a walk through the folder. What goes first when a tier is full is what is worth
+//! least to make and keep: see `ranking`.
 //!
 //! The rule not to break: no lock that an async thread takes is held across an await or I/O, and whatever ends a flight
 //! takes it off `slots` first. Every slot has a ticket; whoever finishes looks whether it still holds the slot, and keeps
@@ -21,18 +26,23 @@
 
 mod config;
 mod disk;
+mod file;
 mod flight;
+mod heat;
+mod journal;
 mod key;
 mod load;
 mod memory;
+mod ranking;
 mod room;
 mod scan;
 mod slots;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,13 +55,16 @@ use tokio::task::spawn_blocking;
 
 pub use config::Config;
 pub use flight::{Flight, FlightError, Reader};
+pub use heat::Clock;
 pub use key::{Key, Object};
 pub use writer::{Mismatch, Writer};
 
 use crate::media::Generation;
-use disk::Disk;
+use disk::{Disk, Filed};
+use heat::Heat;
 use load::Load;
 use memory::Memory;
+use ranking::Cost;
 use slots::{Slot, Slots, Work};
 
 /// Disk reads at a time. More would hold more whole segments in memory than any disk delivers at once.
@@ -144,6 +157,8 @@ pub struct Stats {
     pub corrupt_files: u64,
     /// True if the last write failed.
     pub disk_failing: bool,
+    /// True while it is found out what is on disk: `disk` is less than there is.
+    pub is_looking: bool,
 }
 
 /// Both tiers and the work in flight. Clones share everything.
@@ -152,7 +167,8 @@ pub struct Cache(Arc<Inner>);
 
 struct Inner {
     memory: Memory,
-    disk: Disk,
+    disk: Arc<Disk>,
+    clock: Clock,
     slots: Mutex<Slots>,
     reads: Arc<Semaphore>,
     writes: Mutex<Writes>,
@@ -171,6 +187,8 @@ struct Write {
     key: Key,
     ticket: u64,
     bytes: Bytes,
+    cost: Cost,
+    heat: Arc<Heat>,
 }
 
 /// The next step of a claim.
@@ -214,6 +232,9 @@ impl Cache {
     /// counts as a viewer. Goes by the index, so a file deleted by hand is noticed only when a viewer asks.
     #[must_use]
     pub fn lead_if_absent(&self, key: &Key) -> Option<Writer> {
+        if self.0.disk.may_hold(key) {
+            return None;
+        }
         let mut slots = lock(&self.0.slots);
         if slots.by_key.contains_key(key) || self.0.memory.holds(key) || self.0.disk.holds(key) {
             return None;
@@ -235,8 +256,8 @@ impl Cache {
     /// again it has the same length.
     #[must_use]
     pub fn length(&self, key: &Key) -> Option<u64> {
-        if let Some(bytes) = self.0.memory.get(key) {
-            return Some(bytes.len() as u64);
+        if let Some(bytes) = self.0.memory.length(key) {
+            return Some(bytes);
         }
         if let Some(Slot { work: Work::Writing(bytes), .. }) = lock(&self.0.slots).by_key.get(key) {
             return Some(bytes.len() as u64);
@@ -258,10 +279,21 @@ impl Cache {
         Ok(Purged { memory, disk })
     }
 
-    /// Resolves when every committed object has its file, or will not get one: the last step of a shutdown.
+    /// Resolves when every committed object has its file, or will not get one, and the journal says so: the last step of
+    /// a shutdown.
     pub async fn flush(&self) {
         // The sender lives as long as `self`: there is no error to handle.
         let _ = self.0.pending.subscribe().wait_for(|bytes| *bytes == 0).await;
+        let inner = Arc::clone(&self.0);
+        // A panic in there costs the next start a look at the folder.
+        let _ = spawn_blocking(move || inner.disk.close()).await;
+    }
+
+    /// Generations that have files. Waits until that is known.
+    pub async fn generations(&self) -> HashSet<Generation> {
+        let inner = Arc::clone(&self.0);
+        let list = spawn_blocking(move || inner.disk.generations()).await;
+        list.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 
     /// What is held now and what went wrong so far.
@@ -273,22 +305,32 @@ impl Cache {
             disk: self.0.disk.held(),
             making: lock(&self.0.slots).by_key.values().filter(making).count() as u64,
             pending_write_bytes: *self.0.pending.borrow(),
-            skipped_writes: self.0.skipped_writes.load(Ordering::Relaxed),
+            skipped_writes: self.0.skipped_writes.load(Ordering::Relaxed) + self.0.disk.skipped(),
             disk_failures: self.0.disk.failures(),
             corrupt_files: self.0.disk.corrupt(),
             disk_failing: self.0.disk.is_failing(),
+            is_looking: !self.0.disk.survey.is_done(),
         }
     }
 
-    /// Opens the folder, making it if need be: sweeps leftovers, lists what is there, deletes what exceeds the bound.
-    /// Blocks.
+    /// Opens the folder, making it if need be, and sweeps leftovers. What else is there is found out behind its users, and
+    /// what exceeds the bound is deleted. Blocks for a moment.
     ///
     /// # Errors
     /// [`Error::Folder`]. A full disk is not an error.
     pub fn open(config: &Config, folder: &Path) -> Result<Self, Error> {
+        Self::open_at(config, folder, Clock::System)
+    }
+
+    /// The same, with another clock.
+    ///
+    /// # Errors
+    /// As [`Cache::open`].
+    pub fn open_at(config: &Config, folder: &Path, clock: Clock) -> Result<Self, Error> {
         Ok(Self(Arc::new(Inner {
-            memory: Memory::new(config.memory_bytes),
-            disk: Disk::open(folder, config.disk_bytes)?,
+            memory: Memory::new(config.memory_bytes, config.disk_bytes == 0, clock.clone()),
+            disk: Disk::open(folder, config.disk_bytes, clock.clone())?,
+            clock,
             slots: Mutex::default(),
             reads: Arc::new(Semaphore::new(DISK_READS)),
             writes: Mutex::default(),
@@ -316,15 +358,16 @@ impl Cache {
     }
 
     /// Puts a verified object into memory and queues its file, in one step with giving up its slot.
-    fn keep(&self, key: &Key, ticket: u64, whole: &Bytes) {
+    fn keep(&self, key: &Key, ticket: u64, whole: &Bytes, cost: Cost) {
         let mut slots = lock(&self.0.slots);
         if !slots.take(key, ticket) {
             return;
         }
-        self.0.memory.insert(key.clone(), whole.clone());
+        let heat = Arc::new(Heat::new(self.0.clock.now()));
+        self.0.memory.insert(key, whole.clone(), cost, Arc::clone(&heat));
         if self.0.disk.has_room_for(whole.len()) && self.0.admit(whole.len() as u64) {
             let ticket = slots.occupy(key, Work::Writing(whole.clone()));
-            self.queue(Write { key: key.clone(), ticket, bytes: whole.clone() });
+            self.queue(Write { key: key.clone(), ticket, bytes: whole.clone(), cost, heat });
         }
     }
 
@@ -353,7 +396,7 @@ impl Cache {
     fn write_queued(&self) {
         loop {
             let mut writes = lock(&self.0.writes);
-            let Some(Write { key, ticket, bytes }) = writes.queue.pop_front() else {
+            let Some(Write { key, ticket, bytes, cost, heat }) = writes.queue.pop_front() else {
                 writes.writers -= 1;
                 return;
             };
@@ -361,7 +404,7 @@ impl Cache {
             let len = bytes.len() as u64;
             let wanted = || lock(&self.0.slots).is_held(&key, ticket);
             if wanted() {
-                self.0.disk.write(&key, &bytes, wanted);
+                self.0.disk.write(&Filed { key: &key, bytes: &bytes, cost, heat: &heat }, wanted);
                 lock(&self.0.slots).take(&key, ticket);
             }
             drop(bytes);

@@ -1,14 +1,15 @@
-//! What the disk tier does once, when it is opened: sweep leftovers, list what is there, delete what cannot be ours.
+//! What lies in the disk tier's folder: prepares it when it is opened, and walks through it when no journal tells.
 
-use std::cmp::Reverse;
 use std::fs::{self, DirEntry, File, FileType, TryLockError};
 use std::io::{self, ErrorKind};
+use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::SystemTime;
 
-use super::disk::{MAX_FILE_BYTES, TEMP_FOLDER, TRAILER_BYTES};
+use super::Object;
+use super::disk::TEMP_FOLDER;
+use super::file::{MAX_FILE_BYTES, TRAILER_BYTES};
+use super::heat::{Moment, moment};
 use super::room::is_full;
-use super::{Key, Object};
 use crate::media::{Generation, RenditionName};
 
 /// Tells backup programs to pass by (bford.info/cachedir).
@@ -17,18 +18,16 @@ const TAG_FILE: &str = "CACHEDIR.TAG";
 const TAG: &str =
     "Signature: 8a477f597d28d172789f06886806bc55\n# Segments Matinee can make again. Safe to delete at any time.\n";
 
-struct Found {
-    used: SystemTime,
-    key: Key,
-    file_bytes: u32,
+/// A file that is named like an object. Its content is checked when it is read.
+pub(super) struct Found {
+    pub object: Object,
+    pub file_bytes: u32,
+    /// When it was last read or written.
+    pub used: Moment,
 }
 
-/// Lists the files that are kept, least recently used first, with their lengths. The sum is within `capacity_bytes`:
-/// older files are deleted. The content is checked when it is read, not here.
-///
-/// Below the folder's own level, what is not named like an object is deleted; at its own level strangers are left
-/// alone, in case the folder was configured by mistake.
-pub(super) fn scan(folder: &Path, capacity_bytes: u64) -> io::Result<Vec<(Key, u32)>> {
+/// Makes the folder usable, and deletes what a process that died has left.
+pub(super) fn prepare(folder: &Path) -> io::Result<()> {
     fs::create_dir_all(folder)?;
     let temporary = folder.join(TEMP_FOLDER);
     // On a full disk there may be neither, and what is kept already is served all the same.
@@ -41,25 +40,26 @@ pub(super) fn scan(folder: &Path, capacity_bytes: u64) -> io::Result<Vec<(Key, u
     if temporary.exists() {
         sweep(&temporary)?;
     }
-    let mut found = Vec::new();
+    fs::read_dir(folder).map(drop)
+}
+
+/// Visits the folder of each rendition, until told to stop.
+///
+/// Below the folder's own level, what is not named like an object is deleted; at its own level strangers are left
+/// alone, in case the folder was configured by mistake.
+pub(super) fn walk(
+    folder: &Path,
+    visit: &mut impl FnMut(&Generation, &RenditionName, &Child) -> ControlFlow<()>,
+) -> io::Result<ControlFlow<()>> {
     for shard in children(folder)? {
         if shard.name.len() == 2 && shard.kind.is_dir() {
-            generations(&shard, &mut found);
+            if generations(&shard, visit).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
             tidy(&shard);
         }
     }
-    found.sort_unstable_by_key(|found: &Found| Reverse(found.used));
-    let mut total_bytes = 0;
-    found.retain(|found| {
-        let kept = total_bytes + u64::from(found.file_bytes) <= capacity_bytes;
-        if kept {
-            total_bytes += u64::from(found.file_bytes);
-        } else {
-            remove_path(&folder.join(found.key.path()), false);
-        }
-        kept
-    });
-    Ok(found.into_iter().rev().map(|found| (found.key, found.file_bytes)).collect())
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Deletes unfinished files. Whoever is writing one holds a lock on it; a process that died holds none.
@@ -75,31 +75,42 @@ fn sweep(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn generations(shard: &Child, found: &mut Vec<Found>) {
+fn generations(
+    shard: &Child,
+    visit: &mut impl FnMut(&Generation, &RenditionName, &Child) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     for child in shard.children() {
         match child.name.parse::<Generation>() {
             Ok(generation) if child.kind.is_dir() && child.name.starts_with(&shard.name) => {
-                renditions(&child, &generation, found);
+                renditions(&child, &generation, visit)?;
                 tidy(&child);
             }
             Ok(_) | Err(_) => remove(&child),
         }
     }
+    ControlFlow::Continue(())
 }
 
-fn renditions(folder: &Child, generation: &Generation, found: &mut Vec<Found>) {
+fn renditions(
+    folder: &Child,
+    generation: &Generation,
+    visit: &mut impl FnMut(&Generation, &RenditionName, &Child) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     for child in folder.children() {
         match child.name.parse::<RenditionName>() {
             Ok(rendition) if child.kind.is_dir() => {
-                objects(&child, generation, &rendition, found);
+                visit(generation, &rendition, &child)?;
                 tidy(&child);
             }
             Ok(_) | Err(_) => remove(&child),
         }
     }
+    ControlFlow::Continue(())
 }
 
-fn objects(folder: &Child, generation: &Generation, rendition: &RenditionName, found: &mut Vec<Found>) {
+/// The objects in the folder of a rendition.
+pub(super) fn objects(folder: &Child) -> Vec<Found> {
+    let mut found = Vec::new();
     for child in folder.children() {
         let Some(object) = Object::from_file_name(&child.name).filter(|_| child.kind.is_file()) else {
             remove(&child);
@@ -111,14 +122,14 @@ fn objects(folder: &Child, generation: &Generation, rendition: &RenditionName, f
             remove(&child);
             continue;
         }
-        let key = Key { generation: generation.clone(), rendition: rendition.clone(), object };
-        let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        found.push(Found { used, key, file_bytes: u32::try_from(metadata.len()).unwrap_or(u32::MAX) });
+        let used = metadata.modified().map(moment).unwrap_or_default();
+        found.push(Found { object, file_bytes: u32::try_from(metadata.len()).unwrap_or(u32::MAX), used });
     }
+    found
 }
 
 /// An entry of a folder.
-struct Child {
+pub(super) struct Child {
     entry: DirEntry,
     /// Empty if it is not UTF-8, which nothing of ours is called.
     name: String,

@@ -1,9 +1,11 @@
 //! The leader's handle on a flight: the only one who can add bytes, and who must say how it ended.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::ranking::Cost;
 use super::{Cache, Flight, FlightError, Key, Reader};
 
 /// A second attempt made other bytes than the first one, or fewer, or left a gap.
@@ -25,12 +27,13 @@ pub struct Writer {
     flight: Arc<Flight>,
     /// End of what the current attempt has made, bytes; less than the flight's length while a retry catches up.
     made: usize,
+    cost: Cost,
     ended: bool,
 }
 
 impl Writer {
     pub(super) fn new(cache: Cache, key: Key, ticket: u64, flight: Arc<Flight>) -> Self {
-        Self { cache, key, ticket, flight, made: 0, ended: false }
+        Self { cache, key, ticket, flight, made: 0, cost: Cost::Unknown, ended: false }
     }
 
     /// What is being made.
@@ -107,6 +110,11 @@ impl Writer {
         Ok(())
     }
 
+    /// What making it took. The dearer, the longer it is kept.
+    pub fn took(&mut self, time: Duration) {
+        self.cost = Cost::Seconds(time.as_secs_f32());
+    }
+
     /// The object is complete and has been checked. It is in memory and its readers have all of it when this returns;
     /// the file is written in the background. Returns the whole. Call it within a tokio runtime.
     ///
@@ -159,7 +167,7 @@ impl Writer {
     fn end(&mut self, outcome: Result<Bytes, FlightError>) {
         self.ended = true;
         match &outcome {
-            Ok(whole) => self.cache.keep(&self.key, self.ticket, whole),
+            Ok(whole) => self.cache.keep(&self.key, self.ticket, whole, self.cost),
             Err(_) => {
                 self.cache.release_if(&self.key, self.ticket, || true);
             }

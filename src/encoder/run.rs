@@ -258,6 +258,7 @@ impl Run {
             let Some(current) = writer.as_mut() else { break };
             match self.attempt(object, current, lane, &slot).await {
                 Ok(outcome) => {
+                    current.took(since.elapsed());
                     self.finish(object, outcome, writer.take());
                     self.inner.ended(Ended::Finished, since);
                 }

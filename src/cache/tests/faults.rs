@@ -54,6 +54,8 @@ async fn leftovers_and_impossible_names_are_swept_at_open_and_strangers_are_left
     make(&cache, &key(1), 1000).await;
     cache.flush().await;
     drop(cache);
+    // With a journal that was closed in order nobody would look.
+    fs::remove_file(folder.path().join("index")).unwrap();
     let at = |path: &str| folder.path().join(path);
     for made in ["tmp/1-1", "tmp/x", "01/stranger", "01/0123456789abcdef/720p/007", "01/0123456789abcdef/720p/2.tmp"] {
         fs::write(at(made), [1; 100]).unwrap();
@@ -70,7 +72,7 @@ async fn leftovers_and_impossible_names_are_swept_at_open_and_strangers_are_left
     std::os::unix::fs::symlink(outside.path(), at("01/0123456789abcdef/360p")).unwrap();
     std::os::unix::fs::symlink(outside.path().join("precious"), at("01/0123456789abcdef/720p/4")).unwrap();
     fs::write(at("notes.txt"), "mine").unwrap();
-    let cache = Cache::open(&ROOMY, folder.path()).unwrap();
+    let cache = open_in(&ROOMY, folder.path());
     assert_eq!(files(folder.path()), BTreeMap::from([(key(1).path(), 1024), (PathBuf::from("notes.txt"), 4)]));
     assert!(!at("02").exists() && !at("01/0123456789abcdef/480p").exists() && !at("tmp/folder").exists());
     assert!(outside.path().join("precious").exists());
@@ -80,21 +82,21 @@ async fn leftovers_and_impossible_names_are_swept_at_open_and_strangers_are_left
 #[test]
 fn a_file_another_process_is_writing_is_no_leftover() {
     let folder = TempDir::new().unwrap();
-    let _cache = Cache::open(&ROOMY, folder.path()).unwrap();
+    let _cache = open_in(&ROOMY, folder.path());
     let path = folder.path().join("tmp/77-7");
     let busy = fs::File::create(&path).unwrap();
     busy.lock().unwrap();
-    let _second = Cache::open(&ROOMY, folder.path()).unwrap();
+    let _second = open_in(&ROOMY, folder.path());
     assert!(path.exists());
     drop(busy);
-    let _third = Cache::open(&ROOMY, folder.path()).unwrap();
+    let _third = open_in(&ROOMY, folder.path());
     assert!(!path.exists());
 }
 
 #[tokio::test]
 async fn two_processes_share_a_folder_and_see_each_others_files() {
     let (folder, one) = open(&DISK_ALONE);
-    let two = Cache::open(&DISK_ALONE, folder.path()).unwrap();
+    let two = open_in(&DISK_ALONE, folder.path());
     make(&one, &key(1), 1000).await;
     one.flush().await;
     assert_eq!(whole(&two, &key(1)).await, (segment(&key(1), 1000), Tier::Disk));
@@ -164,23 +166,38 @@ async fn a_disk_that_cannot_keep_up_loses_files_and_eats_no_memory() {
 }
 
 #[tokio::test]
-async fn a_full_disk_lets_go_of_what_was_used_longest_ago() {
+async fn a_full_disk_lets_go_of_what_is_worth_least() {
     let (folder, cache) = open(&DISK_ALONE);
-    let then = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
     for number in 0..40 {
-        make(&cache, &key(number), 1000).await;
+        make(&cache, &key(100 + number), 1000).await;
         cache.flush().await;
-        // Longest ago is the seventh, then the eighth, and so on round.
-        let file = fs::File::options().append(true).open(folder.path().join(key(number).path())).unwrap();
-        file.set_modified(then + std::time::Duration::from_secs(u64::from((number + 40 - 7) % 40))).unwrap();
     }
-    assert!(cache.0.disk.make_room(100));
-    // A sixteenth of all, although less was asked for.
-    let gone: Vec<u32> = (0..40).filter(|number| !cache.holds(&key(*number))).collect();
-    assert_eq!(gone, [7, 8, 9]);
-    assert!(cache.0.disk.make_room(10_000));
-    assert_eq!(files(folder.path()).len(), 40 - 3 - 10);
-    assert_eq!(cache.stats().disk.entries, 27);
+    for number in 20..40 {
+        let _ = whole(&cache, &key(100 + number)).await;
+    }
+    for _ in 0..2 {
+        assert!(cache.0.disk.make_room(1000));
+    }
+    assert_eq!(files(folder.path()).len(), 40 - 8);
+    assert_eq!(cache.stats().disk.entries, 32);
+    assert!((20..40).all(|number| cache.holds(&key(100 + number))), "what was read stays");
     assert!(cache.0.disk.make_room(1 << 30));
     assert!(!cache.0.disk.make_room(1), "there is nothing left to delete");
+    assert_eq!(files(folder.path()), BTreeMap::new());
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_read_is_made_again_and_replaced() {
+    let (folder, cache) = open(&DISK_ALONE);
+    make(&cache, &key(1), 1000).await;
+    cache.flush().await;
+    let path = folder.path().join(key(1).path());
+    fs::remove_file(&path).unwrap();
+    // Opening it fails, and not because it is absent: as with EIO.
+    std::os::unix::fs::symlink(&path, &path).unwrap();
+    make(&cache, &key(1), 1000).await;
+    cache.flush().await;
+    assert_eq!(cache.stats().disk_failures, 1);
+    assert_eq!(whole(&cache, &key(1)).await, (segment(&key(1), 1000), Tier::Disk));
+    assert_eq!(cache.stats().disk, Held { bytes: 1024, entries: 1 });
 }

@@ -3,9 +3,11 @@
 mod faults;
 mod files;
 mod flights;
+mod journal;
 mod model;
 mod purges;
 mod retries;
+mod values;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -34,8 +36,15 @@ fn segment(key: &Key, len: usize) -> Bytes {
 
 fn open(config: &Config) -> (TempDir, Cache) {
     let folder = TempDir::new().unwrap();
-    let cache = Cache::open(config, folder.path()).unwrap();
+    let cache = open_in(config, folder.path());
     (folder, cache)
+}
+
+/// Opens a folder, and waits until it is known what is there.
+fn open_in(config: &Config, folder: &Path) -> Cache {
+    let cache = Cache::open(config, folder).unwrap();
+    cache.0.disk.survey.wait_until_done();
+    cache
 }
 
 async fn lead(cache: &Cache, key: &Key) -> Writer {
@@ -73,7 +82,7 @@ async fn rest(mut reader: Reader) -> Result<Vec<u8>, FlightError> {
     Ok(all)
 }
 
-/// Every file below the folder but the tag, by path, with its length.
+/// Every file below the folder but the tag and the journal, by path, with its length.
 fn files(folder: &Path) -> BTreeMap<PathBuf, u64> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -81,7 +90,7 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, u64> {
         for entry in fs::read_dir(next).unwrap().map(Result::unwrap) {
             if entry.file_type().unwrap().is_dir() {
                 folders.push(entry.path());
-            } else if entry.file_name() != "CACHEDIR.TAG" {
+            } else if entry.file_name() != "CACHEDIR.TAG" && entry.file_name() != "index" {
                 let path = entry.path().strip_prefix(folder).unwrap().to_owned();
                 found.insert(path, entry.metadata().unwrap().len());
             }

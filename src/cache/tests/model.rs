@@ -17,7 +17,15 @@ enum Act {
     Damage(u32),
     Purge(bool),
     Flush,
-    Reopen,
+    /// In order or as if killed, and then with the journal as it is, torn, or lost.
+    Reopen(bool, Journal),
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Journal {
+    Whole,
+    Torn,
+    Lost,
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -29,7 +37,8 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..12_u32).prop_map(Act::Damage),
         1 => any::<bool>().prop_map(Act::Purge),
         1 => Just(Act::Flush),
-        1 => Just(Act::Reopen),
+        2 => (any::<bool>(), prop_oneof![Just(Journal::Whole), Just(Journal::Torn), Just(Journal::Lost)])
+            .prop_map(|(in_order, journal)| Act::Reopen(in_order, journal)),
     ]
 }
 
@@ -38,6 +47,26 @@ fn object(number: u32) -> (Key, Bytes) {
     let key = key_of(["0123456789abcdef", "0123456789abcdff"][number as usize % 2], number);
     let bytes = segment(&key, 300 + 150 * number as usize);
     (key, bytes)
+}
+
+/// Waits until files are written, and leaves the journal open.
+async fn written(cache: &Cache) {
+    cache.0.pending.subscribe().wait_for(|bytes| *bytes == 0).await.unwrap();
+}
+
+fn spoil(path: &Path, journal: Journal) {
+    // A cache that is about to be gone may have kept this one from having a journal.
+    if !path.exists() {
+        return;
+    }
+    match journal {
+        Journal::Whole => {}
+        Journal::Torn => {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.set_len(file.metadata().unwrap().len().saturating_sub(3)).unwrap();
+        }
+        Journal::Lost => fs::remove_file(path).unwrap(),
+    }
 }
 
 async fn run(config: Config, acts: Vec<Act>) {
@@ -102,9 +131,14 @@ async fn run(config: Config, acts: Vec<Act>) {
                 assert!((0..12).all(|number| (number % 2 == 1) != odd || !cache.holds(&object(number).0)));
             }
             Act::Flush => cache.flush().await,
-            Act::Reopen => {
-                cache.flush().await;
-                cache = Cache::open(&config, folder.path()).unwrap();
+            Act::Reopen(in_order, journal) => {
+                written(&cache).await;
+                if in_order {
+                    cache.flush().await;
+                }
+                drop(cache);
+                spoil(&folder.path().join("index"), journal);
+                cache = open_in(&config, folder.path());
             }
         }
     }
@@ -114,8 +148,13 @@ async fn run(config: Config, acts: Vec<Act>) {
     assert!(on_disk.keys().all(|path| !path.starts_with("tmp")), "{on_disk:?}");
     assert!(cache.stats().memory.bytes <= config.memory_bytes);
     assert_eq!((cache.stats().making, cache.stats().pending_write_bytes), (0, 0));
-    let cache = Cache::open(&config, folder.path()).unwrap();
-    let stats = cache.stats();
+    drop(cache);
+    // By the journal, which knows nothing of what was deleted by hand; asking for it is what tells.
+    let cache = open_in(&config, folder.path());
+    for number in 0..12 {
+        drop(cache.claim(&object(number).0).await);
+    }
+    let (stats, on_disk) = (cache.stats(), files(folder.path()));
     assert_eq!((stats.disk.bytes, stats.disk.entries), (on_disk.values().sum(), on_disk.len() as u64));
     for number in 0..12 {
         let (key, bytes) = object(number);

@@ -1,0 +1,110 @@
+//! What a start knows, and what it costs to know it.
+
+use super::*;
+
+async fn filled(count: u32) -> TempDir {
+    let (folder, cache) = open(&DISK_ALONE);
+    for number in 0..count {
+        make(&cache, &key(number), 1000).await;
+    }
+    cache.flush().await;
+    drop(cache);
+    folder
+}
+
+fn journal(folder: &TempDir) -> PathBuf {
+    folder.path().join("index")
+}
+
+#[tokio::test]
+async fn after_an_end_in_order_the_journal_is_believed_and_the_folder_is_not_looked_at() {
+    let folder = filled(5).await;
+    // A walk would find it.
+    fs::copy(folder.path().join(key(1).path()), folder.path().join(key(77).path())).unwrap();
+    let cache = open_in(&DISK_ALONE, folder.path());
+    assert_eq!(cache.stats().disk, Held { bytes: 5 * 1024, entries: 5 });
+    assert!(!cache.holds(&key(77)));
+}
+
+#[tokio::test]
+async fn a_torn_lost_or_foreign_journal_is_made_up_for_by_a_walk() {
+    type Spoil = fn(&Path);
+    let spoils: [Spoil; 5] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::write(path, "").unwrap(),
+        |path| fs::write(path, "something else altogether").unwrap(),
+        |path| {
+            let content = fs::read(path).unwrap();
+            fs::write(path, &content[..content.len() - 40]).unwrap();
+        },
+        |path| {
+            let mut content = fs::read(path).unwrap();
+            content[60] ^= 1;
+            fs::write(path, content).unwrap();
+        },
+    ];
+    for (index, spoil) in spoils.into_iter().enumerate() {
+        let folder = filled(5).await;
+        spoil(&journal(&folder));
+        let cache = open_in(&DISK_ALONE, folder.path());
+        assert_eq!(cache.stats().disk, Held { bytes: 5 * 1024, entries: 5 }, "{index}");
+        assert_eq!(whole(&cache, &key(4)).await.1, Tier::Disk);
+        cache.flush().await;
+        drop(cache);
+        // What the walk found was noted.
+        fs::copy(folder.path().join(key(1).path()), folder.path().join(key(77).path())).unwrap();
+        assert_eq!(open_in(&DISK_ALONE, folder.path()).stats().disk.entries, 5, "{index}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_killed_server_kept_is_known_to_the_next_with_what_it_cost() {
+    let (folder, cache) = open(&DISK_ALONE);
+    let mut writer = lead(&cache, &key(1)).await;
+    writer.push(segment(&key(1), 1000));
+    writer.took(std::time::Duration::from_millis(700));
+    writer.commit().unwrap();
+    make(&cache, &key(2), 1000).await;
+    cache.flush().await;
+    make(&cache, &key(3), 1000).await;
+    cache.0.pending.subscribe().wait_for(|bytes| *bytes == 0).await.unwrap();
+    drop(cache);
+    let cache = open_in(&DISK_ALONE, folder.path());
+    assert_eq!(cache.stats().disk.entries, 3);
+    assert_eq!(lock(&cache.0.disk.index).get(&key(1)).unwrap().cost, Cost::Seconds(0.7));
+}
+
+#[tokio::test]
+async fn files_are_served_and_not_made_twice_before_anything_is_known_of_them() {
+    let folder = filled(5).await;
+    let cache = Cache::open(&DISK_ALONE, folder.path()).unwrap();
+    // Whether the journal was read by now or not.
+    assert!(cache.lead_if_absent(&key(4)).is_none());
+    assert_eq!(whole(&cache, &key(3)).await, (segment(&key(3), 1000), Tier::Disk));
+}
+
+#[tokio::test]
+async fn a_journal_does_not_grow_with_what_is_past() {
+    let (folder, cache) = open(&Config { memory_bytes: 0, disk_bytes: 10 * 1024 });
+    for number in 0..3000 {
+        make(&cache, &key(number), 1000).await;
+    }
+    cache.0.pending.subscribe().wait_for(|bytes| *bytes == 0).await.unwrap();
+    let bytes = fs::metadata(journal(&folder)).unwrap().len();
+    assert!(bytes < 4200 * 60, "{bytes}");
+    drop(cache);
+    assert_eq!(open_in(&DISK_ALONE, folder.path()).stats().disk, Held { bytes: 10 * 1024, entries: 10 });
+}
+
+/// Two caches in one folder: whatever the first one's journal says at its end, it is not all.
+#[tokio::test]
+async fn a_journal_that_cannot_tell_everything_is_not_believed() {
+    let (folder, one) = open(&DISK_ALONE);
+    let two = open_in(&DISK_ALONE, folder.path());
+    make(&one, &key(1), 1000).await;
+    make(&two, &key(2), 1000).await;
+    two.flush().await;
+    one.flush().await;
+    drop((one, two));
+    assert_eq!(open_in(&DISK_ALONE, folder.path()).stats().disk.entries, 2);
+}
