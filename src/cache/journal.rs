@@ -8,7 +8,7 @@
 //! journal costs a walk through the folder and what is known of costs, nothing else.
 
 use std::fs::{self, File, TryLockError};
-use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -177,10 +177,14 @@ impl Journal {
     fn read(&mut self, file: &mut File, mut apply: impl FnMut(Record)) -> io::Result<Left> {
         let mut reader = BufReader::with_capacity(1 << 18, &*file);
         let mut magic = [0; MAGIC.len()];
-        let known = reader.read_exact(&mut magic).is_ok() && magic == MAGIC;
-        let mut left = if known { Left::Open } else { Left::Lost };
         self.len = MAGIC.len() as u64;
-        while known {
+        if reader.read_exact(&mut magic).is_err() || magic != MAGIC {
+            file.set_len(0)?;
+            file.write_all(&MAGIC)?;
+            return Ok(Left::Lost);
+        }
+        let mut left = Left::Open;
+        loop {
             match read_record(&mut reader) {
                 Ok(Some((record, bytes))) => {
                     self.len += bytes;
@@ -197,13 +201,7 @@ impl Journal {
             }
         }
         self.closed = left == Left::Closed;
-        if known {
-            file.set_len(self.len)?;
-        } else {
-            file.set_len(0)?;
-            file.write_all(&MAGIC)?;
-        }
-        file.seek(SeekFrom::End(0))?;
+        file.set_len(self.len)?;
         Ok(left)
     }
 
