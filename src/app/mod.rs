@@ -11,6 +11,7 @@
 mod claim;
 mod rooms;
 mod scrape;
+mod stale;
 mod start;
 
 use std::future::Future;

@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 
 use super::claim::{Claim, claim};
-use super::{Error, Running, rooms, scrape::Scrape};
+use super::{Error, Running, rooms, scrape::Scrape, stale};
 use crate::access::Keys;
 use crate::api::Api;
 use crate::cache::Cache;
@@ -47,6 +47,7 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
         }
     };
     let metrics = Metrics::new();
+    tokio::spawn(stale::clear(data.cache.clone(), data.catalog.clone(), recipe.clone()));
     let encoder = Encoder::start(&config.encoder, recipe, encoder_rooms(&pool, &data, &metrics));
     let scrape = Scrape {
         metrics: Mutex::new(metrics),

@@ -16,6 +16,7 @@ mod media;
 mod memory;
 mod pictures;
 mod repository;
+mod store;
 mod support;
 mod tracks;
 mod transport;

@@ -250,7 +250,7 @@ fn a_title_removed_while_somebody_plays_it_is_gone_with_all_its_bytes() {
         assert_eq!((gone.status, gone.header("cache-control")), (404, Some("no-store")), "{path}");
     }
     assert_eq!(server.data.files("library"), Vec::<String>::new());
-    until("its segments are gone", || server.data.files("cache") == ["cache/CACHEDIR.TAG"]);
+    until("its segments are gone", || server.data.files("cache") == ["cache/CACHEDIR.TAG", "cache/index"]);
     until("nobody works on it", || server.metric("matinee_runs_active") == 0.0);
     let again = server.ask(&format!("{VIDEOS}/{id}")).method("DELETE").send().unwrap();
     assert_eq!(word(&again), (404, "no-title".into()));

@@ -108,3 +108,30 @@ async fn a_journal_that_cannot_tell_everything_is_not_believed() {
     drop((one, two));
     assert_eq!(open_in(&DISK_ALONE, folder.path()).stats().disk.entries, 2);
 }
+
+/// Prints what a start takes: `cargo test --lib a_start_over_a_million -- --ignored --nocapture`.
+#[test]
+#[ignore = "takes a while, and its result is a figure"]
+fn a_start_over_a_million_entries_is_a_start_over_none() {
+    use std::time::Instant;
+
+    let folder = TempDir::new().unwrap();
+    drop(open_in(&DISK_ALONE, folder.path()));
+    let record = |number: u32| super::super::journal::Record::Kept {
+        key: key_of(&format!("{:016x}", number / 1000), number),
+        bytes: 20_000,
+        seconds: Some(0.5),
+        heat: 80_000.0,
+    };
+    let mut journal = super::super::journal::Journal::open(folder.path());
+    journal.load(drop);
+    journal.replace((0..1_000_000).map(record).chain([super::super::journal::Record::Closed]));
+    drop(journal);
+    let begun = Instant::now();
+    let cache = Cache::open(&Config { disk_bytes: 20 << 30, ..ROOMY }, folder.path()).unwrap();
+    let opened = begun.elapsed();
+    assert!(cache.peek(&key(1)).is_none());
+    cache.0.disk.survey.wait_until_done();
+    println!("opened after {opened:?}, {} entries known after {:?}", cache.stats().disk.entries, begun.elapsed());
+    assert_eq!(cache.stats().disk.entries, 1_000_000);
+}

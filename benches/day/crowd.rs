@@ -1,0 +1,128 @@
+//! Titles and viewers, all out of one seed.
+
+use crate::{HEAD_RUNG, Segment};
+
+const TITLES: u16 = 1000;
+const SESSIONS: usize = 8000;
+/// Popularity of the title of rank `r` is `1 / r^ZIPF`.
+const ZIPF: f64 = 0.9;
+const DAY_MS: f64 = 86_400_000.0;
+
+/// A rung of the ladder: bytes of a segment in life, and what encoding one takes.
+pub struct Rung {
+    pub bytes: u64,
+    pub encode_ms: u64,
+}
+
+/// 360p, 480p, 720p, 1080p, with x264 veryfast on two cores.
+pub const RUNGS: [Rung; 4] = [
+    Rung { bytes: 400_000, encode_ms: 250 },
+    Rung { bytes: 700_000, encode_ms: 400 },
+    Rung { bytes: 1_400_000, encode_ms: 800 },
+    Rung { bytes: 2_500_000, encode_ms: 1600 },
+];
+
+/// A film.
+pub struct Title {
+    pub segments: u32,
+}
+
+/// A viewer of one.
+pub struct Session {
+    pub start_ms: u64,
+    /// Segments asked for so far.
+    pub asked: u32,
+    title: u16,
+    rung: u8,
+    number: u32,
+    left: u32,
+    end: u32,
+    chance: Chance,
+}
+
+struct Chance(u64);
+
+impl Title {
+    pub fn eager_ms(&self) -> u64 {
+        RUNGS.iter().map(|rung| rung.encode_ms).sum::<u64>() * u64::from(self.segments)
+    }
+}
+
+/// Three to sixty minutes, as many short as long by the logarithm.
+pub fn titles() -> Vec<Title> {
+    let mut chance = Chance(1);
+    let minutes = std::iter::repeat_with(move || 3.0 * 20_f64.powf(chance.part()));
+    minutes.take(usize::from(TITLES)).map(|minutes| Title { segments: (minutes * 15.0) as u32 }).collect()
+}
+
+pub fn sessions(titles: &[Title]) -> Vec<Session> {
+    let mut chance = Chance(2);
+    let mut sum = 0.0;
+    let popular: Vec<f64> = (1..=titles.len())
+        .map(|rank| {
+            sum += (rank as f64).powf(-ZIPF);
+            sum
+        })
+        .collect();
+    (0..SESSIONS)
+        .map(|_| {
+            let at = chance.part() * sum;
+            // Neighbours in rank are no neighbours in anything else.
+            let title = popular.partition_point(|until| *until < at).min(titles.len() - 1);
+            let end = titles[title].segments;
+            // Four in ten look for less than a minute; the others stay ten minutes on average.
+            let left = if chance.is(0.4) { 1 + chance.below(15) } else { 1 + (-chance.part().ln() * 150.0) as u32 };
+            // Most begin at the beginning, the others go on where they once stopped.
+            let number = if chance.is(0.85) { 0 } else { chance.below(end) };
+            // Twice as busy in the evening as at noon.
+            let start_ms = (DAY_MS * chance.part().max(chance.part())) as u64;
+            let rung = [HEAD_RUNG, HEAD_RUNG, HEAD_RUNG, 3, 1][chance.below(5) as usize];
+            let chance = Chance(chance.next() | 1);
+            Session { start_ms, asked: 0, title: title as u16, rung, number, left, end, chance }
+        })
+        .collect()
+}
+
+impl Session {
+    /// What is asked for now; `None` when the viewer has left or the film has ended.
+    pub fn next(&mut self) -> Option<Segment> {
+        self.left = self.left.checked_sub(1)?;
+        if self.number >= self.end {
+            return None;
+        }
+        let segment = Segment { title: self.title, rung: self.rung, number: self.number };
+        self.asked += 1;
+        self.number += 1;
+        if self.chance.is(0.002) {
+            self.number = self.chance.below(self.end);
+        }
+        // Networks change.
+        if self.chance.is(0.005) {
+            self.rung = self.chance.below(RUNGS.len() as u32) as u8;
+        }
+        Some(segment)
+    }
+}
+
+impl Chance {
+    /// Marsaglia's xorshift64.
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Above 0, up to 1.
+    fn part(&mut self) -> f64 {
+        ((self.next() >> 11) + 1) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn is(&mut self, probability: f64) -> bool {
+        self.part() <= probability
+    }
+
+    fn below(&mut self, end: u32) -> u32 {
+        (self.next() % u64::from(end)) as u32
+    }
+}
