@@ -6,13 +6,14 @@ LISTEN ?= 127.0.0.1:8080
 MATINEE := target/release/matinee
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test corpus check bench
+.PHONY: help run build test corpus mutants check bench
 
 help:
 	@echo "make run                 build, add a demonstration film if the library is empty, serve on $(LISTEN)"
 	@echo "make run MEDIA=film.mp4  the same with a film of your own"
 	@echo "make test                every test"
 	@echo "make corpus              every file of a corpus of real ones, walked by the validators (most of an hour)"
+	@echo "make mutants             break its files 500 times and see that each plays or is refused (a quarter of an hour)"
 	@echo "make check               formatting, lints, layering, documentation"
 	@echo "make bench               side by side with one ffmpeg process, as ratios"
 	@echo "make build               the release binary, $(MATINEE)"
@@ -51,6 +52,11 @@ test:
 corpus:
 	@scripts/packages.sh run build test
 	cargo test --locked --test suite corpus:: -- --include-ignored --nocapture --test-threads=1
+
+# MUTANTS=100..200 makes only some; a mutant is a function of its number.
+mutants:
+	@scripts/packages.sh run build test
+	cargo test --locked --test suite mutants:: -- --include-ignored --nocapture --test-threads=1
 
 # Cheapest first. The layering test is one of the repository's rules, which `make test` runs as well.
 check:

@@ -21,7 +21,7 @@ const PROFILES: &str = "urn:mpeg:dash:profile:isoff-live:2011,urn:mpeg:dash:prof
 const MIN_BUFFER: Duration = Duration::from_secs(1);
 /// Sound that outlasts the picture by no more than this does not prolong the presentation: nobody misses it, and
 /// players would wait for pictures that never come.
-const OVERHANG: Duration = Duration::from_millis(100);
+const OVERHANG: Duration = Duration::from_millis(200);
 /// Single pictures a second or more apart can be shown this many times faster than real time.
 const MAX_PLAYOUT_RATE: u32 = 32;
 
@@ -31,7 +31,10 @@ type Set<'a, Kind> = Vec<(&'a Rendition, &'a Kind)>;
 /// `/v/{id}/manifest.mpd`. URLs are relative to it: `{generation}/{rendition}/{n}.m4s`.
 #[must_use]
 pub fn manifest(plan: &Plan, generation: &Generation) -> String {
-    let longest = plan.renditions.iter().map(|r| span(r.grid.timescale(), r.grid.longest())).max();
+    let segments = plan.renditions.iter().map(|r| span(r.grid.timescale(), r.grid.longest()));
+    // A sheet of thumbnails is a segment, too (§5.3.1.2); the last one ends with the period.
+    let sheet = Thumbnails::of(plan).map(|all| Duration::from_millis(all.sheet_ms()).min(duration(plan)));
+    let longest = segments.chain(sheet).max();
     Element::new("MPD")
         .with("xmlns", "urn:mpeg:dash:schema:mpd:2011")
         .with("profiles", PROFILES)

@@ -9,6 +9,8 @@ use crate::media::{Plan, Rendition, RenditionKind, VideoRendition, VideoSource};
 /// nobody has made, shows them small, and throws them away: what a rung above this would cost is better spent on
 /// viewers.
 const LARGEST: u32 = 360;
+/// A title this short may be one picture.
+const SHORT_SECONDS: f64 = 1.0;
 
 /// The video renditions whose I-frames are listed, best first: the small ones, or if all are large, the smallest.
 pub fn offered(plan: &Plan) -> impl Iterator<Item = (&Rendition, &VideoRendition)> {
@@ -26,8 +28,16 @@ pub fn is_offered(plan: &Plan, rendition: &Rendition) -> bool {
 /// What they need at most when shown in real time, bits per second.
 pub(super) fn bandwidth(rendition: &Rendition) -> u64 {
     match &rendition.kind {
-        // The first picture of a segment may take what the VBV buffer holds: less than half a second's worth.
-        RenditionKind::Video(video) if matches!(video.source, VideoSource::Encode { .. }) => rendition.bandwidth / 2,
+        // The first picture of a segment may take what the VBV buffer holds: less than half a second's worth. A segment that
+        // is not much longer may be little else.
+        RenditionKind::Video(video) if matches!(video.source, VideoSource::Encode { .. }) && !is_short(rendition) => {
+            rendition.bandwidth / 2
+        }
         _ => rendition.bandwidth,
     }
+}
+
+/// True if the title is shorter than the stretch its rate is counted over.
+fn is_short(rendition: &Rendition) -> bool {
+    rendition.grid.end_seconds() < SHORT_SECONDS
 }

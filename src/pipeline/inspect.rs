@@ -11,7 +11,7 @@ use super::codecs::no_decoder;
 use super::decode::{Decoder, Raw, decoder_for};
 use super::scan::Scan;
 use super::tracks::{self, Timed, media_type};
-use super::{Output, audio, codecs, geometry, mp4, passable, rate, subtitles};
+use super::{Output, audio, codecs, geometry, mp4, passable, rate, repeats, subtitles};
 use crate::media::{
     Access, AudioTrack, Colour, Index, Label, Packet, Rate, Refusal, RefusalCode, Shown, Sidecar, Skipped, Timescale,
     Track, TrackKind, VideoTrack, gcd,
@@ -25,11 +25,6 @@ const FEWEST_PIXELS: f64 = 16.0;
 const PROBE_PACKETS: usize = 120;
 /// Most samples per second of a sound track.
 const MOST_SAMPLE_RATE: u32 = 192_000;
-/// Pictures that begin later than this after the title do not leave players waiting: the first one is shown from the
-/// start. Less is not noticed.
-const LATE_PICTURE_NS: i64 = 100_000_000;
-/// Most pictures shown in place of those that are not there yet; if that is not enough each stands for longer.
-const MOST_EARLY: i64 = 7_200;
 
 /// Finds tracks and packets, and reads what lay beside the file.
 pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)) -> Result<Index, Refusal> {
@@ -68,6 +63,9 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
             skipped.push(skip(timed, &refusal.message));
             refused.get_or_insert(refusal);
         }
+    }
+    if let Some(video) = &mut video {
+        repeats::hold(video, &audio);
     }
     // A video track that cannot be decoded is not silently turned into sound alone.
     let lost_video = video.is_none() && chosen.is_some();
@@ -232,8 +230,8 @@ fn on_timeline(timed: &Timed, zero_ns: i64, fixed_rate: bool) -> (Track, Option<
     });
     let mut track = track(&moved, zero_ns, times.timescale, &*times.convert);
     track.end = times.end;
-    let early = early_frames(&track, times.rate);
-    repeat(&mut track, &[early, times.dropped].concat());
+    let early = repeats::early(&track, times.rate);
+    repeats::add(&mut track, &[early, times.dropped].concat());
     (track, times.rate, shown)
 }
 
@@ -241,48 +239,6 @@ fn on_timeline(timed: &Timed, zero_ns: i64, fixed_rate: bool) -> (Track, Option<
 /// sequence (ISO/IEC 13818-2 §6.3.3), and what is missing of it was lost on the way.
 fn has_fixed_rate(container: &str) -> bool {
     matches!(container, "video/x-msvideo" | "video/mpegts" | "video/mpeg")
-}
-
-/// Times of frames before the first one, if that one is late.
-fn early_frames(track: &Track, rate: Option<Rate>) -> Vec<i64> {
-    let shown = track.shown();
-    let Some(first) = shown.first().map(|s| s.at) else { return Vec::new() };
-    if track.timescale.convert(first, Timescale::NANOSECONDS) <= LATE_PICTURE_NS {
-        return Vec::new();
-    }
-    let scale = i64::from(track.timescale.get());
-    let usual = match rate {
-        Some(rate) => scale * i64::from(rate.den.get()) / i64::from(rate.num),
-        None => (track.end - first) / i64::try_from(shown.len()).unwrap_or(1),
-    };
-    let step = usual.max(first / MOST_EARLY).max(1);
-    (1..=first / step).rev().map(|n| first - n * step).collect()
-}
-
-/// Adds packets without bytes at these times, each after the packet that is shown before it.
-fn repeat(track: &mut Track, times: &[i64]) {
-    if times.is_empty() {
-        return;
-    }
-    let shown = track.shown();
-    let mut after: Vec<(Option<usize>, i64)> = times
-        .iter()
-        .map(|&at| (shown.partition_point(|s| s.at < at).checked_sub(1).map(|before| shown[before].packet), at))
-        .collect();
-    after.sort_unstable();
-    let mut repeats = after.into_iter().peekable();
-    let mut packets = Vec::with_capacity(track.packets.len() + times.len());
-    let mut add = |packets: &mut Vec<Packet>, number: Option<usize>| {
-        while let Some((_, pts)) = repeats.next_if(|(after, _)| *after == number) {
-            packets.push(Packet { pts, shown: true, key: false, offset: 0, size: 0 });
-        }
-    };
-    add(&mut packets, None);
-    for (number, packet) in track.packets.iter().enumerate() {
-        packets.push(*packet);
-        add(&mut packets, Some(number));
-    }
-    track.packets = packets;
 }
 
 /// Horizontal to vertical. Matroska says how large a picture is shown whatever the bitstream says (RFC 9559

@@ -29,6 +29,7 @@ mod packets;
 mod passable;
 mod picture;
 mod rate;
+mod repeats;
 mod scan;
 mod score;
 mod subtitles;

@@ -9,6 +9,10 @@ use tracing_subscriber::fmt::MakeWriter;
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
+/// Said unless a directive asks for more: the reader of MP4 warns of each box that it does not know, in every segment that
+/// is wrapped anew.
+const QUIET: &str = "mp4_atom=error";
+
 /// `[log]`: how much is logged, and in which form.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,7 +69,9 @@ impl Config {
             Some((target, level)) => !target.is_empty() && LEVELS.contains(&level),
         };
         let parts: Vec<&str> = self.level.split(',').map(str::trim).collect();
-        parts.iter().all(|part| known(part)).then(|| EnvFilter::try_new(parts.join(",")).ok()).flatten()
+        let quiet = Some(QUIET).filter(|_| self.level != "off");
+        let directives = || quiet.into_iter().chain(parts.iter().copied()).collect::<Vec<_>>().join(",");
+        parts.iter().all(|part| known(part)).then(|| EnvFilter::try_new(directives()).ok()).flatten()
     }
 }
 

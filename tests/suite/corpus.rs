@@ -6,6 +6,7 @@
 
 mod judge;
 mod known;
+mod picture;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,7 +22,7 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(5);
 /// Something that is not as it should be.
 pub struct Finding {
     pub file: String,
-    /// Who says so: `hls`, `ts`, `dash`, `frames`, `offset`.
+    /// Who says so: `hls`, `ts`, `dash`, `ffmpeg`, `frames`, `offset`, `picture`, `colour`.
     pub judge: &'static str,
     pub what: String,
 }
@@ -33,14 +34,21 @@ struct Film {
     expect: String,
 }
 
-/// The files, or `None` said aloud.
-fn films() -> Option<Vec<Film>> {
+/// Where the files are, or `None` said aloud.
+pub fn folder() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/corpus");
     let folder = std::env::var_os("CORPUS").map_or(beside, PathBuf::from);
-    let Ok(manifest) = std::fs::read(folder.join("MANIFEST.json")) else {
+    let is_there = folder.join("MANIFEST.json").exists();
+    if !is_there {
         eprintln!("SKIPPED: there is no corpus at {}", folder.display());
-        return None;
-    };
+    }
+    is_there.then_some(folder)
+}
+
+/// The files, or `None` said aloud.
+fn films() -> Option<Vec<Film>> {
+    let folder = folder()?;
+    let manifest = std::fs::read(folder.join("MANIFEST.json")).unwrap();
     let manifest: Vec<Value> = serde_json::from_slice(&manifest).unwrap();
     let film = |entry: &Value| {
         let name = entry["file"].as_str().unwrap().to_owned();
@@ -136,5 +144,7 @@ fn walk(film: &Film, found: &mut Vec<Finding>) {
     let server = TestServer::over(&data);
     let mut say = |judge, what| found.push(Finding { file: film.name.clone(), judge, what });
     judge::validators(&server, &id, &mut say);
+    judge::clean_transport(&server, &id, &mut say);
     judge::frames(&server, &id, &film.path, &mut say);
+    picture::pictures(&server, &id, &film.path, &mut say);
 }

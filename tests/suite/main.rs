@@ -14,6 +14,7 @@ mod functions;
 mod manage;
 mod media;
 mod memory;
+mod mutants;
 mod pictures;
 mod repository;
 mod store;

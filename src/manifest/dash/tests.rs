@@ -79,7 +79,7 @@ fn a_manifest_lists_every_rendition_once_and_what_a_player_scrubs_with() {
 <?xml version=\"1.0\" encoding=\"UTF-8\"?>
 <MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011,\
 urn:mpeg:dash:profile:cmaf:2019\" type=\"static\" mediaPresentationDuration=\"PT11.011S\" \
-maxSegmentDuration=\"PT4.010666667S\" minBufferTime=\"PT1S\">
+maxSegmentDuration=\"PT11.011S\" minBufferTime=\"PT1S\">
  <BaseURL>0123456789abcdef/</BaseURL>
  <Period id=\"0\" start=\"PT0S\">
   <AdaptationSet id=\"0\" contentType=\"video\" mimeType=\"video/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\" \

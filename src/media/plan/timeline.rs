@@ -34,7 +34,10 @@ impl<'a> Timeline<'a> {
         let cutter = Cutter { times: &times, end, timescale, ladder, step: frame_step(video, ladder) };
         if ladder.passthrough && can_pass_through(video) {
             let closed_keys: Vec<usize> = keys.iter().copied().filter(|&i| closed(i)).collect();
-            if let Some(starts) = cutter.at_keys_only(&closed_keys) {
+            // A rendition of a capped frame rate keeps an even cadence only if boundaries lie on its own frames.
+            let on_step: Vec<usize> = closed_keys.iter().copied().filter(|i| i.is_multiple_of(cutter.step)).collect();
+            let starts = cutter.at_keys_only(&on_step).or_else(|| cutter.at_keys_only(&closed_keys));
+            if let Some(starts) = starts {
                 // Packets of a segment must be contiguous in decode order, or passthrough would lose some.
                 let contiguous = starts.windows(2).all(|w| {
                     let of = |r: std::ops::Range<usize>| shown[r].iter().map(|s| s.packet);
@@ -83,7 +86,10 @@ pub(super) fn frame_step(video: &VideoTrack, ladder: &Ladder) -> usize {
 /// Can every player show these packets as they are?
 fn can_pass_through(video: &VideoTrack) -> bool {
     let playable_profile = video.avcc.as_deref().is_some_and(|a| matches!(a.get(1), Some(66 | 77 | 88 | 100)));
+    // A stream of two sizes has two sequence parameter sets (ISO/IEC 14496-15 §5.3.3.1), and renditions have one size.
+    let one_size = video.avcc.as_deref().is_some_and(|a| a.get(5).is_some_and(|sets| sets & 31 == 1));
     playable_profile
+        && one_size
         && video.keys_are_idr
         && video.is_8bit_420
         && !video.interlaced

@@ -68,8 +68,7 @@ pub fn frames(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
     let ours = rendition_times(&server.rendition(video));
     let (Some(first), Some(our_first)) = (theirs.first(), ours.first()) else { return };
     let sound = source_times(source, "a:0").first().copied();
-    // The title's zero is the first sample of any track.
-    let zero = sound.map_or(*first, |sound| sound.min(*first));
+    let zero = zero_of(source);
     let nearest = |at: f64| {
         let after = ours.partition_point(|t| *t < at);
         let near = [after.checked_sub(1), Some(after)].into_iter().flatten().filter_map(|i| ours.get(i));
@@ -89,8 +88,31 @@ pub fn frames(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
     }
 }
 
+/// The title's zero on the source's timeline: the first sample of any track, seconds.
+pub fn zero_of(source: &Path) -> f64 {
+    let starts = ["v:0", "a:0"].into_iter().filter_map(|stream| source_times(source, stream).first().copied());
+    starts.min_by(f64::total_cmp).unwrap_or(0.0)
+}
+
+/// FFmpeg copies the whole title out of its transport streams and has nothing to say.
+pub fn clean_transport(server: &TestServer, id: &str, say: &mut Say) {
+    let path = format!("/v/{id}/master-ts.m3u8");
+    if server.get(&path).status != 200 {
+        return;
+    }
+    let output = Command::new("ffmpeg")
+        .args(["-v", "warning", "-xerror", "-i", &format!("http://{}{path}", server.address)])
+        .args(["-map", "0", "-c", "copy", "-f", "null", "-"])
+        .output()
+        .expect("ffmpeg is installed by `make test`");
+    let said = String::from_utf8_lossy(&output.stderr);
+    if !output.status.success() || !said.trim().is_empty() {
+        say("ffmpeg", said.lines().last().unwrap_or("it failed").to_owned());
+    }
+}
+
 /// Times of frames that a decoder makes of a stream of a file, in order, seconds.
-fn source_times(source: &Path, stream: &str) -> Vec<f64> {
+pub fn source_times(source: &Path, stream: &str) -> Vec<f64> {
     let picture = if stream.starts_with('v') { stream.replacen('v', "V", 1) } else { stream.to_owned() };
     let output = Command::new("ffprobe")
         .args([
@@ -115,7 +137,7 @@ fn source_times(source: &Path, stream: &str) -> Vec<f64> {
 
 /// Presentation times of a rendition, seconds. Every frame is decoded when one is shown, so decode times are the same set;
 /// FFmpeg moves presentation times.
-fn rendition_times(media: &[u8]) -> Vec<f64> {
+pub fn rendition_times(media: &[u8]) -> Vec<f64> {
     let probed = ffprobe(media, "packet=dts_time");
     let packets = probed["packets"].as_array().into_iter().flatten();
     packets.filter_map(|p| p["dts_time"].as_str()?.parse().ok()).collect()
