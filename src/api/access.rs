@@ -94,6 +94,10 @@ fn is_cross_site(parts: &request::Parts) -> bool {
     if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return false;
     }
+    // A browser asks before it sends this field to another site (CORS), and `tus::options` says whose pages may.
+    if parts.headers.contains_key("tus-resumable") {
+        return false;
+    }
     let Some(origin) = parts.headers.get(ORIGIN) else { return false };
     let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site);
     site.is_none() || site != host(parts)

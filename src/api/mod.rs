@@ -4,7 +4,7 @@
 //! listener of events a task of its own for as long as it listens.
 //!
 //! In the order of a request: [`Route`] (the path, a closed enum), [`access`] (who may), then the call in a file of its
-//! own: `upload`, `videos`, `jobs`, `events`, `keys`. What can go wrong stands in one table, [`problem`].
+//! own: `upload`, `tus`, `videos`, `jobs`, `events`, `keys`. What can go wrong stands in one table, [`problem`].
 //!
 //! The rule not to break: limits come before bytes. A request that will be refused is refused before its body is asked
 //! for, and whatever is read is bounded.
@@ -26,6 +26,7 @@ mod query;
 mod remove;
 mod respond;
 mod route;
+mod tus;
 mod upload;
 mod video;
 mod videos;
@@ -45,7 +46,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::access::Keys;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
-use crate::ingest::{Events, Processor, Uploads};
+use crate::ingest::{Events, Processor, Resumables, Uploads};
 use crate::library::Library;
 use crate::media::{Digest, Generation, Plan, TitleId};
 
@@ -78,6 +79,8 @@ pub struct Rooms {
     pub cache: Cache,
     /// The way in.
     pub uploads: Uploads,
+    /// The same in several goes.
+    pub resumables: Resumables,
     /// Who works on jobs.
     pub processor: Processor,
     /// What happens.
@@ -117,10 +120,12 @@ impl Api {
     ) -> Pin<Box<dyn Future<Output = Response> + Send>> {
         let api = self.clone();
         Box::pin(async move {
-            let (parts, body) = request.into_parts();
+            let (mut parts, body) = request.into_parts();
+            tus::override_method(&mut parts);
             let payload = Payload::new(&parts, body, api.rooms.uploads.config().stall());
             let answered = api.answer(&parts, payload).await;
-            let response = answered.unwrap_or_else(|problem| problem.respond(&parts));
+            let mut response = answered.unwrap_or_else(|problem| problem.respond(&parts));
+            tus::dress(&parts, &mut response);
             respond::without_body_if_head(&parts, response)
         })
     }
@@ -133,6 +138,9 @@ impl Api {
     async fn answer(self: &Arc<Self>, parts: &request::Parts, payload: Payload) -> Result<Response, Problem> {
         let route = Route::parse(parts.uri.path()).ok_or_else(|| Problem::of(Kind::NoRoute))?;
         let Some(scope) = route.scope(&parts.method) else {
+            if parts.method == Method::OPTIONS && matches!(route, Route::Uploads | Route::Upload(_)) {
+                return Ok(tus::options(self, &route, parts));
+            }
             if parts.method == Method::OPTIONS {
                 return Ok(respond::options(&route));
             }
@@ -147,6 +155,11 @@ impl Api {
             (Route::Video(id), &Method::DELETE) => remove::video(self, id).await,
             (Route::Video(id), _) => videos::one(self, id).await,
             (Route::VideoEvents(id), _) => events::of_one(self, parts, id).await,
+            (Route::Uploads, _) => tus::create(self, parts, payload).await,
+            (Route::Upload(id), &Method::PATCH) => tus::append(self, parts, payload, id).await,
+            (Route::Upload(id), &Method::DELETE) => tus::remove(self, parts, id).await,
+            (Route::Upload(id), &Method::HEAD) => tus::head(self, parts, id).await,
+            (Route::Upload(id), _) => tus::get(self, parts, id).await,
             (Route::Events, _) => events::of_all(self, parts),
             (Route::Jobs, _) => jobs::list(self, parts).await,
             (Route::Job(id), &Method::DELETE) => jobs::cancel(self, id).await,

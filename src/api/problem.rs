@@ -8,6 +8,7 @@ use http::{HeaderName, HeaderValue, StatusCode, request};
 use serde_json::json;
 
 use super::{Response, respond};
+use crate::ingest::resume;
 use crate::{cache, catalog, ingest, library};
 
 /// Seconds after which to come back when this server could not do its part now.
@@ -78,13 +79,27 @@ pub enum Kind {
     CrossSite,
     /// The server was reached by a name that anybody may have made lead to it.
     Host,
+    /// No upload has this id.
+    NoUpload,
+    /// The upload was given up.
+    UploadExpired,
+    /// The bytes do not follow those that are there.
+    UploadOffset,
+    /// The upload takes no bytes.
+    UploadFinal,
+    /// Another request has the upload.
+    UploadLocked,
+    /// The bytes of a request are not those of its checksum.
+    Checksum,
+    /// The client speaks another version of tus, or none.
+    TusVersion,
     /// The server's own fault.
     Internal,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 34] = [
         Self::NoRoute,
         Self::NoTitle,
         Self::NoJob,
@@ -111,6 +126,13 @@ impl Kind {
         Self::TooManyKeys,
         Self::CrossSite,
         Self::Host,
+        Self::NoUpload,
+        Self::UploadExpired,
+        Self::UploadOffset,
+        Self::UploadFinal,
+        Self::UploadLocked,
+        Self::Checksum,
+        Self::TusVersion,
         Self::Internal,
     ];
 
@@ -179,6 +201,31 @@ impl Kind {
             Self::CrossSite => {
                 (S::FORBIDDEN, "cross-site", "Another site", "pages of other sites may not change anything here")
             }
+            Self::NoUpload => (S::NOT_FOUND, "no-upload", "Unknown upload", "there is no such upload: begin a new one"),
+            Self::UploadExpired => (S::GONE, "upload-expired", "Expired", "the upload was given up: begin a new one"),
+            Self::UploadOffset => (
+                S::CONFLICT,
+                "upload-offset",
+                "Other offset",
+                "the bytes do not follow those that are there: ask with HEAD where to go on",
+            ),
+            Self::UploadFinal => (S::FORBIDDEN, "upload-final", "Takes no bytes", "the upload takes no bytes"),
+            Self::UploadLocked => {
+                (S::LOCKED, "upload-locked", "In other hands", "another request is busy with this upload")
+            }
+            Self::Checksum => (
+                // tus, checksum extension.
+                S::from_u16(460).unwrap_or(S::BAD_REQUEST),
+                "checksum-mismatch",
+                "Checksum mismatch",
+                "the bytes are not those the checksum was made of, and were dropped: send them again",
+            ),
+            Self::TusVersion => (
+                S::PRECONDITION_FAILED,
+                "tus-version",
+                "Other version",
+                "send Tus-Resumable: 1.0.0, the version that is spoken here",
+            ),
             Self::Internal => {
                 (S::INTERNAL_SERVER_ERROR, "internal", "Server failed", "the server could not do it; its log says why")
             }
@@ -270,6 +317,27 @@ impl From<ingest::Error> for Problem {
             | E::Worker { .. }
             | E::NoName(_)
             | E::Defect { .. } => Self::internal(error),
+        }
+    }
+}
+
+impl From<resume::Error> for Problem {
+    fn from(error: resume::Error) -> Self {
+        use resume::Error as E;
+        let said = error.to_string();
+        match error {
+            E::Unknown => Self::new(Kind::NoUpload, said),
+            E::Expired => Self::new(Kind::UploadExpired, said),
+            E::Offset { offset_bytes } => Self::new(Kind::UploadOffset, said)
+                .header(HeaderName::from_static("upload-offset"), &offset_bytes.to_string()),
+            E::TooLong { .. } => Self::new(Kind::TooLarge, said),
+            E::Length { .. } | E::Part { .. } => Self::new(Kind::Body, said),
+            E::Locked | E::Superseded => {
+                Self::new(Kind::UploadLocked, said).header(RETRY_AFTER, &BUSY_RETRY_SECONDS.to_string())
+            }
+            E::Final => Self::new(Kind::UploadFinal, said),
+            E::TooMany { .. } => Self::new(Kind::Busy, said),
+            E::Film(why) => why.into(),
         }
     }
 }

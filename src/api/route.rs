@@ -4,7 +4,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::access::Scope;
-use crate::media::{JobId, KeyId, TitleId};
+use crate::media::{JobId, KeyId, TitleId, UploadId};
 
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,10 @@ pub enum Route {
     Video(TitleId),
     /// `/videos/{id}/events`.
     VideoEvents(TitleId),
+    /// `/uploads`.
+    Uploads,
+    /// `/uploads/{id}`.
+    Upload(UploadId),
     /// `/events`.
     Events,
     /// `/jobs`.
@@ -39,6 +43,8 @@ impl Route {
             ["videos", id, "events"] => id.parse().ok().map(Self::VideoEvents),
             ["videos", id] if !id.contains('.') => id.parse().ok().map(Self::Video),
             ["videos", name] => percent_decode_str(name).decode_utf8().ok().map(|name| Self::File(name.into_owned())),
+            ["uploads"] | ["uploads", ""] => Some(Self::Uploads),
+            ["uploads", id] => id.parse().ok().map(Self::Upload),
             ["events"] => Some(Self::Events),
             ["jobs"] => Some(Self::Jobs),
             ["jobs", id] => id.parse().ok().map(Self::Job),
@@ -69,6 +75,14 @@ impl Route {
             Self::Videos => &[READ, HEAD, (Method::POST, Scope::Upload), (Method::PUT, Scope::Upload)],
             Self::File(_) => &[(Method::PUT, Scope::Upload)],
             Self::Video(_) => &[READ, HEAD, (Method::PATCH, Scope::Upload), (Method::DELETE, Scope::Admin)],
+            Self::Uploads => &[(Method::POST, Scope::Upload)],
+            // Who may not upload need not know of what others upload.
+            Self::Upload(_) => &[
+                (Method::GET, Scope::Upload),
+                (Method::HEAD, Scope::Upload),
+                (Method::PATCH, Scope::Upload),
+                (Method::DELETE, Scope::Upload),
+            ],
             Self::VideoEvents(_) | Self::Events => &[READ],
             Self::Jobs => &[READ, HEAD],
             Self::Job(_) => &[READ, HEAD, (Method::DELETE, Scope::Admin)],

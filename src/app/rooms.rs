@@ -73,6 +73,7 @@ pub(super) fn api(
         library: data.library.clone(),
         cache: data.cache.clone(),
         uploads: uploading.uploads.clone(),
+        resumables: uploading.resumables.clone(),
         processor: uploading.processor.clone(),
         events: uploading.events.clone(),
         generation: Arc::new(move |digest, plan| recipe.generation(digest, plan)),

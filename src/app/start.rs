@@ -15,7 +15,7 @@ use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::{Auth, Config};
 use crate::encoder::{self, Encoder, Recipe, Source};
-use crate::ingest::{self, Events, OnChange, Processor, Uploads};
+use crate::ingest::{self, Events, OnChange, Processor, Resumables, Uploads};
 use crate::library::Library;
 use crate::media::{Digest, Trial};
 use crate::origin::{Origin, Server};
@@ -60,7 +60,7 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
     let cache = data.cache.clone();
     let playback = Arc::new(OnceLock::new());
     let forget = forget(&playback);
-    let uploading = Uploading::start(config, &data, &pool, forget.clone());
+    let uploading = Uploading::start(config, &data, &pool, forget.clone())?;
     let processor = uploading.processor.clone();
     let api = Api::new(rooms::api(config, &data, &encoder, &uploading, forget));
     let origin = rooms::origin(config, data, &encoder, scrape.clone(), api.clone());
@@ -73,12 +73,13 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
 /// The way in for films.
 pub(super) struct Uploading {
     pub uploads: Uploads,
+    pub resumables: Resumables,
     pub processor: Processor,
     pub events: Events,
 }
 
 impl Uploading {
-    fn start(config: &Config, data: &Data, pool: &Pool, on_change: OnChange) -> Self {
+    fn start(config: &Config, data: &Data, pool: &Pool, on_change: OnChange) -> Result<Self, Error> {
         let rooms = ingest::Rooms {
             catalog: data.catalog.clone(),
             library: data.library.clone(),
@@ -88,7 +89,8 @@ impl Uploading {
         let events = Events::new();
         let processor = Processor::start(&config.uploads, rooms.clone(), events.clone(), on_change);
         let uploads = Uploads::new(&config.uploads, rooms, processor.clone(), events.clone());
-        Self { uploads, processor, events }
+        let resumables = Resumables::open(uploads.clone())?;
+        Ok(Self { uploads, resumables, processor, events })
     }
 }
 

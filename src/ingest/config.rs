@@ -12,6 +12,13 @@ pub struct Config {
     pub max_bytes: u64,
     /// Films received at once; one more is told 503.
     pub max_concurrent: usize,
+    /// Resumable uploads that are kept at once; one more is told 503.
+    pub max_open: usize,
+    /// Hours after which a resumable upload that nobody goes on with is given up, and the news of a finished one.
+    pub expire_hours: u64,
+    /// Web sites whose pages may send resumable uploads, such as `https://example.org`; `*` for all. Pages of this machine
+    /// always may.
+    pub origins: Vec<String>,
     /// Bytes that stay free on the disk of the data folder: catalog and cache write there, too.
     pub reserve_bytes: u64,
     /// Seconds an uploader may send nothing.
@@ -27,6 +34,9 @@ impl Default for Config {
         Self {
             max_bytes: 100 << 30,
             max_concurrent: 256,
+            max_open: 1000,
+            expire_hours: 24,
+            origins: Vec::new(),
             reserve_bytes: 256 << 20,
             stall_seconds: 60,
             workers: 2,
@@ -42,6 +52,8 @@ impl Config {
         let ranges = [
             ("max_bytes", self.max_bytes, 1, u64::MAX),
             ("max_concurrent", self.max_concurrent as u64, 1, 10_000),
+            ("max_open", self.max_open as u64, 1, 100_000),
+            ("expire_hours", self.expire_hours, 1, 8760),
             ("stall_seconds", self.stall_seconds, 1, 3600),
             ("workers", self.workers as u64, 1, 32),
             ("attempts", u64::from(self.attempts), 1, 100),
@@ -52,6 +64,12 @@ impl Config {
             _ => format!("uploads.{key} = {value}: must be {least} to {most}"),
         })
         .collect()
+    }
+
+    /// How long an upload is kept after something last came, milliseconds.
+    #[must_use]
+    pub fn expire_ms(&self) -> i64 {
+        i64::try_from(self.expire_hours.saturating_mul(3_600_000)).unwrap_or(i64::MAX)
     }
 
     /// How long an uploader may send nothing.

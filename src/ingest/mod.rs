@@ -24,6 +24,7 @@ mod inspect;
 pub mod name;
 mod process;
 mod receive;
+pub mod resume;
 mod sidecars;
 
 use crate::catalog::Catalog;
@@ -39,6 +40,7 @@ pub use file::file;
 pub use inspect::probe;
 pub use process::{OnChange, Processor};
 pub use receive::Receiving;
+pub use resume::Resumables;
 
 /// What the flow needs of other rooms.
 #[derive(Clone, Debug)]

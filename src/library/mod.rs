@@ -1,6 +1,7 @@
 //! Source files, kept by the SHA-256 of their bytes (and of the subtitles that came beside them):
 //! `data/library/{first two digits}/{digest}/source`, and beside it `index`, what one pass over the source found. A source
-//! that was uploaded has no index until it was inspected.
+//! that was uploaded has no index until it was inspected. One that comes in several goes is in `data/uploads` until it is
+//! complete, also over restarts.
 //!
 //! Nothing runs unasked. [`Library::open`] makes the folders and sweeps what a dead process left in `data/staging`.
 //! Staging reads and writes every byte of a file once, in constant memory; a commit costs two fsyncs and a rename; a
@@ -15,7 +16,9 @@
 
 mod error;
 mod incoming;
+mod journal;
 mod lock;
+mod resumable;
 mod staged;
 
 use std::fs;
@@ -28,6 +31,7 @@ use crate::media::Digest;
 pub use error::Error;
 pub use incoming::Incoming;
 pub use lock::Frozen;
+pub use resumable::{Mark, Resumable};
 pub use staged::{Staged, Stored};
 
 const SOURCE: &str = "source";
@@ -38,6 +42,7 @@ const INDEX: &str = "index";
 pub struct Library {
     sources: PathBuf,
     staging: PathBuf,
+    uploads: PathBuf,
 }
 
 impl Library {
@@ -47,8 +52,9 @@ impl Library {
     /// # Errors
     /// [`Error::Unusable`] names the folder and the remedy.
     pub fn open(data_dir: &Path) -> Result<Self, Error> {
-        let library = Self { sources: data_dir.join("library"), staging: data_dir.join("staging") };
-        for folder in [&library.sources, &library.staging] {
+        let [sources, staging, uploads] = ["library", "staging", "uploads"].map(|name| data_dir.join(name));
+        let library = Self { sources, staging, uploads };
+        for folder in [&library.sources, &library.staging, &library.uploads] {
             usable(folder).map_err(|why| Error::Unusable { folder: folder.clone(), why })?;
         }
         library.sweep()?;

@@ -187,6 +187,11 @@ impl Entry {
         Ok(Self { path, _lock: lock })
     }
 
+    /// The folder.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Where the bytes go.
     pub(super) fn source(&self) -> PathBuf {
         self.path.join(SOURCE)

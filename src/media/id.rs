@@ -74,6 +74,10 @@ text_id!(
     KeyId, "key id", |t| t.len() == 12 && lower_alphanumeric(t)
 );
 text_id!(
+    /// A resumable upload's name: 32 hexadecimal digits, 128 bits of chance, so that it cannot be guessed.
+    UploadId, "upload id", |t| t.len() == 32 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+);
+text_id!(
     /// The hash of everything that decides a title's bytes; names the recipe in URLs. 16 hexadecimal digits.
     Generation, "generation", |t| t.len() == 16 && lower_alphanumeric(t)
 );
@@ -108,6 +112,14 @@ impl JobId {
     #[must_use]
     pub fn from_random(bits: u64) -> Self {
         Self(twelve(bits))
+    }
+}
+
+impl UploadId {
+    /// A fresh id from random bytes.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
     }
 }
 

@@ -223,7 +223,7 @@ pub(super) fn preflight() -> Response {
 /// What every answer carries, errors and 304 too: without it a page on another site could not read why.
 pub(super) fn common(headers: &mut HeaderMap, id: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, ANY);
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+    headers.entry(ACCESS_CONTROL_EXPOSE_HEADERS).or_insert(EXPOSED);
     headers.insert(TIMING_ALLOW_ORIGIN, ANY);
     headers.insert(CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

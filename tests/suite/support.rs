@@ -25,8 +25,16 @@ pub use client::{Answer, Asking};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a data folder holds when nobody works on it. Anything else is a leftover.
-const KNOWN: [&str; 7] =
-    ["cache", "catalog.sqlite", "catalog.sqlite-shm", "catalog.sqlite-wal", "gstreamer", "library", "staging"];
+const KNOWN: [&str; 8] = [
+    "cache",
+    "catalog.sqlite",
+    "catalog.sqlite-shm",
+    "catalog.sqlite-wal",
+    "gstreamer",
+    "library",
+    "staging",
+    "uploads",
+];
 
 /// A data folder. Clones are the same one; the last one removes it.
 #[derive(Clone)]

@@ -1,0 +1,42 @@
+//! `POST /uploads`: an upload begins, perhaps with its first bytes, or is put together of others.
+
+use std::sync::Arc;
+
+use http::header::LOCATION;
+use http::{HeaderValue, StatusCode, request};
+
+use super::fields::{self, Checksum};
+use super::{append, check_version, location, metadata, standing};
+use crate::api::payload::Payload;
+use crate::api::problem::Problem;
+use crate::api::{Api, Response};
+use crate::ingest::resume::{Declared, Purpose};
+
+pub(in crate::api) async fn create(
+    api: &Arc<Api>,
+    parts: &request::Parts,
+    payload: Payload,
+) -> Result<Response, Problem> {
+    check_version(parts)?;
+    let declared = Declared { purpose: fields::purpose(parts)?, ..metadata::read(parts)? };
+    let resumables = &api.rooms.resumables;
+    if let Purpose::Whole(_) = declared.purpose {
+        let status = resumables.create_whole(declared).await?;
+        return Ok(with_location(standing(StatusCode::CREATED, &status), &location(&status.id)));
+    }
+    let length = fields::length(parts)?;
+    let checksum = Checksum::of(parts)?;
+    let mut status = resumables.create(declared, length).await?;
+    let place = location(&status.id);
+    if fields::has_bytes(parts) {
+        let received = append::receive(api, payload, &status.id, 0, None, checksum).await;
+        // The upload is there, and whoever hears why its first bytes were not taken can go on.
+        status = received.map_err(|problem| problem.header(LOCATION, &place))?;
+    }
+    Ok(with_location(standing(StatusCode::CREATED, &status), &place))
+}
+
+fn with_location(mut response: Response, place: &str) -> Response {
+    response.headers_mut().extend(HeaderValue::from_str(place).ok().map(|place| (LOCATION, place)));
+    response
+}

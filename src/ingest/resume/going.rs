@@ -1,0 +1,288 @@
+//! One go: bytes that follow those that are there. However it ends, what was written is made certain.
+
+use std::mem;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::{Error, Hold, Purpose, Resumables, Status, Turn, Upload, defect};
+use crate::catalog::now_ms;
+use crate::ingest;
+use crate::media::UploadId;
+
+/// As in `receive`: one block is written while the next is gathered.
+const BLOCK_BYTES: usize = 256 << 10;
+/// The mark is moved after so many bytes ...
+const SETTLE_BYTES: u64 = 32 << 20;
+/// ... or so long: what comes after the mark is sent again when the server was killed.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
+
+/// One go. Dropped, it makes certain what was written, unless that had yet to be checked.
+pub struct Going {
+    resumables: Resumables,
+    upload: Arc<Upload>,
+    turn: Turn,
+    /// The bytes count only together, once their sender's checksum was found right.
+    is_checked: bool,
+    length_bytes: Option<u64>,
+    offset_bytes: u64,
+    block: BytesMut,
+    state: State,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Who has the upload.
+enum State {
+    Idle(Box<Writer>),
+    Writing(JoinHandle<(Box<Writer>, Result<(), Error>)>),
+    Lost,
+}
+
+/// What a thread needs to write.
+struct Writer {
+    hold: Hold,
+    reserve_bytes: u64,
+    is_checked: bool,
+    settled_at: Instant,
+}
+
+impl Resumables {
+    /// Goes on with an upload at `offset_bytes`, which must be where it stands. Whoever is at it is cut off. `length_bytes`
+    /// says how long it will be, if that was not known.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn go_on(
+        &self,
+        id: &UploadId,
+        offset_bytes: u64,
+        length_bytes: Option<u64>,
+        is_checked: bool,
+    ) -> Result<Going, Error> {
+        let upload = self.find(id)?;
+        if matches!(upload.declared.purpose, Purpose::Whole(_)) {
+            return Err(Error::Final);
+        }
+        let mut hold = self.take(&upload).await?;
+        let (there, known) = (hold.held.mark().offset_bytes, hold.held.mark().length_bytes);
+        if there != offset_bytes {
+            return Err(Error::Offset { offset_bytes: there });
+        }
+        match (length_bytes, known) {
+            (Some(new), Some(known)) if new != known => return Err(Error::Length { length_bytes: known }),
+            (Some(new), None) => {
+                let limit_bytes = self.config().max_bytes;
+                if new > limit_bytes || new < there {
+                    return Err(ingest::Error::TooLarge { limit_bytes }.into());
+                }
+                hold = on_a_thread(move || {
+                    hold.held.set_length(new, now_ms())?;
+                    Ok(hold)
+                })
+                .await?;
+            }
+            _ => {}
+        }
+        self.begin(hold, is_checked).await
+    }
+
+    pub(super) async fn begin(&self, mut hold: Hold, is_checked: bool) -> Result<Going, Error> {
+        let config = self.config();
+        let place = self.0.uploads.0.places.clone().try_acquire_owned();
+        let place = place.map_err(|_| ingest::Error::TooMany { limit: config.max_concurrent })?;
+        let reserve_bytes = config.reserve_bytes;
+        // The bytes of a complete one are not written to any more, and may be the library's already.
+        if !hold.held.is_complete() {
+            hold = on_a_thread(move || {
+                hold.held.begin()?;
+                Ok(hold)
+            })
+            .await?;
+        }
+        let (upload, turn) = (hold.upload.clone(), hold.turn.clone());
+        let (offset_bytes, length_bytes) = (hold.held.mark().offset_bytes, hold.held.mark().length_bytes);
+        let writer = Box::new(Writer { hold, reserve_bytes, is_checked, settled_at: Instant::now() });
+        Ok(Going {
+            resumables: self.clone(),
+            upload,
+            turn,
+            is_checked,
+            length_bytes,
+            offset_bytes,
+            block: BytesMut::new(),
+            state: State::Idle(writer),
+            _place: place,
+        })
+    }
+}
+
+impl Going {
+    /// Where the next byte goes.
+    #[must_use]
+    pub fn offset_bytes(&self) -> u64 {
+        self.offset_bytes
+    }
+
+    /// How many bytes may come yet.
+    #[must_use]
+    pub fn missing_bytes(&self) -> u64 {
+        let limit = self.length_bytes.unwrap_or(self.resumables.config().max_bytes);
+        limit.saturating_sub(self.offset_bytes)
+    }
+
+    /// The error of more bytes than [may come](Self::missing_bytes).
+    #[must_use]
+    pub fn too_long(&self) -> Error {
+        match self.length_bytes {
+            Some(length_bytes) => Error::TooLong { length_bytes },
+            None => ingest::Error::TooLarge { limit_bytes: self.resumables.config().max_bytes }.into(),
+        }
+    }
+
+    /// Returns when a newer request wants the upload; this one should end then.
+    pub async fn superseded(&mut self) {
+        self.turn.over().await;
+    }
+
+    pub(super) fn is_superseded(&self) -> bool {
+        self.turn.is_over()
+    }
+
+    /// The next bytes. Waits while the disk is slower than the sender.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], [`Error::Film`] if they cannot be written.
+    pub async fn push(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
+        if bytes.len() as u64 > self.missing_bytes() {
+            return Err(self.too_long());
+        }
+        while !bytes.is_empty() {
+            if self.block.capacity() == 0 {
+                self.block.reserve(BLOCK_BYTES);
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.block.len()));
+            self.block.extend_from_slice(now);
+            self.offset_bytes += now.len() as u64;
+            bytes = later;
+            if self.block.len() == BLOCK_BYTES {
+                self.flush().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// That was all of this go: it is on disk when it returns, and if it was all of the upload, a title. Runs to its end
+    /// also if nobody waits for it any more.
+    ///
+    /// # Errors
+    /// [`Error`]; what could be written stays.
+    pub async fn end(mut self) -> Result<Status, Error> {
+        self.is_checked = false;
+        let resumables = self.resumables.clone();
+        let (state, block) = (mem::replace(&mut self.state, State::Lost), mem::take(&mut self.block));
+        let ending = tokio::spawn(end(resumables, state, block));
+        ending.await.map_err(|died| defect(&died))?
+    }
+
+    /// The bytes of this go shall not count.
+    pub fn give_up(mut self) {
+        self.is_checked = true;
+    }
+
+    async fn flush(&mut self) -> Result<(), Error> {
+        let mut writer = self.idle().await?;
+        let block = mem::take(&mut self.block).freeze();
+        self.state = State::Writing(spawn_blocking(move || {
+            let written = writer.write(&block);
+            (writer, written)
+        }));
+        Ok(())
+    }
+
+    /// The writer, once it has nothing to do.
+    async fn idle(&mut self) -> Result<Box<Writer>, Error> {
+        if let State::Writing(writing) = &mut self.state {
+            // Cancelling this keeps the handle.
+            let (writer, written) = writing.await.map_err(|died| defect(&died))?;
+            self.state = State::Idle(writer);
+            written?;
+        }
+        match mem::replace(&mut self.state, State::Lost) {
+            State::Idle(writer) => Ok(writer),
+            State::Writing(_) | State::Lost => Err(defect(&"it goes on after it was lost").into()),
+        }
+    }
+}
+
+/// Writes what is left, makes it certain, and lets go. What was written is made certain also if the rest cannot be.
+async fn end(resumables: Resumables, state: State, block: BytesMut) -> Result<Status, Error> {
+    let (mut writer, before) = match state {
+        State::Idle(writer) => (writer, Ok(())),
+        State::Writing(writing) => writing.await.map_err(|died| defect(&died))?,
+        State::Lost => return Err(defect(&"it ends after it was lost").into()),
+    };
+    writer.is_checked = false;
+    let ended = spawn_blocking(move || {
+        let written = before.and_then(|()| if block.is_empty() { Ok(()) } else { writer.write(&block) });
+        let settled = writer.hold.held.settle(now_ms());
+        writer.hold.held.rest();
+        (writer.hold, written, settled)
+    });
+    let (hold, written, settled) = ended.await.map_err(|died| defect(&died))?;
+    settled?;
+    let upload = hold.upload.clone();
+    match written {
+        Ok(()) => resumables.conclude(hold).await,
+        Err(error) => {
+            upload.note(&hold.held, &resumables.0.uploads);
+            Err(error)
+        }
+    }
+}
+
+impl Writer {
+    fn write(&mut self, block: &[u8]) -> Result<(), Error> {
+        let held = &mut self.hold.held;
+        held.write(block, self.reserve_bytes)?;
+        let unsettled = held.offset_bytes() - held.mark().offset_bytes;
+        if !self.is_checked && (unsettled >= SETTLE_BYTES || self.settled_at.elapsed() >= SETTLE_TIME) {
+            held.settle(now_ms())?;
+            self.settled_at = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        let state = mem::replace(&mut self.state, State::Lost);
+        // Without a runtime the process is ending: what is behind the mark will be sent again.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (resumables, block, is_checked) = (self.resumables.clone(), mem::take(&mut self.block), self.is_checked);
+        match state {
+            State::Lost => {}
+            // The next go begins at the mark.
+            State::Idle(_) if is_checked => {}
+            State::Writing(writing) if is_checked => {
+                runtime.spawn(writing);
+            }
+            state => {
+                let id = self.upload.status().id;
+                runtime.spawn(async move {
+                    if let Err(error) = end(resumables, state, block).await {
+                        tracing::warn!(upload = %id, %error, "an upload that was cut lost what it had not confirmed");
+                    }
+                });
+            }
+        }
+    }
+}
+
+async fn on_a_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, crate::library::Error> + Send + 'static,
+) -> Result<T, Error> {
+    Ok(ingest::file::blocking(move || Ok(work()?)).await?)
+}

@@ -1,0 +1,374 @@
+//! Uploads that can be cut and go on: kept by name, also over restarts, until they become titles or expire.
+//!
+//! In memory there is one entry for each, with a lock around what is on disk. A lock belongs to a request, and a request may
+//! be dead without anybody knowing, so the newest request wins: whoever has the lock is told, makes certain what it got,
+//! and lets go. Only one that does not let go in time makes the newer one wait in vain.
+//!
+//! Runs unasked: a look at what has expired, once a minute; at the start, what was complete or being put together goes on.
+
+mod error;
+mod going;
+mod join;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::time::{interval, timeout};
+
+use super::file::blocking;
+use super::{About, Uploads};
+use crate::catalog::{Creation, Metadata, now_ms};
+use crate::library::Resumable;
+use crate::media::{TitleId, UploadId};
+
+pub use error::Error;
+pub use going::Going;
+
+/// How long a newer request waits for an older one to let go. It syncs what it got, which takes a while on a slow disk.
+const TAKE_OVER: Duration = Duration::from_secs(15);
+/// How often expired uploads are looked for; they are refused from the moment they expire.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// What its uploader said at the beginning.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Declared {
+    /// As in [`About`].
+    pub title: Option<String>,
+    /// As in [`About`].
+    pub description: String,
+    /// As in [`About`].
+    pub metadata: Metadata,
+    /// As in [`About`].
+    pub file_name: String,
+    /// The same in the uploader's own words, to be given back.
+    pub verbatim: String,
+    /// What it is for.
+    pub purpose: Purpose,
+}
+
+/// What an upload is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// To become a title.
+    #[default]
+    Title,
+    /// To become a part of another upload.
+    Part,
+    /// To become a title that is put together of these.
+    Whole(Vec<UploadId>),
+}
+
+/// Where an upload stands.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Status {
+    /// Its name.
+    pub id: UploadId,
+    /// So many bytes are on disk.
+    pub offset_bytes: u64,
+    /// How many there will be, if that is known.
+    pub length_bytes: Option<u64>,
+    /// When it will be given up, milliseconds since the Unix epoch.
+    pub expires_at_ms: i64,
+    /// What became of it.
+    pub title: Option<TitleId>,
+    /// What was said of it.
+    pub declared: Arc<Declared>,
+}
+
+/// All of them. Clones are the same.
+#[derive(Clone)]
+pub struct Resumables(Arc<Inner>);
+
+struct Inner {
+    uploads: Uploads,
+    all: Mutex<HashMap<UploadId, Arc<Upload>>>,
+}
+
+struct Upload {
+    declared: Arc<Declared>,
+    /// Counts the requests that wanted to have it.
+    newest: watch::Sender<u64>,
+    held: Arc<tokio::sync::Mutex<Resumable>>,
+    /// As it was when somebody last let go of it.
+    status: Mutex<Status>,
+}
+
+/// An upload that this request has, until a newer one wants it.
+struct Hold {
+    upload: Arc<Upload>,
+    held: OwnedMutexGuard<Resumable>,
+    turn: Turn,
+}
+
+/// Tells whether a newer request wants the same upload.
+#[derive(Clone)]
+struct Turn {
+    mine: u64,
+    newest: watch::Receiver<u64>,
+}
+
+impl Resumables {
+    /// Finds what is in the library. Blocks; needs a runtime around it.
+    ///
+    /// # Errors
+    /// [`crate::library::Error`].
+    pub fn open(uploads: Uploads) -> Result<Self, crate::library::Error> {
+        let library = &uploads.0.rooms.library;
+        let mut all = HashMap::new();
+        for id in library.resumables()? {
+            let opened = library.open_resumable(&id).map_err(|error| error.to_string());
+            let read = opened.and_then(|(resumable, about)| {
+                let declared = serde_json::from_slice(&about).map_err(|error| error.to_string())?;
+                Ok((resumable, declared))
+            });
+            match read {
+                Ok((resumable, declared)) => {
+                    let upload = Upload::new(id.clone(), declared, resumable, &uploads);
+                    all.insert(id, Arc::new(upload));
+                }
+                Err(error) => {
+                    tracing::warn!(upload = %id, error, "an upload that cannot be read is removed");
+                    library.remove_resumable(&id)?;
+                }
+            }
+        }
+        let resumables = Self(Arc::new(Inner { uploads, all: Mutex::new(all) }));
+        resumables.catch_up();
+        tokio::spawn(sweep(Arc::downgrade(&resumables.0)));
+        Ok(resumables)
+    }
+
+    /// The limits.
+    #[must_use]
+    pub fn config(&self) -> &super::Config {
+        self.0.uploads.config()
+    }
+
+    /// Begins one.
+    ///
+    /// # Errors
+    /// [`Error::TooMany`], [`Error::Film`] if it is too large or the disk is full.
+    pub async fn create(&self, declared: Declared, length_bytes: Option<u64>) -> Result<Status, Error> {
+        let (uploads, config) = (&self.0.uploads, self.config());
+        if length_bytes.is_some_and(|length| length > config.max_bytes) {
+            return Err(super::Error::TooLarge { limit_bytes: config.max_bytes }.into());
+        }
+        if self.all().len() >= config.max_open {
+            return Err(Error::TooMany { limit: config.max_open });
+        }
+        let mut bytes = [0; 16];
+        let named = getrandom::fill(&mut bytes);
+        named.map_err(|error| super::Error::NoName(std::io::Error::other(error.to_string())))?;
+        let id = UploadId::from_random(bytes);
+        let (library, reserve, name) = (uploads.0.rooms.library.clone(), config.reserve_bytes, id.clone());
+        let about = serde_json::to_vec(&declared).map_err(|error| defect(&error))?;
+        let created = blocking(move || {
+            library.room_for(length_bytes.unwrap_or(0), reserve)?;
+            Ok(library.create_resumable(&name, &about, length_bytes, now_ms())?)
+        });
+        let upload = Arc::new(Upload::new(id.clone(), declared, created.await?, uploads));
+        let status = upload.status();
+        self.all().insert(id, upload);
+        Ok(status)
+    }
+
+    /// Where one stands, without disturbing it.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::Expired`].
+    pub fn look(&self, id: &UploadId) -> Result<Status, Error> {
+        Ok(self.find(id)?.status())
+    }
+
+    /// Where one stands so that it can go on from there: whoever is at it is cut off, and what it got is made certain.
+    /// One that is complete but could not become a title is tried again.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn settle(&self, id: &UploadId) -> Result<Status, Error> {
+        let upload = self.find(id)?;
+        if matches!(upload.declared.purpose, Purpose::Whole(_)) || upload.status().title.is_some() {
+            return Ok(upload.status());
+        }
+        let hold = self.take(&upload).await?;
+        self.conclude(hold).await
+    }
+
+    /// Removes one, also while it is received. What became a title stays one.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn remove(&self, id: &UploadId) -> Result<(), Error> {
+        let upload = self.find(id)?;
+        let mut hold = self.take(&upload).await?;
+        self.all().remove(id);
+        blocking(move || Ok(hold.held.remove()?)).await?;
+        Ok(())
+    }
+
+    /// Has an upload to itself, as soon as whoever has it lets go.
+    async fn take(&self, upload: &Arc<Upload>) -> Result<Hold, Error> {
+        let mut mine = 0;
+        upload.newest.send_modify(|newest| {
+            *newest += 1;
+            mine = *newest;
+        });
+        let turn = Turn { mine, newest: upload.newest.subscribe() };
+        let locked = timeout(TAKE_OVER, upload.held.clone().lock_owned()).await;
+        let held = locked.map_err(|_| Error::Locked)?;
+        if turn.is_over() {
+            return Err(Error::Superseded);
+        }
+        // Whoever had it may have removed it.
+        let id = upload.status().id;
+        if !self.all().get(&id).is_some_and(|known| Arc::ptr_eq(known, upload)) {
+            return Err(Error::Unknown);
+        }
+        Ok(Hold { upload: upload.clone(), held, turn })
+    }
+
+    /// Ends a hold; of an upload that is complete it makes a title first.
+    async fn conclude(&self, hold: Hold) -> Result<Status, Error> {
+        hold.upload.note(&hold.held, &self.0.uploads);
+        let wanted = hold.upload.declared.purpose != Purpose::Part;
+        if wanted && hold.held.is_complete() && hold.held.mark().title.is_none() {
+            let upload = hold.upload.clone();
+            let (held, staged) = blocking(move || {
+                let staged = hold.held.stage()?;
+                Ok((hold.held, staged))
+            })
+            .await?;
+            let id = self.0.uploads.accept(staged, upload.about()).await?;
+            let finished = blocking(move || {
+                let mut held = held;
+                held.finish(id, now_ms())?;
+                Ok(held)
+            });
+            let held = finished.await?;
+            upload.note(&held, &self.0.uploads);
+            return Ok(upload.status());
+        }
+        Ok(hold.upload.status())
+    }
+
+    fn find(&self, id: &UploadId) -> Result<Arc<Upload>, Error> {
+        let upload = self.all().get(id).cloned().ok_or(Error::Unknown)?;
+        if upload.status().expires_at_ms <= now_ms() && upload.held.try_lock().is_ok() {
+            return Err(Error::Expired);
+        }
+        Ok(upload)
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<UploadId, Arc<Upload>>> {
+        self.0.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a process that died had in hand.
+    fn catch_up(&self) {
+        for upload in self.all().values().filter(|upload| upload.status().title.is_none()) {
+            let (this, upload, status) = (self.clone(), upload.clone(), upload.status());
+            let is_whole = matches!(upload.declared.purpose, Purpose::Whole(_));
+            if is_whole || status.length_bytes == Some(status.offset_bytes) {
+                tokio::spawn(async move {
+                    let done = if is_whole { this.join(&upload).await } else { this.settle(&status.id).await };
+                    if let Err(error) = done {
+                        tracing::warn!(upload = %status.id, %error, "a complete upload could not become a title");
+                    }
+                });
+            }
+        }
+    }
+
+    async fn remove_expired(&self) {
+        let now = now_ms();
+        let expired: Vec<_> = self.all().values().filter(|u| u.status().expires_at_ms <= now).cloned().collect();
+        for upload in expired {
+            // Whoever is at it will touch it.
+            let Ok(mut held) = upload.held.clone().try_lock_owned() else { continue };
+            let id = upload.status().id;
+            self.all().remove(&id);
+            let removed = blocking(move || Ok(held.remove()?)).await;
+            match removed {
+                Ok(()) => tracing::info!(upload = %id, "an upload that nobody went on with was removed"),
+                Err(error) => tracing::warn!(upload = %id, %error, "an expired upload is left to the next start"),
+            }
+        }
+    }
+}
+
+/// Until all handles are gone.
+async fn sweep(inner: Weak<Inner>) {
+    let mut clock = interval(SWEEP_EVERY);
+    loop {
+        clock.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        Resumables(inner).remove_expired().await;
+    }
+}
+
+impl Upload {
+    fn new(id: UploadId, declared: Declared, resumable: Resumable, uploads: &Uploads) -> Self {
+        let declared = Arc::new(declared);
+        let status = status(id, &declared, &resumable, uploads);
+        let held = Arc::new(tokio::sync::Mutex::new(resumable));
+        Self { declared, newest: watch::Sender::new(0), held, status: Mutex::new(status) }
+    }
+
+    fn status(&self) -> Status {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, held: &Resumable, uploads: &Uploads) {
+        let mut known = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = status(known.id.clone(), &self.declared, held, uploads);
+    }
+
+    fn about(&self) -> About {
+        let Declared { title, description, metadata, file_name, .. } = (*self.declared).clone();
+        // No client's key has two line ends. A crash after the title was entered makes no second one.
+        let key = format!("upload\n\n{}", self.status().id);
+        let creation = Some(Creation { key, fingerprint: String::new() });
+        About { title, description, metadata, file_name, creation }
+    }
+}
+
+fn status(id: UploadId, declared: &Arc<Declared>, held: &Resumable, uploads: &Uploads) -> Status {
+    let mark = held.mark();
+    Status {
+        id,
+        offset_bytes: mark.offset_bytes,
+        length_bytes: mark.length_bytes,
+        expires_at_ms: mark.touched_at_ms.saturating_add(uploads.config().expire_ms()),
+        title: mark.title.clone(),
+        declared: declared.clone(),
+    }
+}
+
+impl Turn {
+    fn is_over(&self) -> bool {
+        *self.newest.borrow() != self.mine
+    }
+
+    /// Returns when it is.
+    async fn over(&mut self) {
+        let mine = self.mine;
+        if self.newest.wait_for(|newest| *newest != mine).await.is_err() {
+            // The upload holds the other end, and whoever waits here holds the upload.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn defect(why: &dyn fmt::Display) -> super::Error {
+    super::Error::Defect { path: "upload".into(), why: why.to_string() }
+}
+
+impl fmt::Debug for Resumables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resumables").field("open", &self.all().len()).finish_non_exhaustive()
+    }
+}

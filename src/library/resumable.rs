@@ -1,0 +1,343 @@
+//! A source that comes in several goes, over restarts too: `data/uploads/{id}/` has `source`, the bytes so far; `about`,
+//! which never changes; and `mark`, how much of the bytes is certain.
+//!
+//! What counts is the mark. It is moved only after the bytes before it were synced, and it carries the state of the
+//! running hash, so that nothing is read again. Bytes behind the mark are those of a go that was cut by a crash; the next
+//! go writes over them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::digest::common::hazmat::SerializableState as _;
+use sha2::{Digest as _, Sha256};
+
+use super::journal::Journal;
+use super::staged::{Entry, digest_of};
+use super::{Error, Library, SOURCE, Staged, entries};
+use crate::media::{TitleId, UploadId};
+
+const ABOUT: &str = "about";
+const MARK: &str = "mark";
+
+/// What is certain.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Mark {
+    /// So many bytes are on disk.
+    pub offset_bytes: u64,
+    /// How many there will be, once that is known.
+    pub length_bytes: Option<u64>,
+    /// When something last came, milliseconds since the Unix epoch.
+    pub touched_at_ms: i64,
+    /// What became of it. The bytes are the library's then.
+    pub title: Option<TitleId>,
+    /// The running SHA-256 of the bytes.
+    hash: Vec<u8>,
+}
+
+/// A source that is not complete, or was not long ago. Dropping it leaves it on disk. Every call blocks.
+#[derive(Debug)]
+pub struct Resumable {
+    library: Library,
+    folder: PathBuf,
+    journal: Journal,
+    mark: Mark,
+    going: Option<Going>,
+}
+
+/// Bytes being added.
+#[derive(Debug)]
+struct Going {
+    file: File,
+    hash: Sha256,
+    offset_bytes: u64,
+}
+
+impl Library {
+    /// Those that are there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn resumables(&self) -> Result<Vec<UploadId>, Error> {
+        let names = entries(&self.uploads)?;
+        Ok(names.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect())
+    }
+
+    /// A new one without bytes, on disk when it returns.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Busy`], [`Error::Io`]; nothing is left then.
+    pub fn create_resumable(
+        &self,
+        id: &UploadId,
+        about: &[u8],
+        length_bytes: Option<u64>,
+        now_ms: i64,
+    ) -> Result<Resumable, Error> {
+        let hash = Sha256::new().serialize().to_vec();
+        let mark = Mark { offset_bytes: 0, length_bytes, touched_at_ms: now_ms, title: None, hash };
+        let record = encode(&mark);
+        let folder = self.uploads.join(id.as_str());
+        let entry = Entry::create(self)?;
+        let place = || -> io::Result<()> {
+            write_synced(&entry.path().join(ABOUT), about)?;
+            write_synced(&entry.path().join(SOURCE), b"")?;
+            Journal::create(&entry.path().join(MARK), &record)?;
+            File::open(entry.path())?.sync_all()?;
+            fs::rename(entry.path(), &folder)?;
+            File::open(&self.uploads)?.sync_all()
+        };
+        place().map_err(|why| self.unwritten(&folder, about.len() as u64, why))?;
+        let (journal, _) = Journal::open(&folder.join(MARK)).map_err(|why| Error::at("read", &folder, why))?;
+        Ok(Resumable { library: self.clone(), folder, journal, mark, going: None })
+    }
+
+    /// One that is there, and what was said about it.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also if it is damaged.
+    pub fn open_resumable(&self, id: &UploadId) -> Result<(Resumable, Vec<u8>), Error> {
+        let folder = self.uploads.join(id.as_str());
+        let read = || -> io::Result<_> {
+            let (journal, record) = Journal::open(&folder.join(MARK))?;
+            let mark: Mark = postcard::from_bytes(&record).map_err(io::Error::other)?;
+            Ok((journal, mark, fs::read(folder.join(ABOUT))?))
+        };
+        let (journal, mark, about) = read().map_err(|why| Error::at("read", &folder, why))?;
+        Ok((Resumable { library: self.clone(), folder, journal, mark, going: None }, about))
+    }
+
+    /// Removes one by its name, whatever state it is in.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_resumable(&self, id: &UploadId) -> Result<(), Error> {
+        remove(&self.uploads.join(id.as_str()))
+    }
+}
+
+impl Resumable {
+    /// What is certain.
+    #[must_use]
+    pub fn mark(&self) -> &Mark {
+        &self.mark
+    }
+
+    /// How many bytes there are, certain or not.
+    #[must_use]
+    pub fn offset_bytes(&self) -> u64 {
+        self.going.as_ref().map_or(self.mark.offset_bytes, |going| going.offset_bytes)
+    }
+
+    /// Where its bytes lie.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.folder.join(SOURCE)
+    }
+
+    /// Goes on at the mark. What lies behind it is cut off.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also if there are fewer bytes than the mark says: somebody else removed them.
+    pub fn begin(&mut self) -> Result<(), Error> {
+        let path = self.path();
+        let open = || -> io::Result<Going> {
+            let mut file = OpenOptions::new().write(true).open(&path)?;
+            if file.metadata()?.len() < self.mark.offset_bytes {
+                return Err(io::Error::other("it is shorter than what was confirmed"));
+            }
+            file.set_len(self.mark.offset_bytes)?;
+            file.seek(SeekFrom::End(0))?;
+            Ok(Going { file, hash: hash_of(&self.mark)?, offset_bytes: self.mark.offset_bytes })
+        };
+        self.going = Some(open().map_err(|why| Error::at("go on with", &path, why))?);
+        Ok(())
+    }
+
+    /// The next bytes: all of them or, if it fails, none.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Io`]. What came before stays.
+    pub fn write(&mut self, bytes: &[u8], reserve_bytes: u64) -> Result<(), Error> {
+        let length = bytes.len() as u64;
+        self.library.room_for(length, reserve_bytes)?;
+        let path = self.path();
+        let Some(going) = &mut self.going else {
+            return Err(Error::at("write", &path, io::Error::other("it was not begun")));
+        };
+        if let Err(why) = going.file.write_all(bytes) {
+            // A part may have been written; the next write starts where this one did.
+            let _ = going.file.seek(SeekFrom::Start(going.offset_bytes));
+            return Err(self.library.unwritten(&path, length, why));
+        }
+        going.hash.update(bytes);
+        going.offset_bytes += length;
+        Ok(())
+    }
+
+    /// Makes certain what was written.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Io`]; then the mark is where it was, and what was written behind it is of no use.
+    pub fn settle(&mut self, now_ms: i64) -> Result<(), Error> {
+        let Some(going) = &self.going else { return Ok(()) };
+        let mut mark = self.mark.clone();
+        (mark.offset_bytes, mark.touched_at_ms) = (going.offset_bytes, now_ms);
+        mark.hash = going.hash.serialize().to_vec();
+        let synced = going.file.sync_data();
+        let settled = synced.map_err(|why| self.library.unwritten(&self.path(), 0, why)).and_then(|()| self.put(mark));
+        if settled.is_err() {
+            // After a failed sync nobody knows what is on disk (fsync(2)): the next go begins at the mark.
+            self.going = None;
+        }
+        settled
+    }
+
+    /// Ends a go. Bytes behind the mark are given up.
+    pub fn rest(&mut self) {
+        self.going = None;
+    }
+
+    /// Says how long it will be.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn set_length(&mut self, length_bytes: u64, now_ms: i64) -> Result<(), Error> {
+        self.put(Mark { length_bytes: Some(length_bytes), touched_at_ms: now_ms, ..self.mark.clone() })
+    }
+
+    /// True if all bytes are there and certain.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.mark.length_bytes == Some(self.mark.offset_bytes)
+    }
+
+    /// Its bytes as a staged source, without copying them; they also stay here, so that a crash before the title is
+    /// entered loses nothing.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Busy`], [`Error::Io`].
+    pub fn stage(&self) -> Result<Staged, Error> {
+        let library = self.library.clone();
+        let entry = Entry::create(&library)?;
+        fs::hard_link(self.path(), entry.source()).map_err(|why| library.unwritten(&self.path(), 0, why))?;
+        let hash = hash_of(&self.mark).map_err(|why| Error::at("read", &self.folder, why))?;
+        Ok(Staged { digest: digest_of(hash), library, size_bytes: self.mark.offset_bytes, entry })
+    }
+
+    /// It became a title: what is left here is the news of it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finish(&mut self, title: TitleId, now_ms: i64) -> Result<(), Error> {
+        self.put(Mark { title: Some(title), touched_at_ms: now_ms, ..self.mark.clone() })?;
+        self.going = None;
+        let path = self.path();
+        fs::remove_file(&path).map_err(|why| Error::at("remove", &path, why))
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove(&mut self) -> Result<(), Error> {
+        self.going = None;
+        remove(&self.folder)
+    }
+
+    fn put(&mut self, mark: Mark) -> Result<(), Error> {
+        let record = encode(&mark);
+        self.journal.replace(&record).map_err(|why| self.library.unwritten(&self.folder, 0, why))?;
+        self.mark = mark;
+        Ok(())
+    }
+}
+
+fn encode(mark: &Mark) -> Vec<u8> {
+    postcard::to_stdvec(mark).expect("numbers and bytes have a form")
+}
+
+fn hash_of(mark: &Mark) -> io::Result<Sha256> {
+    let state = mark.hash.as_slice().try_into().map_err(io::Error::other)?;
+    Sha256::deserialize(state).map_err(|_| io::Error::other("the state of its hash is damaged"))
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn remove(folder: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(folder) {
+        Err(why) if why.kind() != io::ErrorKind::NotFound => Err(Error::at("remove", folder, why)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "0123456789abcdef0123456789abcdef";
+
+    fn library() -> (tempfile::TempDir, Library) {
+        let root = tempfile::tempdir().unwrap();
+        let library = Library::open(root.path()).unwrap();
+        (root, library)
+    }
+
+    fn again(library: Library) -> (Library, Resumable) {
+        let (sources, staging) = (library.sources.parent().unwrap().to_owned(), library.staging.clone());
+        drop(library);
+        let library = Library::open(&sources).unwrap();
+        assert_eq!(entries(&staging).unwrap().len(), 1, "the lock file alone");
+        let (resumable, about) = library.open_resumable(&ID.parse().unwrap()).unwrap();
+        assert_eq!(about, b"about");
+        (library, resumable)
+    }
+
+    #[test]
+    fn a_mark_survives_with_its_hash_and_what_lies_behind_it_does_not_count() {
+        let (_root, library) = library();
+        let id: UploadId = ID.parse().unwrap();
+        let mut resumable = library.create_resumable(&id, b"about", Some(9), 1).unwrap();
+        resumable.begin().unwrap();
+        resumable.write(b"abc", 0).unwrap();
+        resumable.settle(2).unwrap();
+        resumable.write(b"lost", 0).unwrap();
+        assert_eq!((resumable.offset_bytes(), resumable.mark().offset_bytes), (7, 3));
+        drop(resumable);
+
+        let (library, mut resumable) = again(library);
+        assert_eq!(resumable.mark().offset_bytes, 3);
+        resumable.begin().unwrap();
+        resumable.write(b"defghi", 0).unwrap();
+        resumable.settle(3).unwrap();
+        assert!(resumable.is_complete());
+        drop(resumable);
+
+        let (library, mut resumable) = again(library);
+        let staged = resumable.stage().unwrap();
+        let hex: String = Sha256::digest(b"abcdefghi").iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!((staged.digest().as_str(), staged.size_bytes()), (hex.as_str(), 9));
+        let stored = staged.commit_uninspected().unwrap();
+        resumable.finish("000000000001".parse().unwrap(), 4).unwrap();
+        assert_eq!(fs::read(library.source_path(stored.digest())).unwrap(), b"abcdefghi");
+        assert!(!resumable.path().exists());
+        resumable.remove().unwrap();
+        assert_eq!(library.resumables().unwrap(), []);
+    }
+
+    #[test]
+    fn bytes_that_somebody_took_away_are_noticed() {
+        let (_root, library) = library();
+        let mut resumable = library.create_resumable(&ID.parse().unwrap(), b"", None, 1).unwrap();
+        resumable.begin().unwrap();
+        resumable.write(b"abc", 0).unwrap();
+        resumable.settle(2).unwrap();
+        File::options().write(true).open(resumable.path()).unwrap().set_len(2).unwrap();
+        assert!(resumable.begin().unwrap_err().to_string().contains("shorter than what was confirmed"));
+    }
+}
