@@ -21,5 +21,6 @@ mod store;
 mod support;
 mod tracks;
 mod transport;
+mod tus;
 mod uploads;
 mod worker;

@@ -56,7 +56,7 @@ pub(super) async fn receive(
             checksum.update(&bytes);
         }
     }
-    if checksum.is_some_and(|checksum| !checksum.is_right()) {
+    if checksum.is_some_and(|checksum| !checksum.matches()) {
         going.give_up();
         return Err(Problem::of(Kind::Checksum));
     }

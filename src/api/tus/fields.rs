@@ -104,7 +104,7 @@ impl Checksum {
         }
     }
 
-    pub(super) fn is_right(self) -> bool {
+    pub(super) fn matches(self) -> bool {
         match self {
             Self::Sha1(hash, expected) => hash.finalize().as_slice() == expected,
             Self::Sha256(hash, expected) => hash.finalize().as_slice() == expected,
