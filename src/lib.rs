@@ -8,7 +8,7 @@
 //! | 2 | [`manifest`], [`packager`], [`pipeline`], [`library`], [`catalog`] |
 //! | 3 | [`worker`], [`cache`], [`access`] |
 //! | 4 | [`encoder`] |
-//! | 5 | [`origin`], [`ingest`] |
+//! | 5 | [`origin`], [`ingest`], [`warmer`] |
 //! | 6 | [`api`] |
 //! | 7 | [`config`] |
 //! | 8 | [`app`] |
@@ -28,4 +28,5 @@ pub mod origin;
 pub mod packager;
 pub mod pipeline;
 pub mod telemetry;
+pub mod warmer;
 pub mod worker;

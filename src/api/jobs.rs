@@ -30,7 +30,7 @@ pub(super) async fn one(api: &Arc<Api>, id: &JobId) -> Result<Response, Problem>
     Ok(respond::json(&shown(&job)))
 }
 
-/// `DELETE /jobs/{id}`: calls it off. Its title fails, and what was stored of it goes.
+/// `DELETE /jobs/{id}`: calls it off. A title that was to become ready by it fails, and what was stored of it goes.
 pub(super) async fn cancel(api: &Arc<Api>, id: &JobId) -> Result<Response, Problem> {
     let (this, id) = (api.clone(), id.clone());
     let (job, title) = blocking(move || {
@@ -57,7 +57,7 @@ pub(super) async fn cancel(api: &Arc<Api>, id: &JobId) -> Result<Response, Probl
     Ok(respond::json(&shown(&job)))
 }
 
-fn shown(job: &Job) -> Value {
+pub(super) fn shown(job: &Job) -> Value {
     let error: Option<&Failure> = job.failure.as_ref();
     json!({
         "id": job.id, "kind": job.kind, "video": job.title, "state": job.state, "attempts": job.attempts,

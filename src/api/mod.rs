@@ -9,7 +9,7 @@
 //! The rule not to break: limits come before bytes. A request that will be refused is refused before its body is asked
 //! for, and whatever is read is bounded.
 //!
-//! Arrow: `app` -> `api` -> `ingest`, `access`, `cache`, `catalog`, `library`, `media`. What it needs of encoder and origin comes as
+//! Arrow: `app` -> `api` -> `ingest`, `access`, `warmer`, `cache`, `catalog`, `library`, `media`. What it needs of encoder and origin comes as
 //! closures in [`Rooms`], filled in by `app`.
 
 pub mod access;
@@ -30,6 +30,7 @@ mod tus;
 mod upload;
 mod video;
 mod videos;
+mod warm;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -93,6 +94,8 @@ pub struct Rooms {
     pub forget: Forget,
     /// The API keys.
     pub keys: Keys,
+    /// Tells the warmer that there is a job, or that one was called off; must not block.
+    pub warm: Arc<dyn Fn() + Send + Sync>,
     /// Who may.
     pub authorise: Authorise,
 }
@@ -154,6 +157,7 @@ impl Api {
             (Route::Video(id), &Method::PATCH) => videos::change(self, parts, payload, id).await,
             (Route::Video(id), &Method::DELETE) => remove::video(self, id).await,
             (Route::Video(id), _) => videos::one(self, id).await,
+            (Route::Warm(id), _) => warm::create(self, parts, payload, id).await,
             (Route::VideoEvents(id), _) => events::of_one(self, parts, id).await,
             (Route::Uploads, _) => tus::create(self, parts, payload).await,
             (Route::Upload(id), &Method::PATCH) => tus::append(self, parts, payload, id).await,

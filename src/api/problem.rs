@@ -31,6 +31,8 @@ pub enum Kind {
     NoRoute,
     /// No title has this id.
     NoTitle,
+    /// The title cannot be played yet, or failed.
+    NotReady,
     /// No job has this id.
     NoJob,
     /// No API key has this id.
@@ -99,9 +101,10 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::NoRoute,
         Self::NoTitle,
+        Self::NotReady,
         Self::NoJob,
         Self::NoKey,
         Self::Method,
@@ -143,6 +146,7 @@ impl Kind {
         match self {
             Self::NoRoute => (S::NOT_FOUND, "no-route", "Not found", "there is nothing at this path"),
             Self::NoTitle => (S::NOT_FOUND, "no-title", "Unknown title", "there is no such title"),
+            Self::NotReady => (S::CONFLICT, "not-ready", "Title not ready", "the title is not ready"),
             Self::NoJob => (S::NOT_FOUND, "no-job", "Unknown job", "there is no such job, or it ended long ago"),
             Self::NoKey => (S::NOT_FOUND, "no-key", "Unknown key", "there is no such key"),
             Self::Method => {

@@ -15,6 +15,8 @@ pub enum Route {
     File(String),
     /// `/videos/{id}`.
     Video(TitleId),
+    /// `/videos/{id}/warm`.
+    Warm(TitleId),
     /// `/videos/{id}/events`.
     VideoEvents(TitleId),
     /// `/uploads`.
@@ -41,6 +43,7 @@ impl Route {
         match parts[..] {
             ["videos"] | ["videos", ""] => Some(Self::Videos),
             ["videos", id, "events"] => id.parse().ok().map(Self::VideoEvents),
+            ["videos", id, "warm"] => id.parse().ok().map(Self::Warm),
             ["videos", id] if !id.contains('.') => id.parse().ok().map(Self::Video),
             ["videos", name] => percent_decode_str(name).decode_utf8().ok().map(|name| Self::File(name.into_owned())),
             ["uploads"] | ["uploads", ""] => Some(Self::Uploads),
@@ -75,6 +78,7 @@ impl Route {
             Self::Videos => &[READ, HEAD, (Method::POST, Scope::Upload), (Method::PUT, Scope::Upload)],
             Self::File(_) => &[(Method::PUT, Scope::Upload)],
             Self::Video(_) => &[READ, HEAD, (Method::PATCH, Scope::Upload), (Method::DELETE, Scope::Admin)],
+            Self::Warm(_) => &[(Method::POST, Scope::Admin)],
             Self::Uploads => &[(Method::POST, Scope::Upload)],
             // Who may not upload need not know of what others upload.
             Self::Upload(_) => &[

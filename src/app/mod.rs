@@ -32,6 +32,7 @@ use crate::config::Config;
 use crate::encoder::{self, Encoder};
 use crate::ingest::Processor;
 use crate::origin::{self, Origin, Server};
+use crate::warmer::Warmer;
 use crate::worker::{self, Pool};
 use crate::{access, cache, catalog, library};
 use claim::Claim;
@@ -114,6 +115,7 @@ struct Running {
     origin: Arc<Origin>,
     api: Arc<Api>,
     processor: Processor,
+    warmer: Warmer,
     encoder: Encoder,
     pool: Pool,
     cache: Cache,
@@ -160,13 +162,14 @@ fn registry(data_dir: &Path) -> PathBuf {
 
 impl Running {
     async fn until(self, told: Arc<Notify>) {
-        let Self { server, origin, api, processor, encoder, pool, cache, claim } = self;
+        let Self { server, origin, api, processor, warmer, encoder, pool, cache, claim } = self;
         let stop = async move {
             told.notified().await;
             api.close();
         };
         let drained = server.run(origin, stop).await;
         end("jobs", processor.close()).await;
+        end("warming", warmer.close()).await;
         end("encodes", encoder.close()).await;
         end("workers", pool.close()).await;
         end("writes to the cache", cache.flush()).await;

@@ -11,11 +11,20 @@ use crate::access::Keys;
 use crate::api::{self, Api};
 use crate::catalog::{self, Catalog};
 use crate::config::{Auth, Config};
-use crate::encoder::{self, Encoder, Recipe, Work};
+use crate::encoder::{self, Encoder, Recipe, Seen, Viewer, Work};
 use crate::manifest::hls;
-use crate::origin::{Facts, Failure, Find, Found, List, Mark, Rooms, State, Title};
+use crate::origin::{Facts, Failure, Find, Found, List, Mark, Play, Rooms, State, Title};
+use crate::warmer::Warmer;
 
-pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc<Scrape>, api: Arc<Api>) -> Rooms {
+pub(super) fn origin(
+    config: &Config,
+    data: Data,
+    encoder: &Encoder,
+    warmer: &Warmer,
+    scrape: Arc<Scrape>,
+    api: Arc<Api>,
+) -> Rooms {
+    let asked = warmer.clone();
     let recipe = Arc::new(encoder.recipe().clone());
     let make = encoder.clone();
     let pictures = encoder.clone();
@@ -31,15 +40,20 @@ pub(super) fn origin(config: &Config, data: Data, encoder: &Encoder, scrape: Arc
         make: Arc::new(move |order| {
             let (rendition, object, writer) = (order.rendition, order.object, order.writer);
             let work = work(order.presentation.facts());
-            make.make(encoder::Order { work, rendition, object, writer, ahead: order.ahead });
+            make.make(encoder::Order { work, rendition, object, writer, due_in: order.due_in });
         }),
         make_picture: Arc::new(move |order| {
             let (picture, writer) = (order.picture, order.writer);
             pictures.picture(encoder::PictureOrder { work: work(order.presentation.facts()), picture, writer });
         }),
-        on_segment: Arc::new(move |presentation, rendition, segment| {
-            seen.seen(&presentation.facts().generation, rendition, segment);
+        on_segment: Arc::new(move |presentation, play| {
+            let viewer = Viewer { key: play.viewer, is_session: play.is_session };
+            let Play { rendition, segment, next, .. } = play;
+            let facts = presentation.facts();
+            asked.asked(&facts.id, &facts.plan.renditions[rendition].name);
+            seen.seen(&work(facts), Seen { viewer, rendition, segment, next });
         }),
+        on_quality: Arc::new(scrape.quality()),
         on_master: Arc::new(move |presentation| {
             let facts = presentation.facts();
             let start = hls::start(&facts.plan).map(|first| &first.name);
@@ -59,8 +73,10 @@ pub(super) fn api(
     data: &Data,
     encoder: &Encoder,
     uploading: &Uploading,
+    warmer: &Warmer,
     forget: api::Forget,
 ) -> api::Rooms {
+    let warmer = warmer.clone();
     let keys = Keys::new(data.catalog.clone());
     let authorise = match config.auth {
         Auth::Keys => api::access::by_keys(keys.clone(), config.server.listen.ip().is_loopback()),
@@ -81,6 +97,7 @@ pub(super) fn api(
         forget,
         keys,
         authorise,
+        warm: Arc::new(move || warmer.wake()),
     }
 }
 

@@ -1,13 +1,14 @@
 //! Metrics, gathered from the rooms when somebody asks for them.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::cache::Cache;
 use crate::encoder::Encoder;
-use crate::origin::Counters;
+use crate::origin::{Counters, Origin, Quality};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Store, raise};
+use crate::warmer::Warmer;
 use crate::worker::Pool;
 
 /// Where the numbers are.
@@ -19,6 +20,10 @@ pub(super) struct Scrape {
     pub pool: Pool,
     /// Known once there is an origin, which needs this to be made.
     pub counters: OnceLock<Arc<Counters>>,
+    /// The same.
+    pub origin: OnceLock<Weak<Origin>>,
+    /// The same.
+    pub warmer: OnceLock<Warmer>,
 }
 
 impl Scrape {
@@ -28,7 +33,20 @@ impl Scrape {
         metrics.render()
     }
 
+    /// Where what players tell is counted.
+    pub fn quality(&self) -> impl Fn(Quality) + Send + Sync + use<> {
+        let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        move |quality| match quality {
+            Quality::Startup(seconds) => metrics.player_startup_seconds.observe(seconds),
+            Quality::Rebuffer => metrics.player_rebuffers.inc(),
+            Quality::Bitrate(rate) => metrics.player_bitrate.observe(rate),
+        }
+    }
+
     fn gather(&self, m: &Metrics) {
+        if let Some(origin) = self.origin.get().and_then(Weak::upgrade) {
+            m.player_sessions.set(gauge(origin.sessions() as u64));
+        }
         if let Some(counters) = self.counters.get() {
             m.requests(counters.answers.each_ref().map(|n| n.load(Relaxed)));
             m.hits(counters.media.each_ref().map(|n| n.load(Relaxed)));
@@ -36,6 +54,10 @@ impl Scrape {
             raise(&m.turned_away, counters.turned_away.load(Relaxed));
             raise(&m.cut_connections, counters.cut_connections.load(Relaxed));
             raise(&m.broken_answers, counters.broken_bodies.load(Relaxed));
+        }
+        if let Some(warmer) = self.warmer.get().map(Warmer::stats) {
+            raise(&m.warmed, warmer.made);
+            raise(&m.warming_given_up, warmer.given_up);
         }
         let encoder = self.encoder.stats();
         raise(&m.encodes_started, encoder.started);

@@ -20,6 +20,7 @@ use crate::library::Library;
 use crate::media::{Digest, Trial};
 use crate::origin::{Origin, Server};
 use crate::telemetry::{Metrics, metrics::Encode};
+use crate::warmer::{self, Warmer};
 use crate::worker::{self, Pool};
 
 /// What lies in the data folder.
@@ -55,19 +56,43 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
         encoder: encoder.clone(),
         pool: pool.clone(),
         counters: OnceLock::new(),
+        origin: OnceLock::new(),
+        warmer: OnceLock::new(),
     };
     let scrape = Arc::new(scrape);
     let cache = data.cache.clone();
     let playback = Arc::new(OnceLock::new());
     let forget = forget(&playback);
-    let uploading = Uploading::start(config, &data, &pool, forget.clone())?;
+    let warmer = warmer(config, &data, &encoder)?;
+    let uploading = Uploading::start(config, &data, &pool, and_warm(&forget, &warmer))?;
     let processor = uploading.processor.clone();
-    let api = Api::new(rooms::api(config, &data, &encoder, &uploading, forget));
-    let origin = rooms::origin(config, data, &encoder, scrape.clone(), api.clone());
+    let api = Api::new(rooms::api(config, &data, &encoder, &uploading, &warmer, forget));
+    let _ = scrape.warmer.set(warmer.clone());
+    let origin = rooms::origin(config, data, &encoder, &warmer, scrape.clone(), api.clone());
     let origin = Arc::new(Origin::new(&config.server, origin));
     let _ = playback.set(Arc::downgrade(&origin));
     let _ = scrape.counters.set(origin.counters().clone());
-    Ok(Running { server, origin, api, processor, encoder, pool, cache, claim })
+    let _ = scrape.origin.set(Arc::downgrade(&origin));
+    Ok(Running { server, origin, api, processor, warmer, encoder, pool, cache, claim })
+}
+
+fn warmer(config: &Config, data: &Data, encoder: &Encoder) -> Result<Warmer, Error> {
+    let rooms = warmer::Rooms {
+        catalog: data.catalog.clone(),
+        cache: data.cache.clone(),
+        encoder: encoder.clone(),
+        disk_bytes: config.cache.disk_bytes,
+    };
+    Ok(Warmer::start(&config.warmer, rooms)?)
+}
+
+/// Whoever hears of a title that is ready makes its head, too.
+fn and_warm(forget: &OnChange, warmer: &Warmer) -> OnChange {
+    let (forget, warmer) = (forget.clone(), warmer.clone());
+    Arc::new(move |title| {
+        forget(title);
+        warmer.wake();
+    })
 }
 
 /// The way in for films.

@@ -165,6 +165,30 @@ impl Flight {
         Reader { flight: Arc::clone(self), id, taken: 0, at: 0, ended: false }
     }
 
+    /// Resolves when it is over, for one who is no viewer: nothing goes on for their sake.
+    ///
+    /// # Errors
+    /// Why nothing was made.
+    pub async fn ended(&self) -> Result<(), FlightError> {
+        let id = {
+            let mut progress = lock(&self.progress);
+            progress.next_id += 1;
+            progress.next_id - 1
+        };
+        poll_fn(|cx| {
+            let mut progress = lock(&self.progress);
+            match &progress.state {
+                State::Open { .. } => {
+                    progress.waiting.insert(id, cx.waker().clone());
+                    Poll::Pending
+                }
+                State::Done(_) => Poll::Ready(Ok(())),
+                State::Failed(error) => Poll::Ready(Err(error.clone())),
+            }
+        })
+        .await
+    }
+
     /// How many readers there are.
     #[must_use]
     pub fn viewers(&self) -> usize {

@@ -15,7 +15,7 @@ use crate::media::{JobId, Plan, TitleId};
 const ENDED_KEPT: u32 = 1000;
 
 const COLUMNS: &str = "id, kind, title, state, attempts, progress, due_at_ms, error_code, error_message, \
-     created_at_ms, ended_at_ms";
+     created_at_ms, ended_at_ms, detail";
 
 /// A job as it was when asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Job {
     pub created_at_ms: i64,
     /// When it ended.
     pub ended_at_ms: Option<i64>,
+    /// What exactly is to be done, JSON; its form is the kind's.
+    pub detail: String,
 }
 
 /// What a job does.
@@ -48,6 +50,8 @@ pub struct Job {
 pub enum Kind {
     /// Makes an uploaded source playable: inspected, indexed, planned.
     Process,
+    /// Encodes a title ahead of demand.
+    Warm,
 }
 
 /// Where a job is in its life.
@@ -87,6 +91,8 @@ pub enum Outcome {
         /// Sentences about damage that was worked around.
         notes: Vec<String>,
     },
+    /// It is done, and changes nothing of the title.
+    Done,
     /// It cannot, and trying again will not help.
     Failed(Failure),
     /// It is worth another attempt.
@@ -103,7 +109,7 @@ pub enum Outcome {
 /// What became of a cancellation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cancelled {
-    /// It is called off, and its title failed.
+    /// It is called off, and its title failed if it could not be played yet.
     Done(TitleId),
     /// It had ended before.
     Ended,
@@ -128,21 +134,34 @@ pub struct JobPage {
 }
 
 impl Catalog {
+    /// Enters a job that encodes a title ahead of demand; it is due at once.
+    ///
+    /// # Errors
+    /// As any call; nothing is entered then.
+    pub fn insert_warming(&self, id: &JobId, title: &TitleId, detail: &str, now_ms: i64) -> Result<(), Error> {
+        let writer = self.writer();
+        enqueue(&writer, id, Kind::Warm, title, now_ms)?;
+        writer.execute("UPDATE jobs SET detail = ?2 WHERE id = ?1", params![id.as_str(), detail])?;
+        Ok(())
+    }
+
     /// Takes a job that is due, or whose claimant let its lease run out. `None` if there is none.
     ///
     /// # Errors
     /// As any call; nothing is claimed then.
-    pub fn claim(&self, lease: Lease) -> Result<Option<Job>, Error> {
+    pub fn claim(&self, kind: Kind, lease: Lease) -> Result<Option<Job>, Error> {
         let writer = self.writer();
         let mut claim = writer.prepare_cached(&format!(
             "UPDATE jobs SET state = 'running', owner = :owner, lease_until_ms = :until, attempts = attempts + 1
              WHERE id = (
                  SELECT id FROM jobs
-                 WHERE (state = 'queued' AND due_at_ms <= :now) OR (state = 'running' AND lease_until_ms < :now)
+                 WHERE kind = :kind
+                     AND ((state = 'queued' AND due_at_ms <= :now) OR (state = 'running' AND lease_until_ms < :now))
                  ORDER BY due_at_ms LIMIT 1
              ) RETURNING {COLUMNS}"
         ))?;
-        let values = named_params! { ":owner": lease.owner, ":now": lease.now_ms, ":until": lease.until_ms };
+        let (owner, now, until) = (lease.owner, lease.now_ms, lease.until_ms);
+        let values = named_params! { ":kind": kind.as_str(), ":owner": owner, ":now": now, ":until": until };
         claim.query_row(values, |row| Ok(job(row))).optional()?.transpose()
     }
 
@@ -166,14 +185,14 @@ impl Catalog {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (state, ended, due) = match outcome {
-            Outcome::Ready { .. } => (JobState::Done, Some(now_ms), None),
+            Outcome::Ready { .. } | Outcome::Done => (JobState::Done, Some(now_ms), None),
             Outcome::Failed(_) => (JobState::Failed, Some(now_ms), None),
             Outcome::Again { due_at_ms, .. } => (JobState::Queued, None, Some(*due_at_ms)),
             Outcome::Released => (JobState::Queued, None, None),
         };
         let failure = match outcome {
             Outcome::Failed(failure) | Outcome::Again { failure, .. } => Some(failure),
-            Outcome::Ready { .. } | Outcome::Released => None,
+            Outcome::Ready { .. } | Outcome::Done | Outcome::Released => None,
         };
         let changed = transaction.execute(
             "UPDATE jobs SET state = :state, owner = NULL, lease_until_ms = NULL, ended_at_ms = :ended,
@@ -197,7 +216,7 @@ impl Catalog {
         match outcome {
             Outcome::Ready { plan, notes } => ready(&transaction, &job.title, plan, notes)?,
             Outcome::Failed(failure) => fail(&transaction, &job.title, failure)?,
-            Outcome::Again { .. } | Outcome::Released => {}
+            Outcome::Done | Outcome::Again { .. } | Outcome::Released => {}
         }
         forget_old(&transaction)?;
         transaction.commit()?;
@@ -208,13 +227,13 @@ impl Catalog {
     ///
     /// # Errors
     /// As any call.
-    pub fn next_due(&self) -> Result<Option<i64>, Error> {
-        let next =
-            "SELECT min(iif(state = 'running', lease_until_ms + 1, due_at_ms)) FROM jobs WHERE ended_at_ms IS NULL";
-        Ok(self.reader().query_row(next, [], |row| row.get(0))?)
+    pub fn next_due(&self, kind: Kind) -> Result<Option<i64>, Error> {
+        let next = "SELECT min(iif(state = 'running', lease_until_ms + 1, due_at_ms)) FROM jobs
+             WHERE ended_at_ms IS NULL AND kind = ?1";
+        Ok(self.reader().query_row(next, [kind.as_str()], |row| row.get(0))?)
     }
 
-    /// Calls a job off. Its title fails with the code `cancelled`.
+    /// Calls a job off. A title that cannot be played yet fails with the code `cancelled`.
     ///
     /// # Errors
     /// As any call; nothing changes then.
@@ -355,6 +374,7 @@ fn job(row: &Row) -> Result<Job, Error> {
         failure: code.map(|code| Failure { code, message: message.unwrap_or_default() }),
         created_at_ms: row.get("created_at_ms")?,
         ended_at_ms: row.get("ended_at_ms")?,
+        detail: row.get("detail")?,
     })
 }
 
@@ -373,6 +393,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Process => "process",
+            Self::Warm => "warm",
         }
     }
 }
@@ -380,7 +401,8 @@ impl Kind {
 impl FromStr for Kind {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "process" { Ok(Self::Process) } else { Err(format!("{text:?} is not process")) }
+        let found = [Self::Process, Self::Warm].into_iter().find(|kind| kind.as_str() == text);
+        found.ok_or_else(|| format!("{text:?} is neither process nor warm"))
     }
 }
 

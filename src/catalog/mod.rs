@@ -15,6 +15,7 @@
 mod arrivals;
 mod jobs;
 mod keys;
+mod popularity;
 mod schema;
 mod titles;
 
@@ -27,6 +28,7 @@ use rusqlite::Connection;
 pub use arrivals::{Arrival, Change, Changed, Creation, Known};
 pub use jobs::{Cancelled, Job, JobCursor, JobPage, JobState, Kind, Lease, Outcome, new_job_id};
 pub use keys::{ApiKey, MAX_KEYS};
+pub use popularity::Popularity;
 pub use titles::{Cursor, Entry, Failure, MAX_PAGE, Metadata, NewTitle, Page, State, Title, new_id, now_ms};
 
 /// Name of the file in the data folder.

@@ -15,7 +15,7 @@ const APPLICATION_ID: i64 = 0x4d54_4e45;
 /// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
 /// fields; `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
 /// title that a client can see. A `creation` remembers which title a client's Idempotency-Key made.
-const STEPS: [&str; 3] = [
+const STEPS: [&str; 4] = [
     "
     CREATE TABLE titles (
         id            TEXT PRIMARY KEY,
@@ -78,6 +78,19 @@ const STEPS: [&str; 3] = [
         created_at_ms INTEGER NOT NULL,
         used_at_ms    INTEGER,
         revoked_at_ms INTEGER
+    ) STRICT;
+",
+    "
+    ALTER TABLE jobs ADD COLUMN detail TEXT NOT NULL DEFAULT '{}';
+    CREATE TABLE popularity (
+        title     TEXT NOT NULL REFERENCES titles (id) ON DELETE CASCADE,
+        rendition TEXT NOT NULL,
+        score     REAL NOT NULL,
+        PRIMARY KEY (title, rendition)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE popularity_of_others (
+        at_ms INTEGER NOT NULL,
+        cells BLOB NOT NULL
     ) STRICT;
 ",
 ];

@@ -7,6 +7,7 @@ mod key;
 mod list;
 mod probe;
 mod serve;
+mod warm;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
@@ -41,6 +42,8 @@ enum Command {
     Probe(probe::Probe),
     /// Show what this host can do: every pipeline template tried for real, and the sandbox.
     Doctor(doctor::Doctor),
+    /// Encode a title, or part of it, ahead of demand: a job for the server.
+    Warm(warm::Warm),
     /// List the titles.
     List(list::List),
     /// API keys: who may manage the server.
@@ -85,6 +88,7 @@ pub fn run() -> ExitCode {
         Command::Ingest(ingest) => ingest.run(),
         Command::Probe(probe) => probe.run(),
         Command::Doctor(doctor) => doctor.run(),
+        Command::Warm(warm) => warm.run(),
         Command::List(list) => list.run(),
         Command::Key(key) => key.run(),
         Command::Config(config) => config.run(),

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::{Ladder, LadderError};
 use crate::telemetry::logs;
-use crate::{cache, encoder, ingest, origin, worker};
+use crate::{cache, encoder, ingest, origin, warmer, worker};
 
 pub use load::{Flags, Origin, Problem, Problems};
 
@@ -48,7 +48,7 @@ pub struct Config {
     /// `[worker]`
     pub worker: worker::Config,
     /// `[warmer]`
-    pub warmer: Warmer,
+    pub warmer: warmer::Config,
     /// `[ladder]`
     pub ladder: Ladder,
     /// `[log]`
@@ -63,14 +63,6 @@ pub enum Auth {
     Keys,
     /// Anybody.
     Off,
-}
-
-/// `[warmer]`: encoding ahead of demand. Reserved.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Warmer {
-    /// No effect yet.
-    pub enabled: bool,
 }
 
 /// Something [`Config::problems`] found.
@@ -92,7 +84,7 @@ impl Default for Config {
             cache: cache::Config::default(),
             encoder: encoder::Config::default(),
             worker: worker::Config::default(),
-            warmer: Warmer::default(),
+            warmer: warmer::Config::default(),
             ladder: Ladder::default(),
             log: logs::Config::default(),
         }
@@ -121,8 +113,9 @@ impl Config {
         if self.data_dir.as_os_str().is_empty() {
             check("data_dir", &"\"\"", false, "a folder");
         }
-        let (server, uploads) = (self.server.problems(), self.uploads.problems());
-        let rooms = [server, uploads, self.cache.problems(), self.encoder.problems(), self.worker.problems()].concat();
+        let (server, uploads, warmer) = (self.server.problems(), self.uploads.problems(), self.warmer.problems());
+        let rooms =
+            [server, uploads, warmer, self.cache.problems(), self.encoder.problems(), self.worker.problems()].concat();
         found.extend(rooms.into_iter().map(Fault::of_room));
         found.extend(self.ladder.problems().into_iter().map(Fault::from));
         found

@@ -1,6 +1,6 @@
 //! Makes what nobody has made yet: init segments and segments, once each, in the order viewers need them.
 //!
-//! What runs without being asked: nothing. An order attaches to a *run* of its rendition that will reach the segment soon,
+//! What runs without being asked: nothing; the warmer asks. An order attaches to a *run* of its rendition that will reach the segment soon,
 //! or starts one. A run owns one worker, makes what was ordered and then a few segments more (look-ahead), waits a while for
 //! the viewer to come back for the next, and ends. What an order costs: at best nothing but its place in a run that is on
 //! its way; else a worker (standing by, or from a run that ended) and a decoder from the last key frame on.
@@ -8,45 +8,54 @@
 //! The rule not to break: nothing is committed that was not checked against the grid, and bytes that were sent are never
 //! contradicted: a second attempt repeats them or the flight fails.
 //!
-//! Reading order: `recipe`, `schedule` (who may work now), `run` (what next), `job` (one object on one worker), `tenants`
-//! (workers bound to sources); `picture` for posters and thumbnails, which yield to everything else.
+//! Reading order: `recipe`, `schedule` (who may work now, by `estimate`), `viewers` (where they are), `run` (what next), `job`
+//! (one object on one worker), `tenants` (workers bound to sources); `picture` for posters and thumbnails.
 //!
 //! Arrow: `encoder -> cache, worker, packager, media`.
 
 mod config;
 mod error;
+mod estimate;
 mod job;
 mod picture;
 mod recipe;
 mod run;
 mod schedule;
 mod tenants;
+mod viewers;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 pub use config::Config;
 pub use error::Error;
 pub use picture::PictureOrder;
 pub use recipe::Recipe;
+pub use viewers::Viewer;
 
-use crate::cache::{Cache, FlightError, Key, Object, Writer};
+use crate::cache::{Cache, Flight, FlightError, Key, Object, Writer};
 use crate::media::{Digest, Generation, Plan, Rendition, RenditionKind};
 use crate::worker::Pool;
+use estimate::Estimates;
 use run::Run;
-use schedule::{Lane, Schedule};
+use schedule::{Lane, Limits, Schedule};
 use tenants::Tenants;
+use viewers::{Track, Viewers};
 
-/// Seconds after which a viewer who met a full queue should ask again.
-pub const BUSY_RETRY_SECONDS: u32 = 2;
 /// Runs of one rendition: viewers far apart each need one, but not every seek of a restless viewer.
 const RUNS_PER_RENDITION: usize = 4;
+/// Warming goes through a rendition in order, once.
+const WARM_RUNS_PER_RENDITION: usize = 1;
+/// A player that asks for a segment in the middle and does not say how much it has left has about this.
+const ASSUMED_BUFFER: Duration = Duration::from_secs(2);
 
 /// The encoder. Clones are the same one.
 #[derive(Clone)]
@@ -57,6 +66,8 @@ struct Inner {
     recipe: Recipe,
     rooms: Rooms,
     schedule: Schedule,
+    estimates: Estimates,
+    viewers: Viewers,
     tenants: Tenants,
     runs: RwLock<Runs>,
     pictures: picture::Turns,
@@ -127,8 +138,37 @@ pub struct Order {
     pub object: Object,
     /// Where the bytes go. Whoever waits for them has a reader of it by now.
     pub writer: Writer,
-    /// Whoever waits plays on from here. Somebody who only looks at how a segment begins earns no look-ahead.
-    pub ahead: bool,
+    /// When the viewer runs out of what to play, from now; `None` if the player does not say.
+    pub due_in: Option<Duration>,
+}
+
+/// An order on its way, with its place among others.
+struct Placed {
+    order: Order,
+    lane: Lane,
+    due: Instant,
+}
+
+/// A viewer's request for a segment.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Whose.
+    pub viewer: Viewer,
+    /// Of which of the plan's renditions.
+    pub rendition: usize,
+    /// Which segment.
+    pub segment: u32,
+    /// What the player says it will ask for next: a rendition, and a segment of it.
+    pub next: Option<(usize, u32)>,
+}
+
+/// What became of a wish to have something made ahead of demand.
+#[derive(Debug)]
+pub enum Warm {
+    /// There is nothing to do: it is there, or somebody makes it.
+    Needless,
+    /// It will be made when nobody needs the slot, or given up when somebody does.
+    Ordered(Arc<Flight>),
 }
 
 /// What is going on.
@@ -154,7 +194,14 @@ impl Encoder {
     pub fn start(config: &Config, recipe: Recipe, rooms: Rooms) -> Self {
         let workers = config.slots();
         Self(Arc::new(Inner {
-            schedule: Schedule::new(workers, config.queue()),
+            schedule: Schedule::new(Limits {
+                heavy: workers,
+                warm: config.warm_slots(),
+                queue: config.queue(),
+                patience: config.patience(),
+            }),
+            estimates: Estimates::default(),
+            viewers: Viewers::default(),
             tenants: Tenants::new(rooms.pool.clone(), recipe.devices().to_vec(), config),
             config: config.clone(),
             recipe,
@@ -176,7 +223,8 @@ impl Encoder {
 
     /// Takes an order; the flight it belongs to then progresses, or fails. Call it within a tokio runtime.
     pub fn make(&self, order: Order) {
-        self.place(order, Lane::Viewer);
+        let due = Instant::now() + order.due_in.unwrap_or_else(|| assumed_buffer(order.object));
+        self.place(Placed { order, lane: Lane::Viewer, due });
     }
 
     /// A title will probably be played: makes what a player asks for first, of this rendition and its sound, while no
@@ -189,23 +237,24 @@ impl Encoder {
         let sound = sound.and_then(|name| work.plan.renditions.iter().position(|r| r.name == *name));
         for rendition in [Some(rendition), sound].into_iter().flatten() {
             for object in [Object::Init, Object::Segment(0)] {
-                let Some(of) = work.plan.renditions.get(rendition) else { continue };
-                if let Some(writer) = self.0.rooms.cache.lead_if_absent(&work.key(of, object)) {
-                    self.place(Order { work: work.clone(), rendition, object, writer, ahead: false }, Lane::Ahead);
-                }
+                self.ahead(work, rendition, object);
             }
         }
     }
 
-    /// A viewer got this segment without an order, because it was there or is being made: the run that made it may look
-    /// further ahead. Called for every segment served; costs a look-up in a table of the runs under way.
-    pub fn seen(&self, generation: &Generation, rendition: usize, segment: u32) {
-        let runs = self.0.runs.read().unwrap_or_else(PoisonError::into_inner);
-        // The table is small, and empty where everything is cached.
-        for ((of, which), runs) in runs.iter() {
-            if *which == rendition && of == generation {
-                runs.iter().for_each(|run| run.seen(segment, self.0.config.lookahead_segments));
-            }
+    /// A viewer asks for a segment, be it cached or not. Called for every segment served; costs a look-up of the viewer and
+    /// one in the table of the runs under way.
+    pub fn seen(&self, work: &Work, seen: Seen) {
+        let Some(rendition) = work.plan.renditions.get(seen.rendition) else { return };
+        let place = (seen.rendition, Track::of(&rendition.kind));
+        let plays_on = self.0.viewers.seen(seen.viewer, &work.generation, place, seen.segment, Instant::now());
+        self.wake(&work.generation, seen.rendition, seen.segment);
+        let (Some((rendition, segment)), true) = (seen.next, plays_on && self.0.config.lookahead_segments > 0) else {
+            return;
+        };
+        // The next segment of the same rendition is what a run looks ahead for anyway.
+        if (rendition, segment) != (seen.rendition, seen.segment + 1) {
+            self.ahead(work, rendition, Object::Segment(segment));
         }
     }
 
@@ -218,6 +267,41 @@ impl Encoder {
         }
         drop(runs);
         self.0.tenants.evict(digest);
+    }
+
+    /// Asks for something ahead of demand. Viewers and their look-ahead come first, and stop what is under way.
+    #[must_use]
+    pub fn warm(&self, work: &Work, rendition: usize, object: Object) -> Warm {
+        let Some(of) = work.plan.renditions.get(rendition) else { return Warm::Needless };
+        let Some(writer) = self.0.rooms.cache.lead_if_absent(&work.key(of, object)) else { return Warm::Needless };
+        let flight = Arc::clone(writer.flight());
+        self.order(work, rendition, object, writer, Lane::Warm);
+        Warm::Ordered(flight)
+    }
+
+    /// How long a segment will probably take to make.
+    #[must_use]
+    pub fn estimate(&self, work: &Work, rendition: usize, segment: u32) -> Duration {
+        let of = work.plan.renditions.get(rendition);
+        of.map_or(Duration::ZERO, |of| self.0.estimates.of(&work.generation, rendition, of, Some(segment)))
+    }
+
+    /// True if nothing is made for anybody who watches.
+    #[must_use]
+    pub fn is_calm(&self) -> bool {
+        self.0.schedule.is_calm()
+    }
+
+    /// Videos encoded at once.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        u32::try_from(self.0.config.slots()).unwrap_or(u32::MAX)
+    }
+
+    /// What is watched now: recipe, rendition and segment of everybody who plays.
+    #[must_use]
+    pub fn watched(&self) -> Vec<(Generation, usize, u32)> {
+        self.0.viewers.watched(self.0.config.idle(), Instant::now())
     }
 
     /// What is going on.
@@ -243,31 +327,60 @@ impl Encoder {
         self.0.tenants.clear().await;
     }
 
-    /// Gives the order to a run that will reach it soon, or to a new one.
-    fn place(&self, order: Order, lane: Lane) {
-        if order.work.plan.renditions.get(order.rendition).is_none() {
-            return order.writer.fail(FlightError::NotFound);
+    fn ahead(&self, work: &Work, rendition: usize, object: Object) {
+        let of = work.plan.renditions.get(rendition).filter(|of| match object {
+            Object::Init => true,
+            Object::Segment(n) | Object::Iframe(n) => n < of.grid.segments(),
+        });
+        if let Some(writer) = of.and_then(|of| self.0.rooms.cache.lead_if_absent(&work.key(of, object))) {
+            self.order(work, rendition, object, writer, Lane::Ahead);
         }
-        let reach = self.0.config.lookahead_segments;
-        let place = (order.work.generation.clone(), order.rendition);
-        let object = order.object;
-        let mut order = Box::new((order, lane));
-        let mut runs = self.0.runs.write().unwrap_or_else(PoisonError::into_inner);
-        runs.retain(|_, runs| runs.iter().any(|run| !run.is_over()));
-        let here = runs.entry(place.clone()).or_default();
-        here.retain(|run| !run.is_over());
-        let crowded = here.len() >= RUNS_PER_RENDITION;
-        here.sort_by_key(|run| run.distance(object));
-        for run in here.iter().filter(|run| crowded || run.reaches(object, reach)) {
-            match run.take(order) {
-                Ok(()) => return,
-                Err(back) => order = back,
+    }
+
+    /// An order nobody waits for yet.
+    fn order(&self, work: &Work, rendition: usize, object: Object, writer: Writer, lane: Lane) {
+        let order = Order { work: work.clone(), rendition, object, writer, due_in: None };
+        self.place(Placed { order, lane, due: Instant::now() + self.0.config.patience() });
+    }
+
+    /// A run nearby may look further ahead.
+    fn wake(&self, generation: &Generation, rendition: usize, segment: u32) {
+        let runs = self.0.runs.read().unwrap_or_else(PoisonError::into_inner);
+        // The table is small, and empty where everything is cached.
+        for ((of, which), runs) in runs.iter() {
+            if *which == rendition && of == generation {
+                runs.iter().for_each(|run| run.seen(segment, self.0.config.lookahead_segments));
             }
         }
-        let (handle, run) = Run::new(&self.0, &order.0);
-        match handle.take(order) {
+    }
+
+    /// Gives the order to a run that will reach it soon, or to a new one. Warming has runs of its own: their workers are
+    /// kinder to others, and no viewer shall stand in line behind what nobody asked for.
+    fn place(&self, placed: Placed) {
+        if placed.order.work.plan.renditions.get(placed.order.rendition).is_none() {
+            return placed.order.writer.fail(FlightError::NotFound);
+        }
+        let reach = self.0.config.lookahead_segments;
+        let place = (placed.order.work.generation.clone(), placed.order.rendition);
+        let (object, warm) = (placed.order.object, placed.lane == Lane::Warm);
+        let most = if warm { WARM_RUNS_PER_RENDITION } else { RUNS_PER_RENDITION };
+        let mut placed = Box::new(placed);
+        let mut runs = self.0.runs.write().unwrap_or_else(PoisonError::into_inner);
+        runs.retain(|_, runs| runs.iter().any(|run| !run.is_over()));
+        let here = runs.entry(place).or_default();
+        here.retain(|run| !run.is_over());
+        let crowded = here.iter().filter(|run| run.is_warm == warm).count() >= most;
+        here.sort_by_key(|run| run.distance(object));
+        for run in here.iter().filter(|run| run.is_warm == warm && (crowded || run.reaches(object, reach))) {
+            match run.take(placed) {
+                Ok(()) => return,
+                Err(back) => placed = back,
+            }
+        }
+        let (handle, run) = Run::new(&self.0, &placed);
+        match handle.take(placed) {
             Ok(()) => here.push(handle),
-            Err(back) => return back.0.writer.fail(FlightError::failed("the encoder is closed")),
+            Err(back) => return back.order.writer.fail(FlightError::failed("the encoder is closed")),
         }
         drop(runs);
         self.spawn(run.go());
@@ -277,6 +390,16 @@ impl Encoder {
         let mut tasks = lock(&self.0.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task);
+    }
+}
+
+/// What a player that does not say probably has in its buffer: nothing at the beginning of a title, else a little.
+fn assumed_buffer(object: Object) -> Duration {
+    match object {
+        Object::Init | Object::Segment(0) => Duration::ZERO,
+        Object::Segment(_) => ASSUMED_BUFFER,
+        // Pictures to scrub with are nice to have.
+        Object::Iframe(_) => 2 * ASSUMED_BUFFER,
     }
 }
 
@@ -300,4 +423,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Orders on their way to a run.
-type Orders = mpsc::Receiver<Box<(Order, Lane)>>;
+type Orders = mpsc::Receiver<Box<Placed>>;

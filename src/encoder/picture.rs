@@ -11,9 +11,9 @@ use tokio::time::timeout;
 
 use super::job::{self, ask};
 use super::run::ATTEMPTS;
-use super::schedule::{Lane, Slot, Weight};
+use super::schedule::{Ask, Lane, Slot, Weight};
 use super::tenants::Tenant;
-use super::{BUSY_RETRY_SECONDS, Encoder, Ended, Error, Inner, Work, run};
+use super::{Encoder, Ended, Error, Inner, Work, run};
 use crate::cache::{FlightError, Writer};
 use crate::media::Picture;
 use crate::packager::check_jpeg;
@@ -27,6 +27,10 @@ const PER_SLOT: usize = 1;
 const LONGEST: Duration = Duration::from_secs(60);
 /// Nice level: below that of encoding segments.
 const NICE: i32 = 12;
+/// About what one takes, for the queue's sake.
+const USUAL: Duration = Duration::from_millis(500);
+/// Seconds after which it is worth asking again when too many pictures wait.
+const BUSY_RETRY_SECONDS: u32 = 2;
 
 /// A picture to make.
 #[derive(Debug)]
@@ -75,7 +79,7 @@ impl Encoder {
 async fn go(inner: Arc<Inner>, order: PictureOrder, _place: OwnedSemaphorePermit) {
     let PictureOrder { work, picture, mut writer } = order;
     let mut failures = 0;
-    while let Some((slot, _turn)) = turn(&inner, &writer).await {
+    while let Some((slot, _turn)) = turn(&inner, &work, &writer).await {
         if failures == 0 {
             inner.started.fetch_add(1, Ordering::Relaxed);
         }
@@ -115,10 +119,12 @@ async fn go(inner: Arc<Inner>, order: PictureOrder, _place: OwnedSemaphorePermit
 }
 
 /// Waits for leave to work; `None` if everybody left meanwhile, or the encoder closes.
-async fn turn<'a>(inner: &'a Inner, writer: &Writer) -> Option<(Slot, tokio::sync::SemaphorePermit<'a>)> {
+async fn turn<'a>(inner: &'a Inner, work: &Work, writer: &Writer) -> Option<(Slot, tokio::sync::SemaphorePermit<'a>)> {
     let both = async {
+        let (title, due) = (work.generation.clone(), tokio::time::Instant::now());
+        let ask = Ask { lane: Lane::Ahead, title, due, cost: USUAL };
         let turn = inner.pictures.at_work.acquire().await.ok()?;
-        Some((inner.schedule.slot(Lane::Ahead, Weight::Light).await.ok()?, turn))
+        Some((inner.schedule.slot(ask, Weight::Light).await.ok()?, turn))
     };
     tokio::select! {
         both = both => both,
@@ -134,8 +140,8 @@ async fn attempt(
     slot: &Slot,
 ) -> Result<Attempt, Error> {
     let open = &inner.rooms.open;
-    let mut tenant = inner.tenants.get(run::number(), &work.digest, open, inner.recipe.templates()).await?;
-    tenant.worker.set_nice(NICE);
+    let whose = (run::number(), NICE);
+    let mut tenant = inner.tenants.get(whose, &work.digest, open, inner.recipe.templates()).await?;
     let made = timeout(LONGEST, one(&mut tenant, picture, writer, slot)).await;
     let result = made.unwrap_or(Err(Error::TooSlow { seconds: LONGEST.as_secs() }));
     match &result {

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
@@ -12,9 +12,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
 use super::job::{Job, Outcome};
-use super::schedule::{Full, Lane, Slot, Weight};
-use super::tenants::Tenant;
-use super::{BUSY_RETRY_SECONDS, Ended, Error, Inner, Order, Orders, Work};
+use super::schedule::{Ask, Full, Lane, Slot, Weight};
+use super::tenants::{self, Tenant};
+use super::{Ended, Error, Inner, Orders, Placed, Work};
 use crate::cache::{FlightError, Object, Writer};
 use crate::media::{Rendition, RenditionKind, VideoSource};
 
@@ -22,11 +22,15 @@ use crate::media::{Rendition, RenditionKind, VideoSource};
 pub const ATTEMPTS: u32 = 2;
 /// Orders that may wait for one run; more are given to another.
 const ORDERS: usize = 64;
+/// A run of warming ends this soon after its last order: its worker is too kind to be a viewer's.
+const WARM_IDLE: Duration = Duration::from_secs(2);
 
 /// A run as the encoder sees it.
 pub struct Handle {
-    orders: mpsc::Sender<Box<(Order, Lane)>>,
+    orders: mpsc::Sender<Box<Placed>>,
     state: Arc<State>,
+    /// It makes what nobody has asked for.
+    pub is_warm: bool,
 }
 
 /// Where a run is.
@@ -35,8 +39,6 @@ struct State {
     at: AtomicU32,
     /// It makes something, or has something to make.
     busy: AtomicBool,
-    /// One more than the last segment a viewer was seen at: look-ahead counts from there.
-    asked: AtomicU32,
     /// Wakes a run at rest when its viewer has moved on.
     moved: Notify,
     /// Ends the run wherever it is.
@@ -52,11 +54,21 @@ pub struct Run {
     orders: Orders,
     state: Arc<State>,
     /// What was ordered and is not made yet.
-    pending: BTreeMap<Object, (Writer, Lane)>,
+    pending: BTreeMap<Object, Pending>,
+    is_warm: bool,
+    /// The last encode failed.
+    has_failed: bool,
     next: u32,
     tenant: Option<Tenant>,
     /// The init segment that every segment's parameter sets must agree with, once known.
     init: Option<Bytes>,
+}
+
+/// An order that is not made yet.
+struct Pending {
+    writer: Writer,
+    lane: Lane,
+    due: tokio::time::Instant,
 }
 
 /// How waiting for a slot ended.
@@ -64,7 +76,7 @@ enum Turn {
     /// With leave to work.
     Work(Writer, Slot, Lane),
     /// Too many wait already.
-    Busy(Writer),
+    Busy(Writer, Full),
     /// Everybody for whom it waited has left.
     Left,
 }
@@ -73,7 +85,7 @@ impl Turn {
     fn of(writer: Writer, slot: Result<Slot, Full>, lane: Lane) -> Self {
         match slot {
             Ok(slot) => Self::Work(writer, slot, lane),
-            Err(Full) => Self::Busy(writer),
+            Err(full) => Self::Busy(writer, full),
         }
     }
 }
@@ -98,11 +110,9 @@ impl Handle {
         }
     }
 
-    /// A viewer is at this segment; if it is one this run made or will make soon, the run may look ahead from there.
+    /// A viewer is at this segment; if it is one this run made or will make soon, the run looks whether more is wanted.
     pub fn seen(&self, segment: u32, ahead: u32) {
-        let at = self.state.at.load(Ordering::Relaxed);
-        let near = at.saturating_sub(ahead + 1)..=at.saturating_add(ahead);
-        if near.contains(&segment) && self.state.asked.fetch_max(segment + 1, Ordering::Relaxed) < segment + 1 {
+        if !self.is_warm && near(self.state.at.load(Ordering::Relaxed), ahead).contains(&segment) {
             self.state.moved.notify_one();
         }
     }
@@ -117,7 +127,7 @@ impl Handle {
     }
 
     /// Hands an order over, or back if the run is over or has too much to do.
-    pub fn take(&self, order: Box<(Order, Lane)>) -> Result<(), Box<(Order, Lane)>> {
+    pub fn take(&self, order: Box<Placed>) -> Result<(), Box<Placed>> {
         self.orders.try_send(order).map_err(TrySendError::into_inner)
     }
 
@@ -134,7 +144,8 @@ impl Handle {
 
 impl Run {
     /// A run that begins with this order, which must still be handed over.
-    pub fn new(inner: &Arc<Inner>, order: &Order) -> (Handle, Self) {
+    pub fn new(inner: &Arc<Inner>, placed: &Placed) -> (Handle, Self) {
+        let (order, is_warm) = (&placed.order, placed.lane == Lane::Warm);
         let (sender, orders) = mpsc::channel(ORDERS);
         let next = match order.object {
             Object::Iframe(n) | Object::Segment(n) => n,
@@ -143,7 +154,6 @@ impl Run {
         let state = Arc::new(State {
             at: AtomicU32::new(next),
             busy: AtomicBool::new(true),
-            asked: AtomicU32::new(0),
             moved: Notify::new(),
             stopped: Notify::new(),
         });
@@ -155,11 +165,13 @@ impl Run {
             orders,
             state: Arc::clone(&state),
             pending: BTreeMap::new(),
+            is_warm,
+            has_failed: false,
             next,
             tenant: None,
             init: None,
         };
-        (Handle { orders: sender, state }, run)
+        (Handle { orders: sender, state, is_warm }, run)
     }
 
     /// Works until there is nothing to do for the idle time, or it is stopped.
@@ -177,35 +189,59 @@ impl Run {
             while let Ok(order) = self.orders.try_recv() {
                 self.note(*order);
             }
-            let job = self.pending.pop_first().or_else(|| self.look_ahead());
+            let job = self.first().or_else(|| self.look_ahead());
             self.state.busy.store(job.is_some(), Ordering::Relaxed);
             match job {
-                Some((object, (writer, lane))) => self.make(object, writer, lane).await,
+                Some((object, pending)) => self.make(object, pending).await,
                 None if !self.rest().await => return,
                 None => {}
             }
         }
     }
 
-    fn note(&mut self, (order, lane): (Order, Lane)) {
-        if let (Object::Segment(n), Lane::Viewer, true) = (order.object, lane, order.ahead) {
-            self.state.asked.store(n + 1, Ordering::Relaxed);
-        }
-        self.pending.insert(order.object, (order.writer, lane));
+    fn note(&mut self, Placed { order, lane, due }: Placed) {
+        self.has_failed &= lane != Lane::Viewer;
+        self.pending.insert(order.object, Pending { writer: order.writer, lane, due });
     }
 
-    /// The next segment beyond what was asked for that nobody has or makes, as far as credit goes.
-    fn look_ahead(&mut self) -> Option<(Object, (Writer, Lane))> {
-        let last = self.state.asked.load(Ordering::Relaxed).checked_sub(1)?;
-        let end = last.saturating_add(self.inner.config.lookahead_segments + 1).min(self.rendition().grid.segments());
-        for number in self.next.max(last + 1)..end {
-            let object = Object::Segment(number);
-            let key = self.work.key(self.rendition(), object);
-            if let Some(writer) = self.inner.rooms.cache.lead_if_absent(&key) {
-                return Some((object, (writer, Lane::Ahead)));
+    /// What viewers wait for comes first, else in the order of the timeline.
+    fn first(&mut self) -> Option<(Object, Pending)> {
+        let first = self.pending.iter().min_by_key(|(object, pending)| (pending.lane, **object))?;
+        let object = *first.0;
+        self.pending.remove_entry(&object)
+    }
+
+    /// The next segment that nobody has or makes, as far ahead of those who play nearby as configured.
+    fn look_ahead(&mut self) -> Option<(Object, Pending)> {
+        let reach = self.inner.config.lookahead_segments;
+        if self.is_warm || self.has_failed || reach == 0 {
+            return None;
+        }
+        let (idle, now) = (self.inner.config.idle(), tokio::time::Instant::now());
+        let mut places = self.inner.viewers.places(&self.work.generation, self.rendition, idle, now);
+        places.sort_unstable();
+        places.dedup();
+        let (near, segments) = (near(self.next, reach), self.rendition().grid.segments());
+        for place in places.into_iter().filter(|place| near.contains(place)) {
+            for number in self.next.max(place + 1)..place.saturating_add(reach + 1).min(segments) {
+                let object = Object::Segment(number);
+                let key = self.work.key(self.rendition(), object);
+                if let Some(writer) = self.inner.rooms.cache.lead_if_absent(&key) {
+                    return Some((
+                        object,
+                        Pending { writer, lane: Lane::Ahead, due: now + self.ahead_of(place, number) },
+                    ));
+                }
             }
         }
         None
+    }
+
+    /// What lies between a viewer's place and a segment: time to make it in.
+    fn ahead_of(&self, place: u32, number: u32) -> Duration {
+        let grid = &self.rendition().grid;
+        let at = |n| grid.segment(n).map_or(0, |(from, _)| from.at.cast_signed());
+        Duration::try_from_secs_f64(grid.timescale().seconds(at(number) - at(place))).unwrap_or_default()
     }
 
     /// Waits for the next order, with the worker in reserve. False when the idle time is over.
@@ -213,8 +249,9 @@ impl Run {
         if let Some(tenant) = self.tenant.take() {
             self.inner.tenants.rest(self.id, &self.work.digest, tenant);
         }
+        let idle = if self.is_warm { WARM_IDLE } else { self.inner.config.idle() };
         let order = tokio::select! {
-            order = timeout(self.inner.config.idle(), self.orders.recv()) => order,
+            order = timeout(idle, self.orders.recv()) => order,
             () = self.state.moved.notified() => return true,
         };
         let order = match order {
@@ -241,14 +278,16 @@ impl Run {
     }
 
     /// Makes one object: waits for a slot, works, tries once more on a fresh worker if that can help.
-    async fn make(&mut self, object: Object, writer: Writer, lane: Lane) {
+    async fn make(&mut self, object: Object, pending: Pending) {
         if let Object::Segment(n) = object {
             self.next = n;
             self.state.at.store(n, Ordering::Relaxed);
         }
-        let (writer, slot, lane) = match self.slot(writer, lane, self.weight(object)).await {
+        let (writer, slot, lane) = match self.slot(pending, object).await {
             Turn::Work(writer, slot, lane) => (writer, slot, lane),
-            Turn::Busy(writer) => return writer.fail(FlightError::Busy { retry_after_seconds: BUSY_RETRY_SECONDS }),
+            Turn::Busy(writer, Full { retry_after_seconds }) => {
+                return writer.fail(FlightError::Busy { retry_after_seconds });
+            }
             Turn::Left => return,
         };
         self.inner.started.fetch_add(1, Ordering::Relaxed);
@@ -260,6 +299,7 @@ impl Run {
                 Ok(outcome) => {
                     current.took(since.elapsed());
                     self.finish(object, outcome, writer.take());
+                    self.learn(object, since.elapsed());
                     self.inner.ended(Ended::Finished, since);
                 }
                 Err(Error::Cancelled | Error::Stuck) => {
@@ -274,8 +314,8 @@ impl Run {
                 }
                 Err(error) => {
                     tracing::error!(%error, key = %current.key(), "an encode failed");
-                    // What follows would most likely fail as well, and for nobody: ahead only from where a viewer is next.
-                    self.state.asked.store(0, Ordering::Relaxed);
+                    // What follows would most likely fail as well, and for nobody: no more ahead until a viewer asks.
+                    self.has_failed = true;
                     if let Some(writer) = writer.take() {
                         writer.fail(FlightError::failed(error.to_string()));
                     }
@@ -289,14 +329,16 @@ impl Run {
         }
     }
 
-    /// Waits for leave to work. Look-ahead that a viewer joins meanwhile queues up as a viewer's.
+    /// Waits for leave to work. Work ahead that a viewer joins meanwhile queues up as a viewer's.
     /// A viewer who leaves the queue makes room in it.
-    async fn slot(&self, mut writer: Writer, lane: Lane, weight: Weight) -> Turn {
-        if lane == Lane::Ahead {
+    async fn slot(&self, Pending { mut writer, lane, due }: Pending, object: Object) -> Turn {
+        let weight = self.weight(object);
+        let ask = |lane| Ask { lane, title: self.work.generation.clone(), due, cost: self.estimate(object) };
+        if lane != Lane::Viewer {
             tokio::select! {
                 biased;
                 () = writer.flight().watched() => {}
-                slot = self.inner.schedule.slot(Lane::Ahead, weight) => return Turn::of(writer, slot, Lane::Ahead),
+                slot = self.inner.schedule.slot(ask(lane), weight) => return Turn::of(writer, slot, lane),
             }
         }
         loop {
@@ -306,8 +348,23 @@ impl Run {
                     Some(watched) => writer = watched,
                     None => return Turn::Left,
                 },
-                slot = self.inner.schedule.slot(Lane::Viewer, weight) => return Turn::of(writer, slot, Lane::Viewer),
+                slot = self.inner.schedule.slot(ask(Lane::Viewer), weight) => return Turn::of(writer, slot, Lane::Viewer),
             }
+        }
+    }
+
+    fn estimate(&self, object: Object) -> Duration {
+        let segment = match object {
+            Object::Init => None,
+            Object::Segment(n) | Object::Iframe(n) => Some(n),
+        };
+        self.inner.estimates.of(&self.work.generation, self.rendition, self.rendition(), segment)
+    }
+
+    /// Warming is made with what others leave of the cores: how long it took says nothing about a viewer's segment.
+    fn learn(&self, object: Object, took: Duration) {
+        if let (Object::Segment(n), false) = (object, self.is_warm) {
+            self.inner.estimates.learn(&self.work.generation, self.rendition, self.rendition(), n, took);
         }
     }
 
@@ -396,6 +453,13 @@ impl Run {
         if let Some(tenant) = self.tenant.take() {
             return Ok(tenant);
         }
-        self.inner.tenants.get(self.id, &self.work.digest, &self.inner.rooms.open, self.inner.recipe.templates()).await
+        let nice = if self.is_warm { tenants::WARM_NICE } else { tenants::NICE };
+        let templates = self.inner.recipe.templates();
+        self.inner.tenants.get((self.id, nice), &self.work.digest, &self.inner.rooms.open, templates).await
     }
+}
+
+/// The places of viewers whom a run that stands here makes segments for.
+fn near(at: u32, ahead: u32) -> std::ops::RangeInclusive<u32> {
+    at.saturating_sub(ahead.saturating_add(1))..=at.saturating_add(ahead)
 }

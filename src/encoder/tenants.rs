@@ -13,8 +13,11 @@ use crate::worker::{Pool, Quarantine, SendError, Worker};
 
 /// Bound workers per heavy slot: those at work, those of runs that wait for their viewer, and those of their sound.
 const PER_SLOT: usize = 4;
-/// Nice level of encoding: the threads that serve what is there come first.
-const NICE: i32 = 5;
+/// Nice level of encoding for viewers: the threads that serve what is there come first. What is made ahead for them is
+/// made by the same workers: without privileges a level can be raised and never lowered again.
+pub const NICE: i32 = 5;
+/// Nice level of warming: a fiftieth of what a viewer's encode gets beside it.
+pub const WARM_NICE: i32 = 19;
 /// A worker that has rested longer than a segment lasts belongs to a viewer who paused, left or went elsewhere: another
 /// run of the same source may have it.
 const FORGOTTEN: Duration = Duration::from_secs(6);
@@ -52,9 +55,16 @@ impl Tenants {
 
     /// A worker for this source: the run's own if it is still there, one that its viewer forgot, or a fresh one. The source
     /// is opened for a fresh one alone and let go at once: its index grows with the length of the film.
-    pub async fn get(&self, run: u64, digest: &Digest, open: &Open, templates: &Templates) -> Result<Tenant, Error> {
+    pub async fn get(
+        &self,
+        (run, nice): (u64, i32),
+        digest: &Digest,
+        open: &Open,
+        templates: &Templates,
+    ) -> Result<Tenant, Error> {
         lock(&self.quarantine).check(digest, Instant::now())?;
         if let Some(tenant) = self.rested(run, digest) {
+            tenant.worker.set_nice(nice);
             return Ok(tenant);
         }
         let place = self.place().await;
@@ -62,7 +72,7 @@ impl Tenants {
         let opened = tokio::task::spawn_blocking(move || open(&wanted)).await;
         let source = opened.map_err(|e| Error::Source(e.to_string()))?.map_err(Error::Source)?;
         let worker = self.pool.bind(&source.path, &self.devices).await?;
-        worker.set_nice(NICE);
+        worker.set_nice(nice);
         let open = Request::Open { index: source.index, templates: templates.clone() };
         match worker.send(&open).await {
             Ok(()) => Ok(Tenant { worker, _place: place }),

@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use super::events::{Events, What};
 use super::file::blocking;
 use super::{Config, Error, Rooms, discard, inspect};
-use crate::catalog::{Failure, Job, Lease, Outcome, State, now_ms};
+use crate::catalog::{Failure, Job, Kind, Lease, Outcome, State, now_ms};
 use crate::media::{Digest, JobId, TitleId};
 
 /// A claim lasts this long without a heartbeat: how late a job goes on whose process was killed.
@@ -122,8 +122,8 @@ impl Inner {
         while jobs.len() < self.config.workers {
             let inner = self.clone();
             let claimed = blocking(move || {
-                let job = inner.rooms.catalog.claim(inner.lease())?;
-                let next = if job.is_none() { inner.rooms.catalog.next_due()? } else { None };
+                let job = inner.rooms.catalog.claim(Kind::Process, inner.lease())?;
+                let next = if job.is_none() { inner.rooms.catalog.next_due(Kind::Process)? } else { None };
                 Ok((job, next))
             });
             match claimed.await {
@@ -246,7 +246,7 @@ impl Inner {
         let told = match &outcome {
             Outcome::Ready { .. } => Some(What::State { state: State::Ready, error: None }),
             Outcome::Failed(failure) => Some(What::State { state: State::Failed, error: Some(failure.clone()) }),
-            Outcome::Again { .. } | Outcome::Released => None,
+            Outcome::Done | Outcome::Again { .. } | Outcome::Released => None,
         };
         let (inner, title) = (self.clone(), job.title.clone());
         let ended = blocking(move || {

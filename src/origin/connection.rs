@@ -26,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Origin;
 use super::config::{Config, Limits};
+use super::plays::Peer;
 
 /// The clocks are looked at this often within the shortest bound.
 const LOOKS_PER_BOUND: u32 = 4;
@@ -57,8 +58,10 @@ pub(super) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let clocks = Arc::new(Clocks::new());
+    let peer = socket.peer_addr().ok().map(|address| Peer(address.ip()));
     let io = TokioIo::new(Watched { socket, clocks: clocks.clone() });
-    let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
+    let service = service_fn(|mut request: http::Request<hyper::body::Incoming>| {
+        peer.map(|peer| request.extensions_mut().insert(peer));
         let open = Open::new(clocks.clone(), request.version() == http::Version::HTTP_2);
         let origin = origin.clone();
         async move { Ok::<_, Infallible>(origin.handle(request, open).await) }

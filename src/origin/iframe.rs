@@ -74,7 +74,7 @@ impl Carving {
                 let reader = writer.reader();
                 let object = key.object;
                 let presentation = self.presentation.clone();
-                (self.make)(Order { presentation, rendition: self.rendition, object, writer, ahead: false });
+                (self.make)(Order { presentation, rendition: self.rendition, object, writer, due_in: None });
                 reader
             }
         };

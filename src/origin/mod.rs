@@ -15,6 +15,7 @@
 //! filled in by `app`; so does `api`, which answers what is below `/api/v1/` on the same listener.
 
 mod body;
+mod cmcd;
 mod compress;
 mod conditional;
 mod config;
@@ -27,6 +28,7 @@ mod iframe;
 mod init;
 mod pictures;
 mod playlist;
+mod plays;
 pub mod presentation;
 mod range;
 mod respond;
@@ -59,12 +61,14 @@ pub use error::Error;
 pub use home::List;
 pub use pictures::{MakePicture, PictureOrder};
 pub use playlist::OnMaster;
+pub use plays::{OnQuality, Play, Quality};
 pub use presentation::{Facts, Failure, Find, Found, Mark, Presentation, State, Title};
 pub use segment::{Came, Make, OnSegment, Order};
 pub use server::{Drained, Server};
 
 use config::Patience;
 use error::Problem;
+use plays::Plays;
 use presentation::Presentations;
 use respond::{Asked, Response};
 use route::{Form, Route};
@@ -88,6 +92,8 @@ pub struct Rooms {
     pub make_picture: MakePicture,
     /// A viewer is at this segment, wherever its bytes come from; must not block.
     pub on_segment: OnSegment,
+    /// How well playing goes; must not block.
+    pub on_quality: OnQuality,
     /// A hint that a title will be played.
     pub on_master: OnMaster,
     /// Whether catalog, disk and an encoder are there, or what is not; blocks.
@@ -108,6 +114,7 @@ pub type ForeignBody = UnsyncBoxBody<Bytes, Infallible>;
 pub struct Origin {
     rooms: Rooms,
     presentations: Arc<Presentations>,
+    plays: Plays,
     patience: Patience,
     counters: Arc<Counters>,
     stopping: AtomicBool,
@@ -123,6 +130,7 @@ impl Origin {
                 rooms.mark.clone(),
                 config.presentation_bytes,
             )),
+            plays: Plays::new(rooms.on_quality.clone()),
             rooms,
             patience: config.patience(),
             counters: Arc::default(),
@@ -196,6 +204,12 @@ impl Origin {
     #[must_use]
     pub fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// Sessions of players that tell of themselves; those that have gone are counted first.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.plays.sweep(tokio::time::Instant::now())
     }
 
     /// Forgets what is known of a title: it was ingested, changed or deleted by this process.

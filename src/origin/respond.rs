@@ -13,6 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, request};
 
 use super::body::{Body, Stream};
+use super::cmcd::Cmcd;
 use super::compress::Coding;
 use super::conditional;
 use super::error::Problem;
@@ -51,12 +52,15 @@ pub(super) struct Asked {
     /// Taken from X-Request-Id or made up.
     pub id: HeaderValue,
     pub received: Instant,
+    /// What the player tells of itself.
+    pub cmcd: Option<Cmcd>,
 }
 
 impl Asked {
     pub(super) fn new(parts: request::Parts) -> Self {
         let id = parts.headers.get(&X_REQUEST_ID).filter(|v| acceptable(v.as_bytes())).cloned();
-        Self { parts, id: id.unwrap_or_else(fresh_id), received: Instant::now() }
+        let cmcd = Cmcd::of(&parts);
+        Self { parts, id: id.unwrap_or_else(fresh_id), received: Instant::now(), cmcd }
     }
 
     pub(super) fn head(&self) -> bool {

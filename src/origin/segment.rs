@@ -12,9 +12,11 @@ use crate::cache::{Claim, Key, Object, Reader, Tier, Writer};
 use crate::media::RenditionKind;
 
 use super::body::Stream;
+use super::cmcd::Cmcd;
 use super::conditional;
 use super::error::Problem;
 use super::iframe;
+use super::plays::Play;
 use super::range::Wanted;
 use super::respond::{self, Asked, Response};
 use super::route::{Form, Media};
@@ -23,8 +25,8 @@ use super::{Origin, Presentation};
 /// Starts an encode whose bytes go to the writer; must not block. An order that cannot be taken fails its flight.
 pub type Make = Arc<dyn Fn(Order) + Send + Sync>;
 
-/// Told of every segment a viewer asks for, with its rendition's place in the plan; must not block.
-pub type OnSegment = Arc<dyn Fn(&Presentation, usize, u32) + Send + Sync>;
+/// Told of every segment a viewer asks for; must not block.
+pub type OnSegment = Arc<dyn Fn(&Presentation, Play) + Send + Sync>;
 
 /// What the encoder is asked for.
 pub struct Order {
@@ -36,8 +38,8 @@ pub struct Order {
     pub object: Object,
     /// Where the bytes go.
     pub writer: Writer,
-    /// The viewer plays on from here, so what follows is worth making too.
-    pub ahead: bool,
+    /// When the viewer runs out of what to play, from now; `None` if the player does not say.
+    pub due_in: Option<Duration>,
 }
 
 /// How bytes that are being made are sent.
@@ -59,6 +61,8 @@ pub(super) struct Target {
     pub form: Form,
     /// How many segments there are.
     pub segments: u32,
+    /// When the viewer runs out of what to play, from the request on, if the player says.
+    pub due_in: Option<Duration>,
 }
 
 /// What there is of an object.
@@ -82,13 +86,11 @@ pub(super) async fn object(
     delivery: Delivery,
 ) -> Result<Response, Problem> {
     let presentation = origin.presentations.get(&media.title).await?;
-    let target = Target::find(presentation, media)?;
+    let mut target = Target::find(presentation, media)?;
     if conditional::not_modified(&asked.parts.headers, &target.etag) {
         return Ok(respond::unchanged(&target));
     }
-    if let (Object::Segment(number), false) = (target.key.object, asked.head()) {
-        (origin.rooms.on_segment)(&target.presentation, target.rendition, number);
-    }
+    target.played(origin, asked);
     if let Some(bytes) = origin.rooms.cache.peek(&target.key) {
         origin.counters.media(Came::Memory);
         return respond::whole(asked, &target, bytes, Came::Memory, None);
@@ -211,12 +213,29 @@ impl Target {
             }
             Object::Segment(_) | Object::Iframe(_) => return Err(Problem::NoSegment { segments }),
         };
-        Ok(Self { presentation, rendition, key: Key { generation, rendition: name, object }, etag, form, segments })
+        Ok(Self {
+            presentation,
+            rendition,
+            key: Key { generation, rendition: name, object },
+            etag,
+            form,
+            segments,
+            due_in: None,
+        })
     }
 
     fn order(&self, writer: Writer) -> Order {
         let presentation = self.presentation.clone();
-        Order { presentation, rendition: self.rendition, object: self.key.object, writer, ahead: true }
+        Order { presentation, rendition: self.rendition, object: self.key.object, writer, due_in: self.due_in }
+    }
+
+    /// A viewer asks for it: says where they are, and how urgent it is to them.
+    pub(super) fn played(&mut self, origin: &Origin, asked: &Asked) {
+        if let (Object::Segment(number), false) = (self.key.object, asked.head()) {
+            let play = origin.plays.play(asked, &self.presentation, self.rendition, number);
+            self.due_in = asked.cmcd.as_ref().and_then(Cmcd::due_in);
+            (origin.rooms.on_segment)(&self.presentation, play);
+        }
     }
 
     /// Content-Type.

@@ -61,7 +61,7 @@ fn find(presentation: &Arc<Presentation>, media: Media) -> Result<(Target, u32),
     let etag = format!("\"{generation}.{name}.{number}.ts\"");
     let key = Key { generation, rendition: name, object };
     let presentation = presentation.clone();
-    Ok((Target { presentation, rendition, key, etag, form: Form::Transport, segments }, number))
+    Ok((Target { presentation, rendition, key, etag, form: Form::Transport, segments, due_in: None }, number))
 }
 
 impl Part {
@@ -86,10 +86,8 @@ fn held<'a>(origin: &Origin, mut parts: impl Iterator<Item = &'a Part>) -> bool 
 
 /// Both objects of a part, asked for at once, and where the slower one came from.
 async fn coded(origin: &Origin, asked: &Asked, part: Option<Part>) -> Result<Option<(Coded, Came)>, Problem> {
-    let Some(part) = part else { return Ok(None) };
-    if let (Object::Segment(number), false) = (part.segment.key.object, asked.head()) {
-        (origin.rooms.on_segment)(&part.segment.presentation, part.segment.rendition, number);
-    }
+    let Some(mut part) = part else { return Ok(None) };
+    part.segment.played(origin, asked);
     let ((init, one), (segment, other)) = tokio::try_join!(fetch(origin, &part.init), fetch(origin, &part.segment))?;
     let came = if slowness(one) > slowness(other) { one } else { other };
     Ok(Some((Coded { init, segment }, came)))

@@ -12,6 +12,11 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// Upper bounds of the encode-time buckets, seconds: from a cached-decoder audio segment to a watchdog's patience.
 const ENCODE_BUCKETS: [f64; 11] = [0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2.0, 4.0, 8.0, 16.0, 32.0];
 
+/// Upper bounds of the start-up buckets, seconds: what viewers take for instant up to when they leave.
+const STARTUP_BUCKETS: [f64; 8] = [0.25, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0];
+/// Upper bounds of the rate buckets, bits per second: about the rungs of the built-in ladder.
+const RATE_BUCKETS: [f64; 8] = [150e3, 400e3, 800e3, 1.4e6, 2.8e6, 5e6, 8e6, 16e6];
+
 /// Where segments are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Store {
@@ -69,6 +74,18 @@ pub struct Metrics {
     pub corrupt_files: IntCounter,
     /// Segments not written to disk because it could not keep up.
     pub skipped_writes: IntCounter,
+    /// From a session's first segment to the first that was not urgent, seconds, as players tell (CMCD `su`).
+    pub player_startup_seconds: Histogram,
+    /// Times a player said that it had run out (CMCD `bs`).
+    pub player_rebuffers: IntCounter,
+    /// Mean rate of the pictures of sessions that ended, bits per second (CMCD `br`).
+    pub player_bitrate: Histogram,
+    /// Sessions of players that tell of themselves (CMCD `sid`).
+    pub player_sessions: IntGauge,
+    /// Objects made ahead of demand by the warmer.
+    pub warmed: IntCounter,
+    /// Objects the warmer gave up, mostly because a viewer needed the slot.
+    pub warming_given_up: IntCounter,
     registry: Registry,
     requests: [IntCounter; 4],
     hits: [IntCounter; 4],
@@ -100,7 +117,16 @@ impl Metrics {
         let worker_ends = maker.counters("workers_ended_total", "Worker processes ended, by outcome.", "outcome");
         let encode_seconds = HistogramOpts::new("encode_seconds", "Wall time of a finished segment encode.");
         let encode_seconds = Histogram::with_opts(encode_seconds.buckets(ENCODE_BUCKETS.to_vec()));
+        let startup = HistogramOpts::new("player_startup_seconds", "How long players took to start, as they tell.");
+        let bitrate =
+            HistogramOpts::new("player_bitrate_bits_per_second", "Mean rate of a player's session, as it tells.");
         Self {
+            player_startup_seconds: maker.histogram(startup, &STARTUP_BUCKETS),
+            player_rebuffers: maker.counter("player_rebuffers_total", "Times a player told that it had run out."),
+            player_bitrate: maker.histogram(bitrate, &RATE_BUCKETS),
+            warmed: maker.counter("warmed_total", "Objects made ahead of demand."),
+            warming_given_up: maker.counter("warming_given_up_total", "Objects not made ahead of demand after all."),
+            player_sessions: maker.gauge("player_sessions", "Sessions of players that tell of themselves."),
             encodes_started: maker.counter("encodes_started_total", "Segment encodes begun."),
             encode_seconds: maker.register(encode_seconds.expect("constant")),
             queue_length: maker.gauge("queue_length", "Segment requests that wait for an encoder slot."),
@@ -186,6 +212,10 @@ impl Maker {
     fn register<M: prometheus::core::Collector + Clone + 'static>(&self, metric: M) -> M {
         self.registry.register(Box::new(metric.clone())).expect("every name is used once");
         metric
+    }
+
+    fn histogram(&self, options: HistogramOpts, buckets: &[f64]) -> Histogram {
+        self.register(Histogram::with_opts(options.buckets(buckets.to_vec())).expect("constant"))
     }
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {

@@ -1,6 +1,7 @@
 //! The one integration binary: a module for each promise, and the repository's own rules.
 
 mod access;
+mod ahead;
 mod cli;
 mod colour;
 mod corpus;
@@ -23,4 +24,5 @@ mod tracks;
 mod transport;
 mod tus;
 mod uploads;
+mod warm;
 mod worker;

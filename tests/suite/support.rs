@@ -24,6 +24,9 @@ pub use client::{Answer, Asking};
 /// Longer than anything takes on a busy machine, so that a hang is a failure and not a wait.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Turns encoding ahead of demand on or off.
+pub const WARMER: &str = "MATINEE_WARMER__ENABLED";
+
 /// What a data folder holds when nobody works on it. Anything else is a leftover.
 const KNOWN: [&str; 8] = [
     "cache",
@@ -174,6 +177,10 @@ impl TestServer {
     /// A server over a folder, by a command whose process it becomes. Returns when it answers.
     pub fn started_by(mut command: Command, data: &Data) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // What is made unasked would be in the way of whoever counts; tests of it say so.
+        if !command.get_envs().any(|(name, _)| name == WARMER) {
+            command.env(WARMER, "false");
+        }
         let mut process = command.spawn().expect("setsid, of util-linux, starts the program");
         let log = Arc::new(Mutex::new(String::new()));
         let (stderr, written) = (process.stderr.take().unwrap(), log.clone());

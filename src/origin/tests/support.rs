@@ -18,7 +18,7 @@ use crate::media::{
     VideoRendition, VideoSource,
 };
 use crate::origin::presentation::{Facts, Failure, Found, State, Title};
-use crate::origin::{Config, Counters, Drained, Order, Origin, PictureOrder, Rooms, Server};
+use crate::origin::{Config, Counters, Drained, Order, Origin, PictureOrder, Play, Rooms, Server};
 
 pub const READY: &str = "abcdefghjkmn";
 pub const COMING: &str = "000000000001";
@@ -33,6 +33,7 @@ pub struct TestServer {
     pub pictures: mpsc::UnboundedReceiver<PictureOrder>,
     pub lookups: Arc<AtomicUsize>,
     pub hints: Arc<AtomicUsize>,
+    pub plays: Arc<Mutex<Vec<Play>>>,
     pub titles: Arc<Mutex<HashMap<TitleId, Title>>>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Drained>,
@@ -48,7 +49,7 @@ impl TestServer {
         #[expect(clippy::disallowed_methods, reason = "holds the few orders of one test")]
         let ((order, orders), (picture, pictures)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let (lookups, hints) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-        let titles = Arc::new(Mutex::new(titles()));
+        let (titles, plays) = (Arc::new(Mutex::new(titles())), Arc::new(Mutex::new(Vec::new())));
         let (cache, folder) = cache();
         let rooms = Rooms {
             cache,
@@ -70,7 +71,11 @@ impl TestServer {
             }),
             make: Arc::new(move |o| drop(order.send(o))),
             make_picture: Arc::new(move |o| drop(picture.send(o))),
-            on_segment: Arc::new(|_, _, _| {}),
+            on_segment: {
+                let plays = plays.clone();
+                Arc::new(move |_, play| plays.lock().unwrap().push(play))
+            },
+            on_quality: Arc::new(|_| {}),
             on_master: {
                 let hints = hints.clone();
                 Arc::new(move |_| {
@@ -86,7 +91,19 @@ impl TestServer {
         let address = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         let running = tokio::spawn(server.run(origin.clone(), async { drop(stopped.await) }));
-        Self { address, origin, orders, pictures, lookups, hints, titles, stop: Some(stop), running, _cache: folder }
+        Self {
+            address,
+            origin,
+            orders,
+            pictures,
+            lookups,
+            hints,
+            plays,
+            titles,
+            stop: Some(stop),
+            running,
+            _cache: folder,
+        }
     }
 
     /// The next order.

@@ -1,0 +1,285 @@
+//! Who may work now. Two kinds of slots, heavy for video encodes and light for what costs little. Three lanes: a viewer who
+//! waits comes before look-ahead and that before warming, and each takes the slot of what comes after it if there is no
+//! other. A viewer who could not be served before the player gives up is told so at once.
+
+mod queue;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use super::lock;
+use crate::media::Generation;
+use queue::Queue;
+
+/// Light jobs (sound, passthrough, parameter sets) per heavy slot.
+const LIGHT_PER_HEAVY: usize = 2;
+/// A viewer who was turned away is asked to come back after at least and at most this many seconds: sooner the queue is
+/// the same, later the player has given up.
+const RETRY_SECONDS: std::ops::RangeInclusive<u32> = 1..=8;
+/// Orders of the lower lanes that wait for each heavy slot. Each belongs to a run or to the warmer, which are bounded
+/// themselves; this is the last line.
+const LOWER_PER_SLOT: usize = 64;
+
+/// Who waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// A viewer.
+    Viewer,
+    /// Nobody yet, but somebody who watches will.
+    Ahead,
+    /// Nobody that is known of.
+    Warm,
+}
+
+/// What a job costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// Keeps a processor core busy for a second or so.
+    Heavy,
+    /// Some tens of milliseconds.
+    Light,
+}
+
+/// A request for a slot.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// In which lane.
+    pub lane: Lane,
+    /// Whose turn it counts as.
+    pub title: Generation,
+    /// When whoever waits runs out of what to play.
+    pub due: Instant,
+    /// How long the job will probably take.
+    pub cost: Duration,
+}
+
+/// The bounds of the queues.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Heavy slots.
+    pub heavy: usize,
+    /// Those of them that warming may have at once.
+    pub warm: usize,
+    /// Viewers' orders that wait for slots of a kind.
+    pub queue: usize,
+    /// A player gives up after this long.
+    pub patience: Duration,
+}
+
+/// The slots. Clones share them.
+#[derive(Clone)]
+pub struct Schedule {
+    heavy: Arc<Mutex<Slots>>,
+    light: Arc<Mutex<Slots>>,
+    patience: Duration,
+}
+
+struct Slots {
+    total: usize,
+    warm: usize,
+    queue: usize,
+    waiting: Queue<oneshot::Sender<Slot>>,
+    working: Vec<Working>,
+    closed: bool,
+}
+
+struct Working {
+    lane: Lane,
+    /// When it will probably end.
+    until: Instant,
+    /// It was told to make room.
+    told: bool,
+    wanted: Arc<Notify>,
+}
+
+/// Leave to work. Dropping it lets the next one in.
+pub struct Slot {
+    slots: Arc<Mutex<Slots>>,
+    /// Told when somebody of a higher lane needs this slot and nobody is known to wait for what it makes.
+    pub wanted: Arc<Notify>,
+}
+
+/// It cannot be made in time, there are too many who wait, or the encoder closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full {
+    /// When it may be worth another try.
+    pub retry_after_seconds: u32,
+}
+
+impl Lane {
+    pub(super) const ALL: [Self; 3] = [Self::Viewer, Self::Ahead, Self::Warm];
+}
+
+impl Schedule {
+    pub fn new(limits: Limits) -> Self {
+        let light = limits.heavy * LIGHT_PER_HEAVY;
+        Self {
+            heavy: Slots::new(limits.heavy, limits.warm, limits.queue),
+            light: Slots::new(light, limits.warm, limits.queue),
+            patience: limits.patience,
+        }
+    }
+
+    /// Waits for a slot; as a viewer no longer than a player does.
+    pub async fn slot(&self, ask: Ask, weight: Weight) -> Result<Slot, Full> {
+        let slots = match weight {
+            Weight::Heavy => &self.heavy,
+            Weight::Light => &self.light,
+        };
+        let lane = ask.lane;
+        let now = Instant::now();
+        let receiver = {
+            let mut inner = lock(slots);
+            if inner.closed {
+                return Err(Full::after(Duration::ZERO));
+            }
+            inner.waiting.retain(|ticket| !ticket.is_closed());
+            if inner.may_begin(lane) {
+                return Ok(inner.grant(slots, &ask, now));
+            }
+            inner.admit(&ask, now, self.patience)?;
+            let (sender, receiver) = oneshot::channel();
+            inner.waiting.push(ask, sender);
+            inner.make_room(lane);
+            receiver
+        };
+        let granted = match lane {
+            Lane::Viewer => timeout_at(now + self.patience, receiver).await.map_err(|_| Full::after(Duration::ZERO))?,
+            Lane::Ahead | Lane::Warm => receiver.await,
+        };
+        granted.map_err(|_| Full::after(Duration::ZERO))
+    }
+
+    /// True if nobody of a higher lane than warming waits or works.
+    pub fn is_calm(&self) -> bool {
+        [&self.heavy, &self.light].into_iter().all(|slots| {
+            let slots = lock(slots);
+            let busy = slots.working.iter().any(|working| working.lane < Lane::Warm);
+            !busy && slots.waiting.len(Lane::Viewer) + slots.waiting.len(Lane::Ahead) == 0
+        })
+    }
+
+    /// Orders that wait, and jobs at work.
+    pub fn counts(&self) -> (usize, usize) {
+        let of = |slots: &Mutex<Slots>| {
+            let mut slots = lock(slots);
+            slots.waiting.retain(|ticket| !ticket.is_closed());
+            (Lane::ALL.into_iter().map(|lane| slots.waiting.len(lane)).sum::<usize>(), slots.working.len())
+        };
+        let (heavy, light) = (of(&self.heavy), of(&self.light));
+        (heavy.0 + light.0, heavy.1 + light.1)
+    }
+
+    /// Everybody who waits is turned away, and so is whoever comes.
+    pub fn close(&self) {
+        for slots in [&self.heavy, &self.light] {
+            let mut slots = lock(slots);
+            slots.closed = true;
+            slots.waiting.clear();
+        }
+    }
+}
+
+impl Slots {
+    fn new(total: usize, warm: usize, queue: usize) -> Arc<Mutex<Self>> {
+        let waiting = Queue::default();
+        Arc::new(Mutex::new(Self { total, warm, queue, waiting, working: Vec::new(), closed: false }))
+    }
+
+    /// A slot is free, and nobody waits who would come first.
+    fn may_begin(&self, lane: Lane) -> bool {
+        let earlier = Lane::ALL.into_iter().filter(|other| *other <= lane);
+        self.is_open(lane) && earlier.map(|other| self.waiting.len(other)).sum::<usize>() == 0
+    }
+
+    fn is_open(&self, lane: Lane) -> bool {
+        let warm = || self.working.iter().filter(|working| working.lane == Lane::Warm).count();
+        self.working.len() < self.total && (lane != Lane::Warm || warm() < self.warm)
+    }
+
+    /// A viewer who would wait for longer than a player does is better told so.
+    fn admit(&self, ask: &Ask, now: Instant, patience: Duration) -> Result<(), Full> {
+        match ask.lane {
+            Lane::Viewer if self.waiting.len(Lane::Viewer) >= self.queue => Err(Full::after(self.wait(ask, now))),
+            Lane::Viewer => {
+                let wait = self.wait(ask, now);
+                // What can begin at once is made even if it is slow: there is no better time for it.
+                let late = (wait + ask.cost).saturating_sub(patience);
+                if wait.is_zero() || late.is_zero() { Ok(()) } else { Err(Full::after(late)) }
+            }
+            lane if self.waiting.len(lane) >= self.total * LOWER_PER_SLOT => Err(Full::after(Duration::ZERO)),
+            Lane::Ahead | Lane::Warm => Ok(()),
+        }
+    }
+
+    /// How long a viewer's order will probably wait. Lower lanes make room.
+    fn wait(&self, ask: &Ask, now: Instant) -> Duration {
+        let working = self.working.iter().filter(|working| working.lane == Lane::Viewer);
+        if working.clone().count() < self.total && self.waiting.len(Lane::Viewer) == 0 {
+            return Duration::ZERO;
+        }
+        let working: Duration = working.map(|working| working.until.saturating_duration_since(now)).sum();
+        (working + self.waiting.before(ask)) / u32::try_from(self.total).unwrap_or(u32::MAX)
+    }
+
+    /// One job of a lower lane makes room for one that waits: the lowest, and of those the one that has done least.
+    fn make_room(&mut self, lane: Lane) {
+        let lower = self.working.iter_mut().filter(|working| working.lane > lane && !working.told);
+        if let Some(victim) = lower.max_by_key(|working| (working.lane, working.until)) {
+            victim.told = true;
+            victim.wanted.notify_one();
+        }
+    }
+
+    fn grant(&mut self, slots: &Arc<Mutex<Self>>, ask: &Ask, now: Instant) -> Slot {
+        let wanted = Arc::new(Notify::new());
+        let working = Working { lane: ask.lane, until: now + ask.cost, told: false, wanted: Arc::clone(&wanted) };
+        self.working.push(working);
+        Slot { slots: Arc::clone(slots), wanted }
+    }
+}
+
+impl Slot {
+    /// A viewer has come for what this makes: it may not be stopped any more.
+    pub fn promote(&self) {
+        let mut slots = lock(&self.slots);
+        let own = slots.working.iter_mut().find(|working| Arc::ptr_eq(&working.wanted, &self.wanted));
+        if let Some(own) = own {
+            own.lane = Lane::Viewer;
+        }
+    }
+}
+
+impl Drop for Slot {
+    /// Lets the next one in.
+    fn drop(&mut self) {
+        let mut undelivered = None;
+        let mut slots = lock(&self.slots);
+        slots.working.retain(|working| !Arc::ptr_eq(&working.wanted, &self.wanted));
+        let open = Lane::ALL.map(|lane| slots.is_open(lane));
+        while let Some((ask, ticket)) = slots.waiting.pop(|lane| open[lane as usize]) {
+            if ticket.is_closed() {
+                continue;
+            }
+            let slot = slots.grant(&self.slots, &ask, Instant::now());
+            undelivered = ticket.send(slot).err();
+            break;
+        }
+        drop(slots);
+        // Whoever waited gave up in this instant: dropping the slot, unlocked, passes it on.
+        drop(undelivered);
+    }
+}
+
+impl Full {
+    fn after(wait: Duration) -> Self {
+        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        Self { retry_after_seconds: seconds.clamp(*RETRY_SECONDS.start(), *RETRY_SECONDS.end()) }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+use futures_poll as poll;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn schedule(heavy: usize, queue: usize) -> Schedule {
+    Schedule::new(Limits { heavy, warm: 1, queue, patience: 8 * SECOND })
+}
+
+fn ask(lane: Lane) -> Ask {
+    ask_of(lane, 1, SECOND)
+}
+
+fn ask_of(lane: Lane, title: u8, cost: Duration) -> Ask {
+    Ask { lane, title: format!("{title:016x}").parse().unwrap(), due: Instant::now(), cost }
+}
+
+#[tokio::test]
+async fn a_viewer_takes_the_slot_from_look_ahead_and_goes_before_it() {
+    let schedule = schedule(1, 4);
+    let ahead = schedule.slot(ask(Lane::Ahead), Weight::Heavy).await.unwrap();
+    let mut waiting_ahead = Box::pin(schedule.slot(ask(Lane::Ahead), Weight::Heavy));
+    assert!(poll(&mut waiting_ahead).await.is_none());
+    let mut viewer = Box::pin(schedule.slot(ask(Lane::Viewer), Weight::Heavy));
+    assert!(poll(&mut viewer).await.is_none());
+    ahead.wanted.notified().await;
+    drop(ahead);
+    let slot = viewer.await.unwrap();
+    assert!(poll(&mut waiting_ahead).await.is_none());
+    drop(slot);
+    assert!(waiting_ahead.await.is_ok());
+}
+
+#[tokio::test]
+async fn of_lower_work_warming_makes_room_first() {
+    let schedule = schedule(2, 4);
+    let ahead = schedule.slot(ask(Lane::Ahead), Weight::Heavy).await.unwrap();
+    let warm = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
+    let mut viewer = Box::pin(schedule.slot(ask(Lane::Viewer), Weight::Heavy));
+    assert!(poll(&mut viewer).await.is_none());
+    warm.wanted.notified().await;
+    assert!(poll(&mut Box::pin(ahead.wanted.notified())).await.is_none());
+    assert!(!schedule.is_calm());
+}
+
+#[tokio::test]
+async fn look_ahead_takes_the_slot_from_warming_and_not_from_a_viewer() {
+    let schedule = schedule(2, 4);
+    let warm = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
+    let viewer = schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.unwrap();
+    let mut ahead = Box::pin(schedule.slot(ask(Lane::Ahead), Weight::Heavy));
+    assert!(poll(&mut ahead).await.is_none());
+    warm.wanted.notified().await;
+    assert!(poll(&mut Box::pin(viewer.wanted.notified())).await.is_none());
+}
+
+#[tokio::test]
+async fn what_a_viewer_came_for_is_not_stopped_any_more() {
+    let schedule = schedule(1, 4);
+    let warm = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
+    warm.promote();
+    let mut viewer = Box::pin(schedule.slot(ask(Lane::Viewer), Weight::Heavy));
+    assert!(poll(&mut viewer).await.is_none());
+    assert!(poll(&mut Box::pin(warm.wanted.notified())).await.is_none());
+}
+
+#[tokio::test]
+async fn warming_leaves_slots_free_that_are_not_its_own() {
+    let schedule = schedule(2, 4);
+    let _first = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
+    let mut second = Box::pin(schedule.slot(ask(Lane::Warm), Weight::Heavy));
+    assert!(poll(&mut second).await.is_none());
+    assert!(schedule.is_calm());
+    let ahead = schedule.slot(ask(Lane::Ahead), Weight::Heavy).await.unwrap();
+    drop(ahead);
+    assert!(poll(&mut second).await.is_none(), "the limit holds when a slot is passed on, too");
+}
+
+#[tokio::test]
+async fn a_full_queue_turns_viewers_away_at_once() {
+    let schedule = schedule(1, 1);
+    let _slot = schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.unwrap();
+    let mut second = Box::pin(schedule.slot(ask(Lane::Viewer), Weight::Heavy));
+    assert!(poll(&mut second).await.is_none());
+    assert!(schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.is_err());
+    drop(second);
+    let mut third = Box::pin(schedule.slot(ask(Lane::Viewer), Weight::Heavy));
+    assert!(poll(&mut third).await.is_none(), "one who gave up leaves his place");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_could_not_be_served_before_the_player_gives_up_is_told_at_once_when_to_come_back() {
+    let schedule = schedule(1, 100);
+    let _slot = schedule.slot(ask_of(Lane::Viewer, 1, 3 * SECOND), Weight::Heavy).await.unwrap();
+    let mut second = Box::pin(schedule.slot(ask_of(Lane::Viewer, 1, 3 * SECOND), Weight::Heavy));
+    assert!(poll(&mut second).await.is_none(), "six seconds are fine");
+    let before = Instant::now();
+    let third = schedule.slot(ask_of(Lane::Viewer, 1, 3 * SECOND), Weight::Heavy).await;
+    assert_eq!(third.err(), Some(Full { retry_after_seconds: 2 }));
+    assert_eq!(before.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_left_waiting_when_an_estimate_was_wrong() {
+    let schedule = schedule(1, 100);
+    let _slot = schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.unwrap();
+    let before = Instant::now();
+    assert!(schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.is_err());
+    assert_eq!(before.elapsed(), 8 * SECOND);
+}
+
+#[tokio::test]
+async fn a_segment_that_takes_longer_than_players_wait_is_begun_where_a_slot_is_free() {
+    let schedule = schedule(1, 4);
+    let warm = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
+    drop(warm);
+    assert!(schedule.slot(ask_of(Lane::Viewer, 1, 60 * SECOND), Weight::Heavy).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_slot_for_somebody_who_left_goes_to_the_next() {
+    let schedule = schedule(1, 4);
+    let slot = schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.unwrap();
+    let mut gone = Box::pin(schedule.slot(ask(Lane::Viewer), Weight::Heavy));
+    assert!(poll(&mut gone).await.is_none());
+    let mut stays = Box::pin(schedule.slot(ask(Lane::Viewer), Weight::Heavy));
+    assert!(poll(&mut stays).await.is_none());
+    drop(gone);
+    drop(slot);
+    assert!(stays.await.is_ok());
+}
+
+/// Polls once.
+async fn futures_poll<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    std::future::poll_fn(|cx| match std::pin::Pin::new(&mut *future).poll(cx) {
+        std::task::Poll::Ready(out) => std::task::Poll::Ready(Some(out)),
+        std::task::Poll::Pending => std::task::Poll::Ready(None),
+    })
+    .await
+}

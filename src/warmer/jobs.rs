@@ -1,0 +1,215 @@
+//! Warming that somebody asked for: a title, or some renditions of it, or a stretch of time. A job in the catalog, which
+//! survives restarts and can be called off.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::task::spawn_blocking;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::{Inner, Warmer};
+use crate::cache::Object;
+use crate::catalog::{self, Failure, Job, Kind, Lease, Outcome, new_job_id, now_ms};
+use crate::encoder::Work;
+use crate::media::{JobId, Plan, TitleId};
+
+/// A claim lasts this long without a heartbeat.
+const LEASE_MS: i64 = 9000;
+/// Heartbeats: how soon a job stops that was called off.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+/// Pause between looks at the queue: a command beside the server enters jobs that nobody announces here.
+const LOOK: Duration = Duration::from_secs(5);
+/// An object that was given up, because viewers needed the slots, is asked for again after this pause.
+const AGAIN: Duration = Duration::from_secs(1);
+/// One that fails this often in a row fails the job.
+const ATTEMPTS: u32 = 5;
+
+/// What part of a title. An empty one is all of it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Range {
+    /// Names of renditions; none for all.
+    pub renditions: Option<Vec<String>>,
+    /// From this time of the title on, seconds.
+    pub from: Option<f64>,
+    /// Up to and without this time, seconds.
+    pub to: Option<f64>,
+}
+
+/// Why a range makes no sense for a title.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum RangeError {
+    /// There is no such rendition.
+    #[error("the title has no rendition {name:?}; it has {known}")]
+    Rendition {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// Nothing lies between the times.
+    #[error("from {from} to {to} s there is nothing of this title, which lasts {duration} s")]
+    Empty {
+        /// Begin, seconds.
+        from: f64,
+        /// End, seconds.
+        to: f64,
+        /// Of the title, seconds.
+        duration: f64,
+    },
+}
+
+impl Range {
+    /// The objects it stands for, each rendition's in the order of the timeline.
+    ///
+    /// # Errors
+    /// [`RangeError`], in words for whoever asked.
+    pub fn objects(&self, plan: &Plan) -> Result<Vec<(usize, Object)>, RangeError> {
+        let all: Vec<&str> = plan.renditions.iter().map(|of| of.name.as_str()).collect();
+        let wanted = self.renditions.as_ref().filter(|names| !names.is_empty());
+        for name in wanted.into_iter().flatten() {
+            if !all.contains(&name.as_str()) {
+                return Err(RangeError::Rendition { name: name.clone(), known: all.join(", ") });
+            }
+        }
+        let duration = plan.duration_seconds();
+        let (from, to) = (self.from.unwrap_or(0.0), self.to.unwrap_or(duration));
+        let mut objects = Vec::new();
+        for (index, of) in plan.renditions.iter().enumerate() {
+            if wanted.is_some_and(|names| !names.iter().any(|name| *name == of.name.as_str())) {
+                continue;
+            }
+            let seconds = |at: u64| of.grid.timescale().seconds(at.cast_signed());
+            let within = |n: &u32| of.grid.segment(*n).is_some_and(|(a, b)| seconds(a.at) < to && seconds(b.at) > from);
+            let mut segments = (0..of.grid.segments()).filter(within).peekable();
+            if segments.peek().is_some() {
+                objects.push((index, Object::Init));
+                objects.extend(segments.map(|n| (index, Object::Segment(n))));
+            }
+        }
+        if objects.is_empty() { Err(RangeError::Empty { from, to, duration }) } else { Ok(objects) }
+    }
+}
+
+impl Warmer {
+    /// Enters a job. Blocks.
+    ///
+    /// # Errors
+    /// As any call of the catalog.
+    pub fn enter(catalog: &catalog::Catalog, title: &TitleId, range: &Range) -> Result<JobId, catalog::Error> {
+        let detail = serde_json::to_string(range).unwrap_or_default();
+        let random = |why: std::io::Error| catalog::Error::Damaged { title: title.to_string(), why: why.to_string() };
+        let id = new_job_id().map_err(random)?;
+        catalog.insert_warming(&id, title, &detail, now_ms())?;
+        Ok(id)
+    }
+}
+
+/// Runs until the warmer closes.
+pub(super) async fn go(inner: Arc<Inner>) {
+    let mut closing = inner.closing.subscribe();
+    let owner = format!("{}-{:016x}", std::process::id(), getrandom::u64().unwrap_or_default());
+    loop {
+        let (this, by) = (inner.clone(), owner.clone());
+        let claimed = spawn_blocking(move || this.rooms.catalog.claim(Kind::Warm, lease(&by))).await;
+        match claimed {
+            Ok(Ok(Some(job))) => inner.clone().work_on(job, &owner).await,
+            Ok(Ok(None)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the queue of jobs cannot be read"),
+            Err(error) => tracing::error!(%error, "reading the queue of jobs panicked"),
+        }
+        if *closing.borrow() {
+            return;
+        }
+        tokio::select! {
+            _ = closing.wait_for(|closing| *closing) => return,
+            () = inner.jobs.notified() => {}
+            () = sleep(LOOK) => {}
+        }
+    }
+}
+
+impl Inner {
+    async fn work_on(self: Arc<Self>, job: Job, owner: &str) {
+        let progress = AtomicU16::new(job.progress);
+        let mut closing = self.closing.subscribe();
+        let outcome = tokio::select! {
+            outcome = self.do_it(&job, &progress) => outcome,
+            () = self.keep(&job, owner, &progress) => {
+                tracing::info!(job = %job.id, title = %job.title, "a job was called off");
+                return;
+            }
+            _ = closing.wait_for(|closing| *closing) => Outcome::Released,
+        };
+        let (this, owner, id) = (self.clone(), owner.to_owned(), job.id.clone());
+        let ended = spawn_blocking(move || this.rooms.catalog.end_attempt(&job, &owner, now_ms(), &outcome)).await;
+        if let Ok(Err(error)) = ended {
+            tracing::error!(job = %id, %error, "the end of a job cannot be noted; it will be done again");
+        }
+        // There may be another.
+        self.jobs.notify_one();
+    }
+
+    async fn do_it(self: &Arc<Self>, job: &Job, progress: &AtomicU16) -> Outcome {
+        let failed = |code: &str, message: String| Outcome::Failed(Failure { code: code.to_owned(), message });
+        let (this, title) = (self.clone(), job.title.clone());
+        let work = match spawn_blocking(move || this.work(&title)).await {
+            Ok(Ok(Some(work))) => work,
+            Ok(Ok(None)) => return failed("not-ready", "the title cannot be played".to_owned()),
+            Ok(Err(error)) => return failed("catalog", error.to_string()),
+            Err(error) => return failed("defect", error.to_string()),
+        };
+        let range: Range = serde_json::from_str(&job.detail).unwrap_or_default();
+        let objects = match range.objects(&work.plan) {
+            Ok(objects) => objects,
+            Err(error) => return failed("range", error.to_string()),
+        };
+        let all = objects.len();
+        for (done, (rendition, object)) in objects.into_iter().enumerate() {
+            progress.store(u16::try_from(done * 1000 / all).unwrap_or(1000), Ordering::Relaxed);
+            if let Err(key) = self.insist(&work, rendition, object).await {
+                return failed("encode", format!("{key} cannot be made; the log says why"));
+            }
+        }
+        Outcome::Done
+    }
+
+    /// Has one object made, however often viewers come in between. The error names it.
+    async fn insist(&self, work: &Work, rendition: usize, object: Object) -> Result<(), String> {
+        let mut attempts = 0;
+        while !self.ask(work, rendition, object).await {
+            // What viewers push aside does not count.
+            attempts += u32::from(self.rooms.encoder.is_calm());
+            if attempts >= ATTEMPTS {
+                return Err(format!("{}/{object}", work.plan.renditions[rendition].name));
+            }
+            sleep(AGAIN).await;
+        }
+        Ok(())
+    }
+
+    /// Keeps the claim until it is lost.
+    async fn keep(self: &Arc<Self>, job: &Job, owner: &str, progress: &AtomicU16) {
+        let mut beats = interval(HEARTBEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            beats.tick().await;
+            let (this, id, owner, done) =
+                (self.clone(), job.id.clone(), owner.to_owned(), progress.load(Ordering::Relaxed));
+            let beat = spawn_blocking(move || this.rooms.catalog.beat(&id, lease(&owner), done)).await;
+            match beat {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => return,
+                Ok(Err(error)) => tracing::warn!(job = %job.id, %error, "a job's heartbeat failed"),
+                Err(error) => tracing::error!(job = %job.id, %error, "a job's heartbeat panicked"),
+            }
+        }
+    }
+}
+
+fn lease(owner: &str) -> Lease<'_> {
+    let now_ms = now_ms();
+    Lease { owner, now_ms, until_ms: now_ms + LEASE_MS }
+}

@@ -1,0 +1,201 @@
+//! What to make next: a pure function of what there is, what is asked for and what there is room for.
+//!
+//! First the heads: how a title begins, in the rendition players start with, so that a start is a hit. Then, of titles that are
+//! asked for, the renditions that are asked for, to the end. Then the neighbours of what is watched: the rungs a player may
+//! switch to. Within each the objects go first that save most: expected viewers times the seconds their encode takes, for
+//! each byte they occupy.
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use crate::cache::Object;
+use crate::media::{Plan, Rendition, RenditionKind};
+
+/// Wishes at a time: some minutes of work. What is watched and asked for has changed by then.
+pub const MAX_WISHES: usize = 256;
+/// Objects looked at for each rendition of a popular title: those at the front are made first anyway.
+const MAX_MISSING: usize = 64;
+/// What is expected of a title that nobody has asked for yet: somebody will, once.
+const FIRST_VIEWER: f64 = 1.0;
+/// A rendition is likely if this share of the requests for the title's pictures is for it.
+const LIKELY_SHARE: f64 = 0.15;
+/// Viewers of a rung who are expected on the next one.
+const SWITCHING_SHARE: f64 = 0.2;
+/// Segments beyond a viewer's place that are made of the rungs beside it.
+const NEIGHBOURS: u32 = 2;
+
+/// A title as the policy sees it.
+#[derive(Clone, Debug)]
+pub struct Film {
+    /// Timeline and ladder.
+    pub plan: Arc<Plan>,
+    /// The renditions players start with: pictures and their sound.
+    pub start: Vec<usize>,
+    /// Requests for each rendition, decayed; as many as the plan has renditions.
+    pub asked: Vec<f64>,
+    /// Where somebody plays now: rendition and segment.
+    pub watched: Vec<(usize, u32)>,
+}
+
+/// What may be spent.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Beginning of each title that counts as its head, seconds.
+    pub head_seconds: f64,
+    /// Bytes that may be added. Nothing that is there has to go for what is made on a guess.
+    pub room_bytes: u64,
+}
+
+/// Why something is worth making, most worth first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// It is how a title begins.
+    Head,
+    /// It is of what is asked for.
+    Popular,
+    /// Somebody who watches may switch to it.
+    Neighbour,
+}
+
+/// Something worth making.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Wish {
+    /// Which of the films.
+    pub film: usize,
+    /// Which of its renditions.
+    pub rendition: usize,
+    /// Which object of it.
+    pub object: Object,
+    /// Why.
+    pub reason: Reason,
+    /// Expected viewers times seconds saved, for each megabyte.
+    pub value: f64,
+    /// About how large it will be.
+    pub bytes: u64,
+}
+
+/// The next wishes, first things first; at most [`MAX_WISHES`] and no more than there is room for. `missing` says what is not
+/// there, `seconds` how long an encode takes.
+pub fn wishes(
+    films: &[Film],
+    budget: &Budget,
+    missing: impl Fn(usize, usize, Object) -> bool,
+    seconds: impl Fn(usize, usize, u32) -> f64,
+) -> Vec<Wish> {
+    let mut wishes: Vec<Wish> = Vec::new();
+    for (at, film) in films.iter().enumerate() {
+        for (rendition, object, reason, viewers) in
+            film.candidates(budget, |rendition, object| missing(at, rendition, object))
+        {
+            let bytes = bytes(&film.plan.renditions[rendition], object);
+            let saved = match object {
+                Object::Segment(n) => seconds(at, rendition, n),
+                Object::Init | Object::Iframe(_) => seconds(at, rendition, 0),
+            };
+            #[expect(clippy::cast_precision_loss, reason = "sizes of segments")]
+            let value = viewers * saved / (bytes.max(1) as f64 / 1e6);
+            wishes.push(Wish { film: at, rendition, object, reason, value, bytes });
+        }
+    }
+    wishes.sort_by(Wish::compare);
+    wishes.dedup_by_key(|wish| (wish.film, wish.rendition, wish.object));
+    let mut room = budget.room_bytes;
+    let fits = |wish: &Wish| match room.checked_sub(wish.bytes) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    };
+    wishes.into_iter().take_while(fits).take(MAX_WISHES).collect()
+}
+
+impl Wish {
+    /// First things first; what is worth the same in the order it is played.
+    fn compare(&self, other: &Self) -> Ordering {
+        let by_value = self.reason.cmp(&other.reason).then(other.value.total_cmp(&self.value));
+        let name = |wish: &Self| (wish.film, wish.object, wish.rendition);
+        by_value.then_with(|| name(self).cmp(&name(other)))
+    }
+}
+
+/// A rendition, an object of it, why, and for how many viewers.
+type Candidate = (usize, Object, Reason, f64);
+
+impl Film {
+    fn candidates(&self, budget: &Budget, missing: impl Fn(usize, Object) -> bool) -> Vec<Candidate> {
+        let mut found: Vec<Candidate> = Vec::new();
+        let mut add = |rendition, object, reason, viewers: f64| {
+            let known = found.iter().any(|(r, o, ..)| (*r, *o) == (rendition, object));
+            if !known && missing(rendition, object) {
+                found.push((rendition, object, reason, viewers));
+                return true;
+            }
+            false
+        };
+        let demand = self.demand();
+        for &rendition in &self.start {
+            let Some(of) = self.plan.renditions.get(rendition) else { continue };
+            let viewers = demand.max(FIRST_VIEWER);
+            if budget.head_seconds > 0.0 {
+                add(rendition, Object::Init, Reason::Head, viewers);
+            }
+            for n in 0..of.grid.segments().min(before(of, budget.head_seconds)) {
+                add(rendition, Object::Segment(n), Reason::Head, viewers);
+            }
+        }
+        for (rendition, viewers) in self.likely() {
+            add(rendition, Object::Init, Reason::Popular, viewers);
+            let segments = 0..self.plan.renditions[rendition].grid.segments();
+            let missing = segments.filter(|n| add(rendition, Object::Segment(*n), Reason::Popular, viewers));
+            missing.take(MAX_MISSING).for_each(drop);
+        }
+        for &(rendition, place) in &self.watched {
+            for beside in [rendition.checked_sub(1), rendition.checked_add(1)].into_iter().flatten() {
+                let Some(of) = self.plan.renditions.get(beside).filter(|of| of.video().is_some()) else { continue };
+                for n in (place..of.grid.segments()).take(1 + NEIGHBOURS as usize).skip(1) {
+                    add(beside, Object::Segment(n), Reason::Neighbour, SWITCHING_SHARE);
+                }
+            }
+        }
+        found
+    }
+
+    /// Renditions that are asked for often enough, and viewers expected for each of their segments.
+    fn likely(&self) -> Vec<(usize, f64)> {
+        let pictures = |at: usize| self.plan.renditions.get(at).is_some_and(|of| of.video().is_some());
+        let all: f64 = self.asked.iter().enumerate().filter(|(at, _)| pictures(*at)).map(|(_, asked)| asked).sum();
+        let likely = |at: usize, asked: f64| asked > 0.0 && (!pictures(at) || asked >= LIKELY_SHARE * all);
+        let known = self.asked.iter().zip(&self.plan.renditions).enumerate();
+        known
+            .filter(|(at, (asked, _))| likely(*at, **asked))
+            .map(|(at, (asked, of))| (at, asked / f64::from(of.grid.segments().max(1))))
+            .collect()
+    }
+
+    /// Viewers expected for a segment, whichever rendition they choose.
+    fn demand(&self) -> f64 {
+        self.likely().into_iter().map(|(_, viewers)| viewers).fold(0.0, f64::max)
+    }
+}
+
+/// How many segments begin before a time.
+fn before(rendition: &Rendition, seconds: f64) -> u32 {
+    let grid = &rendition.grid;
+    let begins = |at: u64| grid.timescale().seconds(at.cast_signed()) < seconds;
+    u32::try_from(grid.cuts().partition_point(|cut| begins(cut.at))).unwrap_or(u32::MAX)
+}
+
+/// About how large an object is: what its rate allows, of which pictures need half on the average.
+fn bytes(rendition: &Rendition, object: Object) -> u64 {
+    let Object::Segment(n) = object else { return 2048 };
+    let grid = &rendition.grid;
+    let most = rendition.bandwidth.saturating_mul(grid.ticks(n)) / u64::from(grid.timescale().get()) / 8;
+    match &rendition.kind {
+        RenditionKind::Video(_) => most / 2,
+        RenditionKind::Audio(_) | RenditionKind::Text(_) => most,
+    }
+}
+
+#[cfg(test)]
+mod tests;

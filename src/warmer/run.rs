@@ -1,0 +1,165 @@
+//! Asks the encoder for what the policy wishes, a few objects at a time, while nobody who watches needs the machine.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::films::Candidate;
+use super::policy::{self, Budget};
+use super::{Inner, lock};
+use crate::cache::Object;
+use crate::catalog::now_ms;
+use crate::encoder::{Warm, Work};
+
+/// Pause between looks while there is nothing to make: how late a title is noticed that another process added.
+const PAUSE: Duration = Duration::from_secs(15);
+/// Wishes are made anew this often, because what is watched moves on.
+const FRESH: Duration = Duration::from_secs(15);
+/// After a viewer was served the machine is left alone for this long: the next segment is often asked for at once.
+const CALM: Duration = Duration::from_millis(500);
+/// How often what was asked for is noted: what a crash may forget.
+const NOTE: Duration = Duration::from_secs(60);
+const HOUR_MS: i64 = 3_600_000;
+
+/// Something to make.
+struct Task {
+    work: Work,
+    rendition: usize,
+    object: Object,
+}
+
+/// Runs until the warmer closes.
+pub(super) async fn go(inner: Arc<Inner>) {
+    let mut closing = inner.closing.subscribe();
+    tokio::select! {
+        () = inner.note_now_and_then() => {}
+        () = inner.warm(), if inner.config.enabled => {}
+        _ = closing.wait_for(|closing| *closing) => {}
+    }
+    inner.note().await;
+}
+
+impl Inner {
+    async fn warm(self: &Arc<Self>) {
+        let mut tasks = VecDeque::new();
+        let mut made_at = Instant::now();
+        let mut at_work: JoinSet<()> = JoinSet::new();
+        loop {
+            if tasks.is_empty() || made_at.elapsed() > FRESH {
+                tasks = self.look().await;
+                made_at = Instant::now();
+            }
+            if tasks.is_empty() {
+                tokio::select! {
+                    () = sleep(PAUSE) => {}
+                    () = self.wake.notified() => {}
+                }
+                continue;
+            }
+            while at_work.len() < self.at_once() {
+                let Some(task) = tasks.pop_front() else { break };
+                at_work.spawn(self.clone().make(task));
+            }
+            let _ = at_work.join_next().await;
+            while !self.rooms.encoder.is_calm() {
+                sleep(CALM).await;
+            }
+        }
+    }
+
+    /// What is worth making now; nothing outside the hours.
+    async fn look(self: &Arc<Self>) -> VecDeque<Task> {
+        let hour = u8::try_from(now_ms() / HOUR_MS % 24).unwrap_or_default();
+        if !self.config.allows(hour) {
+            return VecDeque::new();
+        }
+        let inner = self.clone();
+        match spawn_blocking(move || inner.candidates().map(|films| inner.tasks(&films))).await {
+            Ok(Ok(tasks)) => tasks,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "what to make ahead of demand cannot be looked up");
+                VecDeque::new()
+            }
+            Err(error) => {
+                tracing::error!(%error, "looking for what to make ahead of demand panicked");
+                VecDeque::new()
+            }
+        }
+    }
+
+    fn tasks(&self, candidates: &[Candidate]) -> VecDeque<Task> {
+        let films: Vec<policy::Film> = candidates.iter().map(|candidate| candidate.film.clone()).collect();
+        let budget = Budget { head_seconds: self.config.head_seconds, room_bytes: self.room_bytes() };
+        let missing = |film: usize, rendition: usize, object| {
+            let work = &candidates[film].work;
+            !self.rooms.cache.holds(&work.key(&work.plan.renditions[rendition], object))
+        };
+        let seconds = |film: usize, rendition, segment| {
+            self.rooms.encoder.estimate(&candidates[film].work, rendition, segment).as_secs_f64()
+        };
+        let wishes = policy::wishes(&films, &budget, missing, seconds);
+        let task = |wish: policy::Wish| Task {
+            work: candidates[wish.film].work.clone(),
+            rendition: wish.rendition,
+            object: wish.object,
+        };
+        wishes.into_iter().map(task).collect()
+    }
+
+    /// What may be added without anything having to go.
+    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
+    fn room_bytes(&self) -> u64 {
+        let most = (self.rooms.disk_bytes as f64 * self.config.disk_share) as u64;
+        most.saturating_sub(self.rooms.cache.stats().disk.bytes)
+    }
+
+    /// Objects at a time: the share of the slots, at least one.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few slots")]
+    fn at_once(&self) -> usize {
+        ((f64::from(self.rooms.encoder.slots()) * self.config.cpu_share) as usize).max(1)
+    }
+
+    /// Makes one object, and rests if even one at a time is more than the share.
+    async fn make(self: Arc<Self>, Task { work, rendition, object }: Task) {
+        let began = Instant::now();
+        self.ask(&work, rendition, object).await;
+        let share = f64::from(self.rooms.encoder.slots()) * self.config.cpu_share;
+        if share < 1.0 {
+            sleep(began.elapsed().mul_f64(1.0 / share - 1.0)).await;
+        }
+    }
+
+    /// Has one object made. False if it was given up or failed.
+    pub(super) async fn ask(&self, work: &Work, rendition: usize, object: Object) -> bool {
+        let Warm::Ordered(flight) = self.rooms.encoder.warm(work, rendition, object) else { return true };
+        let ended = flight.ended().await;
+        let counter = if ended.is_ok() { &self.made } else { &self.given_up };
+        counter.fetch_add(1, Ordering::Relaxed);
+        ended.is_ok()
+    }
+
+    async fn note_now_and_then(self: &Arc<Self>) {
+        let mut beats = interval(NOTE);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        beats.tick().await;
+        loop {
+            beats.tick().await;
+            self.note().await;
+        }
+    }
+
+    async fn note(self: &Arc<Self>) {
+        let inner = self.clone();
+        let note = move || {
+            let noted = lock(&inner.popularity).noted(now_ms());
+            inner.rooms.catalog.note_popularity(&noted)
+        };
+        if let Ok(Err(error)) = spawn_blocking(note).await {
+            tracing::warn!(%error, "what is asked for cannot be noted");
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Promise 7: the viewer comes first, who waits in vain is told so in time, and what a player tells helps it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::media::Film;
+use crate::support::{Data, TestServer};
+
+fn film() -> (Data, String) {
+    let media = tempfile::tempdir().unwrap();
+    let data = Data::new();
+    let id = data.ingest(&Film::LONG_GOP.make(media.path(), "film.mp4"));
+    (data, id)
+}
+
+#[test]
+fn more_than_can_be_made_in_time_is_refused_in_time_and_what_is_accepted_is_made() {
+    let (data, id) = film();
+    let one = [("MATINEE_ENCODER__WORKERS", "1"), ("MATINEE_ENCODER__PATIENCE_SECONDS", "1")];
+    let server = TestServer::with(&data, &one);
+    let paths: Vec<String> = ["360p", "240p", "144p"]
+        .iter()
+        .flat_map(|rung| server.segments(&server.playlist(&id, rung))[1..].to_vec())
+        .collect();
+    let answers: Vec<_> = thread::scope(|scope| {
+        let ask = |path| {
+            let began = Instant::now();
+            (server.get(path), began.elapsed())
+        };
+        let asked: Vec<_> = paths.iter().map(|path| scope.spawn(move || ask(path))).collect();
+        asked.into_iter().map(|answer| answer.join().unwrap()).collect()
+    });
+    let refused: Vec<_> = answers.iter().filter(|(answer, _)| answer.status == 503).collect();
+    assert!(!refused.is_empty() && refused.len() < answers.len(), "{} of {} refused", refused.len(), answers.len());
+    for (answer, took) in &answers {
+        assert!(matches!(answer.status, 200 | 503), "{}", answer.text());
+        if answer.status == 503 {
+            let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=8).contains(&seconds));
+            // A patience, and what a busy machine adds.
+            assert!(*took < Duration::from_secs(5), "told after {took:?}");
+        }
+    }
+}
+
+#[test]
+fn what_a_player_says_it_will_ask_for_next_is_made_ahead_and_saying_so_is_no_other_url() {
+    let (data, id) = film();
+    let server = TestServer::over(&data);
+    let now = server.segments(&server.playlist(&id, "240p"))[1].clone();
+    let next = server.segments(&server.playlist(&id, "144p"))[4].clone();
+    let told = format!("CMCD=nor%3D%22{}%22%2Csid%3D%22a%22%2Cbl%3D4000%2Cot%3Dv", next.replace('/', "%252F"));
+    let first = server.get(&format!("{now}?{told}"));
+    assert_eq!((first.status, first.header("x-cache")), (200, Some("made")));
+    let coming = server.get(&next);
+    assert!(matches!(coming.header("x-cache"), Some("shared" | "memory")), "{:?}", coming.headers);
+    let again = server.ask(&now).header("CMCD-Status", "bs").header("CMCD-Session", "sid=\"a\"").send().unwrap();
+    assert_eq!((again.header("x-cache"), again.header("etag")), (Some("memory"), first.header("etag")));
+    assert_eq!(again.body, first.body);
+    assert_eq!(server.metric("matinee_player_rebuffers_total"), 1.0);
+    assert_eq!(server.metric("matinee_player_sessions"), 1.0);
+}

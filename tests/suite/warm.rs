@@ -1,0 +1,109 @@
+//! Encoding ahead of demand: what is made without anybody asking, and what somebody asked for by hand.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::media::Film;
+use crate::support::{Answer, Data, TestServer, WARMER, run, until};
+
+/// Twenty-odd seconds that nothing can be passed through of.
+const FILM: Film = Film { frames: 600, gop: 600, ..Film::LONG_GOP };
+
+fn film(data: &Data, folder: &Path) -> String {
+    data.ingest(&FILM.make(folder, "film.mp4"))
+}
+
+fn is_there(server: &TestServer, path: &str) -> bool {
+    server.ask(path).method("HEAD").send().unwrap().header("content-length").is_some()
+}
+
+fn warm(server: &TestServer, id: &str, body: &str) -> Answer {
+    let asking = server.ask(&format!("/api/v1/videos/{id}/warm")).method("POST");
+    asking.header("content-type", "application/json").body(body).send().unwrap()
+}
+
+fn job(server: &TestServer, id: &str) -> Value {
+    server.get(&format!("/api/v1/jobs/{id}")).json()
+}
+
+#[test]
+fn a_title_begins_with_hits_although_nobody_has_asked_for_it() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let server = TestServer::with(&data, &[(WARMER, "true"), ("MATINEE_WARMER__HEAD_SECONDS", "4")]);
+    // The init segments and the first three segments, of pictures and sound.
+    until("the head is made", || server.metric("matinee_warmed_total") >= 8.0);
+    let started = server.metric("matinee_encodes_started_total");
+    let start = server.playlists(&id);
+    let start = start.iter().find(|path| path.contains("/360p/")).expect("the rendition players start with");
+    for path in server.segments(start)[..4].iter() {
+        assert_eq!(server.get(path).header("x-cache"), Some("memory"), "{path}");
+    }
+    assert!(!is_there(&server, &server.segments(&server.playlist(&id, "144p"))[1]));
+    assert!(started >= 6.0, "{started}");
+}
+
+#[test]
+fn a_job_makes_the_stretch_it_names_and_says_how_far_it_is() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let server = TestServer::over(&data);
+    let answer = warm(&server, &id, r#"{"renditions": ["144p"], "from": 1.5, "to": 3}"#);
+    let entered = answer.json();
+    assert_eq!((answer.status, &entered["kind"], &entered["video"]), (201, &"warm".into(), &id.clone().into()));
+    let name = entered["id"].as_str().unwrap();
+    assert_eq!(answer.header("location"), Some(&*format!("/api/v1/jobs/{name}")));
+    until("the job is done", || job(&server, name)["state"] == "done");
+    assert_eq!(job(&server, name)["progress"], 1000);
+    let there: Vec<bool> =
+        server.segments(&server.playlist(&id, "144p")).iter().map(|path| is_there(&server, path)).collect();
+    // Segments last 1, 1, 2 and then 4 seconds.
+    assert_eq!(there[..5], [true, false, true, true, false]);
+}
+
+#[test]
+fn a_job_that_makes_no_sense_is_refused_with_what_there_is() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let server = TestServer::over(&data);
+    for (body, part) in [
+        (r#"{"renditions": ["4320p"]}"#, "it has 360p"),
+        (r#"{"from": 99}"#, "which lasts"),
+        (r#"{"until": 9}"#, "unknown field"),
+        ("[1", "not a JSON object"),
+    ] {
+        let answer = warm(&server, &id, body);
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(answer.status == 400 && detail.contains(part), "{body}: {} {detail}", answer.status);
+    }
+    assert_eq!(warm(&server, "000000000001", "").status, 404);
+}
+
+#[test]
+fn a_job_that_is_called_off_stops_and_its_title_plays_on() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let server = TestServer::over(&data);
+    let name = warm(&server, &id, "").json()["id"].as_str().unwrap().to_owned();
+    until("it is under way", || job(&server, &name)["state"] == "running");
+    let answer = server.ask(&format!("/api/v1/jobs/{name}")).method("DELETE").send().unwrap();
+    assert_eq!((answer.status, &answer.json()["state"]), (200, &"cancelled".into()));
+    until("nothing is encoded any more", || server.metric("matinee_encodes_running") == 0.0);
+    assert!(!is_there(&server, server.segments(&server.playlist(&id, "360p")).last().unwrap()));
+    assert_eq!(server.get(&format!("/api/v1/videos/{id}")).json()["state"], "ready");
+}
+
+#[test]
+fn the_command_beside_a_server_waits_for_what_it_asked_for() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let server = TestServer::over(&data);
+    let ran = run(data.command(&["warm", &id, "--renditions", "144p", "--to", "1", "--wait", "--json"]));
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    assert_eq!(ran.json().last().unwrap()["state"], "done");
+    assert!(is_there(&server, &server.segments(&server.playlist(&id, "144p"))[1]));
+    let bad = run(data.command(&["warm", &id, "--renditions", "1p"]));
+    assert_eq!(bad.code(), 1);
+    assert!(bad.error().contains("it has 360p"), "{bad:?}");
+}
