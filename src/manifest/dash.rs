@@ -32,8 +32,9 @@ type Set<'a, Kind> = Vec<(&'a Rendition, &'a Kind)>;
 #[must_use]
 pub fn manifest(plan: &Plan, generation: &Generation) -> String {
     let segments = plan.renditions.iter().map(|r| span(r.grid.timescale(), r.grid.longest()));
-    // A sheet of thumbnails is a segment, too (§5.3.1.2); the last one ends with the period.
-    let sheet = Thumbnails::of(plan).map(|all| Duration::from_millis(all.sheet_ms()).min(duration(plan)));
+    // A sheet of thumbnails is a segment, too (§5.3.1.2), counted in milliseconds; the last one ends with the period.
+    let whole_ms = u64::try_from(duration(plan).as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+    let sheet = Thumbnails::of(plan).map(|all| Duration::from_millis(all.sheet_ms().min(whole_ms)));
     let longest = segments.chain(sheet).max();
     Element::new("MPD")
         .with("xmlns", "urn:mpeg:dash:schema:mpd:2011")

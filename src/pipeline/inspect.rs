@@ -191,8 +191,7 @@ fn video_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
     }
     let geometry = geometry::of(source, &timed.found.stream_id);
     let crop = geometry.and_then(|g| g.aperture?.crop((width, height)));
-    let keys_are_idr = timed.avcc.is_some()
-        && passable::is_whole(source, &track)
+    let keys_are_idr = timed.avcc.as_deref().is_some_and(|avcc| passable::is_whole(source, &track, avcc))
         && coded_size_is(source, &track, &shown, (width, height));
     Ok(VideoTrack {
         width: crop.map_or(width, |c| c.width),

@@ -33,7 +33,7 @@ fn video(timescale: u32, times: &[i64], keys: impl Fn(usize) -> bool, last: i64)
         peak_nits: None,
         is_8bit_420: true,
         interlaced: false,
-        avcc: Some(vec![1, 100, 0, 40, 0xFF, 0xE1]),
+        avcc: Some(vec![1, 100, 0, 40]),
         keys_are_idr: true,
     }
 }

@@ -86,10 +86,7 @@ pub(super) fn frame_step(video: &VideoTrack, ladder: &Ladder) -> usize {
 /// Can every player show these packets as they are?
 fn can_pass_through(video: &VideoTrack) -> bool {
     let playable_profile = video.avcc.as_deref().is_some_and(|a| matches!(a.get(1), Some(66 | 77 | 88 | 100)));
-    // A stream of two sizes has two sequence parameter sets (ISO/IEC 14496-15 §5.3.3.1), and renditions have one size.
-    let one_size = video.avcc.as_deref().is_some_and(|a| a.get(5).is_some_and(|sets| sets & 31 == 1));
     playable_profile
-        && one_size
         && video.keys_are_idr
         && video.is_8bit_420
         && !video.interlaced

@@ -64,7 +64,7 @@ pub fn validators(server: &TestServer, id: &str, say: &mut Say) {
 pub fn frames(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
     let playlists = server.playlists(id);
     let Some(video) = playlists.iter().find(|p| !p.contains("/audio") && !p.contains("/text")) else { return };
-    let theirs = source_times(source, "v:0");
+    let theirs = source_times(source, &played(source));
     let ours = rendition_times(&server.rendition(video));
     let (Some(first), Some(our_first)) = (theirs.first(), ours.first()) else { return };
     let sound = source_times(source, "a:0").first().copied();
@@ -90,8 +90,30 @@ pub fn frames(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
 
 /// The title's zero on the source's timeline: the first sample of any track, seconds.
 pub fn zero_of(source: &Path) -> f64 {
-    let starts = ["v:0", "a:0"].into_iter().filter_map(|stream| source_times(source, stream).first().copied());
-    starts.min_by(f64::total_cmp).unwrap_or(0.0)
+    let first = |times: Vec<f64>| times.first().copied();
+    let pictures = first(source_times(source, &played(source)));
+    // A decoder may make nothing of the first packet, whose time counts all the same unless an edit list hides it.
+    let packet = first(packet_times(source, "a:0")).filter(|at| *at >= 0.0);
+    let sound = packet.or_else(|| first(source_times(source, "a:0")));
+    pictures.into_iter().chain(sound).min_by(f64::total_cmp).unwrap_or(0.0)
+}
+
+/// The stream of pictures that is played, as FFmpeg names it: of several the default one, and of those the largest.
+pub fn played(source: &Path) -> String {
+    let output = Command::new("ffprobe")
+        .args(["-v", "quiet", "-of", "json", "-select_streams", "V", "-show_entries"])
+        .arg("stream=width,height:stream_disposition=default")
+        .arg(source)
+        .output()
+        .expect("ffprobe is installed by `make test`");
+    let probed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let streams = probed["streams"].as_array().into_iter().flatten();
+    let weigh = |s: &Value| (number(&s["disposition"]["default"]), number(&s["width"]) * number(&s["height"]));
+    // The first of equals: `max_by_key` takes the last.
+    let ranked: Vec<_> = streams.map(weigh).enumerate().collect();
+    let best = ranked.iter().rev().max_by_key(|(_, weight)| *weight).map_or(0, |(n, _)| *n);
+    format!("v:{best}")
 }
 
 /// FFmpeg copies the whole title out of its transport streams and has nothing to say.
@@ -109,6 +131,20 @@ pub fn clean_transport(server: &TestServer, id: &str, say: &mut Say) {
     if !output.status.success() || !said.trim().is_empty() {
         say("ffmpeg", said.lines().last().unwrap_or("it failed").to_owned());
     }
+}
+
+/// Times of the packets of a stream of a file, in order, seconds.
+fn packet_times(source: &Path, stream: &str) -> Vec<f64> {
+    let output = Command::new("ffprobe")
+        .args(["-v", "quiet", "-of", "json", "-select_streams", stream, "-show_entries", "packet=pts_time"])
+        .arg(source)
+        .output()
+        .expect("ffprobe is installed by `make test`");
+    let probed: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    let packets = probed["packets"].as_array().into_iter().flatten();
+    let mut times: Vec<f64> = packets.filter_map(|p| p["pts_time"].as_str()?.parse().ok()).collect();
+    times.sort_by(f64::total_cmp);
+    times
 }
 
 /// Times of frames that a decoder makes of a stream of a file, in order, seconds.

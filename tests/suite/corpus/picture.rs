@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::judge::{Say, rendition_times, source_times, zero_of};
+use super::judge::{Say, played, rendition_times, source_times, zero_of};
 use crate::support::TestServer;
 
 /// What the middle of a picture must reach against the scaled source, decibels.
@@ -19,6 +19,7 @@ const STANDARD_LINES: u64 = 576;
 /// What FFmpeg has to know of a file to turn it into RGB.
 struct Side<'a> {
     path: &'a Path,
+    stream: String,
     size: (u64, u64),
     matrix: &'static str,
     interlaced: bool,
@@ -34,7 +35,7 @@ pub fn pictures(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
     let media = server.rendition(video);
     let file = tempfile::Builder::new().suffix(".mp4").tempfile().unwrap();
     std::fs::write(file.path(), &media).unwrap();
-    let (theirs, ours) = (source_times(source, "v:0"), rendition_times(&media));
+    let (theirs, ours) = (source_times(source, &played(source)), rendition_times(&media));
     let (Some(source_side), Some(our_side)) = (Side::of(source), Side::of(file.path())) else { return };
     if source_side.is_hdr || theirs.is_empty() || ours.is_empty() {
         // A tone curve is meant to change the picture.
@@ -62,24 +63,26 @@ pub fn pictures(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
 
 impl<'a> Side<'a> {
     fn of(path: &'a Path) -> Option<Self> {
+        // Covers are no moving pictures: FFmpeg's capital letter leaves them out.
+        let stream = played(path).to_uppercase();
         let output = Command::new("ffprobe")
-            .args(["-v", "quiet", "-of", "json", "-select_streams", "V:0", "-show_streams"])
+            .args(["-v", "quiet", "-of", "json", "-select_streams", &stream, "-show_streams"])
             .arg(path)
             .output()
             .ok()?;
         let probed: Value = serde_json::from_slice(&output.stdout).ok()?;
-        let stream = probed["streams"].get(0)?.clone();
-        let size = (stream["width"].as_u64()?, stream["height"].as_u64()?);
-        let matrix = match stream["color_space"].as_str() {
+        let found = probed["streams"].get(0)?;
+        let size = (found["width"].as_u64()?, found["height"].as_u64()?);
+        let matrix = match found["color_space"].as_str() {
             Some("bt709") => "bt709",
             Some("bt2020nc") => "bt2020",
             Some("smpte170m" | "bt470bg") => "bt601",
             _ if size.1 > STANDARD_LINES => "bt709",
             _ => "bt601",
         };
-        let interlaced = matches!(stream["field_order"].as_str(), Some("tt" | "bb" | "tb" | "bt"));
-        let is_hdr = matches!(stream["color_transfer"].as_str(), Some("smpte2084" | "arib-std-b67"));
-        Some(Self { path, size, matrix, interlaced, is_hdr })
+        let interlaced = matches!(found["field_order"].as_str(), Some("tt" | "bb" | "tb" | "bt"));
+        let is_hdr = matches!(found["color_transfer"].as_str(), Some("smpte2084" | "arib-std-b67"));
+        Some(Self { path, stream, size, matrix, interlaced, is_hdr })
     }
 
     /// Frame `n` in presentation order, upright and scaled, RGB.
@@ -93,7 +96,19 @@ impl<'a> Side<'a> {
         let output = Command::new("ffmpeg")
             .args(["-v", "quiet", "-i"])
             .arg(self.path)
-            .args(["-map", "0:V:0", "-vf", &filter, "-vsync", "passthrough", "-frames:v", "1", "-f", "rawvideo", "-"])
+            .args([
+                "-map",
+                &format!("0:{}", self.stream),
+                "-vf",
+                &filter,
+                "-vsync",
+                "passthrough",
+                "-frames:v",
+                "1",
+                "-f",
+                "rawvideo",
+                "-",
+            ])
             .output()
             .ok()?;
         (output.stdout.len() as u64 == width * height * 3).then_some(output.stdout)
