@@ -15,7 +15,7 @@ help:
 	@echo "make corpus              every file of a corpus of real ones, walked by the validators (most of an hour)"
 	@echo "make mutants             break its files 500 times and see that each plays or is refused (a quarter of an hour)"
 	@echo "make check               formatting, lints, layering, documentation"
-	@echo "make bench               side by side with one ffmpeg process, as ratios"
+	@echo "make bench               side by side with one ffmpeg process, as ratios; a day of viewers"
 	@echo "make build               the release binary, $(MATINEE)"
 	@echo "DATA=folder and LISTEN=address:port change where run keeps its data ($(DATA)) and listens ($(LISTEN))"
 
@@ -69,3 +69,4 @@ check:
 bench:
 	@scripts/packages.sh run build test
 	cargo bench --locked --bench cold_segment
+	cargo bench --locked --bench day

@@ -3,7 +3,9 @@
 use crate::{HEAD_RUNG, Segment};
 
 const TITLES: u16 = 1000;
-const SESSIONS: usize = 8000;
+const SESSIONS: usize = 3000;
+/// Segments after which a player goes to the rung its network carries; all start in the same.
+const SETTLED: u32 = 4;
 /// Popularity of the title of rank `r` is `1 / r^ZIPF`.
 const ZIPF: f64 = 0.9;
 const DAY_MS: f64 = 86_400_000.0;
@@ -34,6 +36,7 @@ pub struct Session {
     pub asked: u32,
     title: u16,
     rung: u8,
+    wished: u8,
     number: u32,
     left: u32,
     end: u32,
@@ -76,9 +79,9 @@ pub fn sessions(titles: &[Title]) -> Vec<Session> {
             let number = if chance.is(0.85) { 0 } else { chance.below(end) };
             // Twice as busy in the evening as at noon.
             let start_ms = (DAY_MS * chance.part().max(chance.part())) as u64;
-            let rung = [HEAD_RUNG, HEAD_RUNG, HEAD_RUNG, 3, 1][chance.below(5) as usize];
+            let wished = [HEAD_RUNG, HEAD_RUNG, HEAD_RUNG, 3, 1][chance.below(5) as usize];
             let chance = Chance(chance.next() | 1);
-            Session { start_ms, asked: 0, title: title as u16, rung, number, left, end, chance }
+            Session { start_ms, asked: 0, title: title as u16, rung: HEAD_RUNG, wished, number, left, end, chance }
         })
         .collect()
 }
@@ -95,6 +98,9 @@ impl Session {
         self.number += 1;
         if self.chance.is(0.002) {
             self.number = self.chance.below(self.end);
+        }
+        if self.asked == SETTLED {
+            self.rung = self.wished;
         }
         // Networks change.
         if self.chance.is(0.005) {

@@ -20,13 +20,13 @@ const WORKERS: usize = 4;
 /// Segments made beyond the one that was asked for.
 const AHEAD: u32 = 2;
 /// Segments of a head, and the rung whose heads are made.
-const HEAD_SEGMENTS: u32 = 3;
+const HEAD_SEGMENTS: u32 = 5;
 const HEAD_RUNG: u8 = 2;
 /// Segments a player asks for at once when it starts; then one each time one has been played.
 const BUFFERED: u32 = 3;
 const SEGMENT_MS: u64 = 4000;
 /// Bounds of the cache as they would be in life, GiB.
-const SIZES_GIB: [u64; 3] = [20, 80, 320];
+const SIZES_GIB: [u64; 2] = [20, 80];
 
 /// A segment of a title in a rung.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
