@@ -48,3 +48,16 @@ fn first_slice(file: &File, packet: &Packet, sps: &[u8]) -> Option<u8> {
     }
     slice.filter(|_| at == end)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_parameter_set_of_a_record_is_found_and_a_record_that_is_cut_short_has_none() {
+        let record = [1, 100, 0, 40, 0xFF, 0xE1, 0, 2, 0x67, 0x64, 1];
+        assert_eq!(first_sps(&record), Some(&[0x67, 0x64][..]));
+        assert_eq!(first_sps(&record[..9]), None);
+        assert_eq!(first_sps(&[]), None);
+    }
+}
