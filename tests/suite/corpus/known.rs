@@ -112,6 +112,13 @@ pub const DEVIATIONS: &[Deviation] = &[
         "decode",
         "frames a millisecond apart, which FFmpeg's null muxer rounds to the same time",
     ),
+    known(
+        "webcam_h264_pgs.mkv",
+        "any",
+        "decode",
+        "600 frames per second, which FFmpeg's null muxer rounds to the same times",
+    ),
+    known("webcam_h264_pgs.mkv", "ts", "framerate", NO_DURATIONS),
     known("resize_midstream_400x300_to_200x150.mp4", "ts", "continuity.dts", NO_DURATIONS),
     known("resize_midstream_400x300_to_200x150.mp4", "ts", "framerate", NO_DURATIONS),
     known("vp8_1fps_10s.webm", "ts", "framerate", NO_DURATIONS),
