@@ -42,8 +42,8 @@ pub const SHAPES: &[Named] = &[
     ("bird_mpeg4_mp3_960x400.avi", || shape("23.976", 98, (960, 400), Some("MPEG-1 audio 4.080"))),
     // A demuxer that never says that it is at the end.
     ("arm_animation.gif", || shape("20.000", 22, (320, 240), None)),
-    // A codec that the demuxer leaves unnamed, at a rate that is none of the usual.
-    ("planetblupi_cinepak_vorbis.mkv", || shape("12.048", 144, (320, 240), Some("Vorbis 12.029"))),
+    // A codec that the demuxer leaves unnamed, at a rate that is none of the usual; the last picture is held once.
+    ("planetblupi_cinepak_vorbis.mkv", || shape("12.048", 145, (320, 240), Some("Vorbis 12.029"))),
     // Several packets to a block, of which the first alone has a time.
     ("cake_vp9_opus_portrait_360x640.webm", || shape("30.000", 240, (360, 640), Some("Opus 7.467"))),
     // Milliseconds in the place of 1/24 s, and a last frame that lasts a tick.
