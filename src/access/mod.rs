@@ -1,19 +1,27 @@
-//! Who may: API keys.
+//! Who may: API keys for management, tokens for single uploads, signed URLs for playback.
 //!
-//! Nothing runs unasked. Checking a key costs one look-up in the catalog and one SHA-256, so it blocks, for some tens of
-//! microseconds; nothing is remembered, so a key is worth nothing from the moment it is revoked, whoever revoked it.
+//! Nothing runs unasked. Checking a key costs one look-up in the catalog and one SHA-256, so it blocks;
+//! nothing is remembered, so a key is worth nothing from the moment it is revoked, whoever revoked it.
+//! Checking a signed URL costs an HMAC over a line of text, and asks nobody.
 //!
 //! The rule not to break: no secret is kept that can be used as it is, none is logged, and none is shown twice.
 //!
-//! Arrow: `api`, `app`, `cli` -> `access` -> `catalog`, `media`.
+//! Arrow: `api`, `origin`, `app`, `cli` -> `access` -> `catalog`, `media`.
 
+mod grant;
 mod key;
+mod playback;
+mod secret;
 
 use std::io;
+use std::path::PathBuf;
 
 use crate::catalog;
 
+pub use grant::{Grant, Grants, MAX_SECONDS as MAX_UPLOAD_SECONDS};
 pub use key::{Issued, Keys, MAX_NAME_CHARS};
+pub use playback::{MAX_SECONDS as MAX_PLAYBACK_SECONDS, Pass, Playback, Refused};
+pub use secret::{FILE as SECRET_FILE, Secret};
 
 /// Why it could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +35,15 @@ pub enum Error {
     /// There are as many keys as there may be.
     #[error("there are {} keys, revoked ones included, and there may be no more", catalog::MAX_KEYS)]
     TooMany,
+    /// The secret cannot be read, or made.
+    #[error("{} cannot be used ({why}): give it back, or delete it, and every URL and token signed with it is worth \
+        nothing", .path.display())]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        why: io::Error,
+    },
     /// The system has no randomness to give.
     #[error("the system has no randomness to give: {0}")]
     Chance(io::Error),

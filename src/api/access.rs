@@ -10,7 +10,7 @@ use http::{Method, request};
 
 use super::blocking;
 use super::problem::{Kind, Problem};
-use crate::access::Keys;
+use crate::access::{Grant, Grants, Keys};
 use crate::catalog::{ApiKey, now_ms};
 pub use crate::media::Scope;
 
@@ -20,6 +20,8 @@ pub struct Caller {
     /// Tells one caller's names from another's, in Idempotency-Keys and logs: the id of a key, empty while nobody needs
     /// one.
     pub name: String,
+    /// What an upload token allows, if that is what the caller has: one film, and nothing else.
+    pub grant: Option<Grant>,
 }
 
 /// Says who asks, or why that one may not.
@@ -30,9 +32,14 @@ pub type Authorised = Pin<Box<dyn Future<Output = Result<Caller, Problem>> + Sen
 /// Everybody may do everything; but no web page of another site, which any browser that can reach the server would let
 /// send (a form needs no permission by CORS).
 #[must_use]
-pub fn everybody() -> Authorise {
-    Arc::new(|parts, _| {
-        let verdict = if is_cross_site(parts) { Err(Problem::of(Kind::CrossSite)) } else { Ok(Caller::default()) };
+pub fn everybody(grants: Grants) -> Authorise {
+    Arc::new(move |parts, scope| {
+        let verdict = match bearer(parts) {
+            // Who issued it counts on its title and its limit.
+            Said::Key(text) if Grants::looks_like(&text) => granted(&grants, &text, scope),
+            _ if is_cross_site(parts) => Err(Problem::of(Kind::CrossSite)),
+            _ => Ok(Caller::default()),
+        };
         Box::pin(std::future::ready(verdict))
     })
 }
@@ -40,11 +47,12 @@ pub fn everybody() -> Authorise {
 /// Who has a key may do what the key is for. On loopback anybody may do everything as long as no key was ever added,
 /// except for web pages of other sites.
 #[must_use]
-pub fn by_keys(keys: Keys, is_loopback: bool) -> Authorise {
+pub fn by_keys(keys: Keys, grants: Grants, is_loopback: bool) -> Authorise {
     Arc::new(move |parts, scope| {
         let foreign = is_cross_site(parts).then_some(Kind::CrossSite).or(is_rebound(parts).then_some(Kind::Host));
-        let (keys, said) = (keys.clone(), bearer(parts));
+        let (keys, grants, said) = (keys.clone(), grants.clone(), bearer(parts));
         Box::pin(blocking(move || match said {
+            Said::Key(text) if Grants::looks_like(&text) => granted(&grants, &text, scope),
             Said::Key(text) => check(&keys, &text, scope),
             Said::Nothing if is_loopback && keys.never_used()? => {
                 foreign.map_or(Ok(Caller::default()), |kind| Err(Problem::of(kind)))
@@ -74,11 +82,21 @@ fn bearer(parts: &request::Parts) -> Said {
     }
 }
 
+fn granted(grants: &Grants, text: &str, scope: Scope) -> Result<Caller, Problem> {
+    let grant = grants.check(text, now_ms().unsigned_abs() / 1000).ok_or_else(|| {
+        unauthorised(", error=\"invalid_token\"", "this upload token was not issued here, or is not good any more")
+    })?;
+    if scope != Scope::Upload {
+        return Err(Problem::new(Kind::Scope, "an upload token sends its film and does nothing else"));
+    }
+    Ok(Caller { name: format!("token-{}", grant.title), grant: Some(grant) })
+}
+
 fn check(keys: &Keys, text: &str, scope: Scope) -> Result<Caller, Problem> {
     let unknown = || unauthorised(", error=\"invalid_token\"", "this key is not known here, or was revoked");
     let ApiKey { id, scopes, .. } = keys.check(text, now_ms())?.ok_or_else(unknown)?;
     if scopes.allow(scope) {
-        return Ok(Caller { name: id.to_string() });
+        return Ok(Caller { name: id.to_string(), grant: None });
     }
     let detail = format!("this needs a key with scope {scope}; the key {id} has {scopes}");
     let challenge = format!("Bearer realm=\"matinee\", error=\"insufficient_scope\", scope=\"{scope}\"");
@@ -136,6 +154,10 @@ mod tests {
         guard(&request.body(()).unwrap().into_parts().0, scope).await.map_err(|problem| problem.kind())
     }
 
+    fn grants() -> Grants {
+        Grants::new(&crate::access::Secret::open(tempfile::tempdir().unwrap().path()).unwrap())
+    }
+
     fn keys() -> (tempfile::TempDir, Keys) {
         let folder = tempfile::tempdir().unwrap();
         let catalog = Catalog::open(folder.path()).unwrap();
@@ -145,7 +167,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_of_another_site_cannot_change_anything_while_there_are_no_keys() {
         let (_folder, keys) = keys();
-        for guard in [everybody(), by_keys(keys, true)] {
+        for guard in [everybody(grants()), by_keys(keys, grants(), true)] {
             let ask = async |method, origin: Option<&str>| {
                 let origin = origin.map(|origin| ("origin", origin));
                 let headers: Vec<_> = [("host", "127.0.0.1:8080")].into_iter().chain(origin).collect();
@@ -163,7 +185,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_somebody_made_lead_here_opens_nothing() {
         let (_folder, keys) = keys();
-        let guard = by_keys(keys, true);
+        let guard = by_keys(keys, grants(), true);
         for (host, good) in [
             ("127.0.0.1:8080", true),
             ("[::1]:8080", true),
@@ -185,7 +207,7 @@ mod tests {
     #[tokio::test]
     async fn beyond_loopback_nobody_comes_in_without_a_key() {
         let (_folder, keys) = keys();
-        let guard = by_keys(keys, false);
+        let guard = by_keys(keys, grants(), false);
         assert_eq!(ask(&guard, Scope::Read, "GET", &[]).await, Err(Kind::Unauthorised));
     }
 
@@ -193,10 +215,10 @@ mod tests {
     async fn a_key_opens_what_it_is_for_and_nothing_opens_without_one_any_more() {
         let (_folder, keys) = keys();
         let issued = keys.issue("ci", "upload".parse::<Scopes>().unwrap(), 0).unwrap();
-        let guard = by_keys(keys.clone(), true);
+        let guard = by_keys(keys.clone(), grants(), true);
         let header = format!("bearer {}", issued.text);
         let with = async |scope| ask(&guard, scope, "POST", &[("authorization", &header)]).await;
-        assert_eq!(with(Scope::Upload).await, Ok(Caller { name: issued.key.id.to_string() }));
+        assert_eq!(with(Scope::Upload).await, Ok(Caller { name: issued.key.id.to_string(), grant: None }));
         assert_eq!(with(Scope::Admin).await, Err(Kind::Scope));
         assert_eq!(with(Scope::Read).await, Err(Kind::Scope));
         assert_eq!(ask(&guard, Scope::Read, "GET", &[]).await, Err(Kind::Unauthorised));

@@ -55,7 +55,7 @@ impl From<access::Error> for Problem {
             access::Error::Name | access::Error::NoScope => Self::new(Kind::Body, error.to_string()),
             access::Error::TooMany => Self::new(Kind::TooManyKeys, error.to_string()),
             access::Error::Catalog(why) => why.into(),
-            access::Error::Chance(_) => Self::internal(error),
+            access::Error::Secret { .. } | access::Error::Chance(_) => Self::internal(error),
         }
     }
 }

@@ -20,12 +20,15 @@ mod idempotency;
 mod jobs;
 mod keys;
 mod multipart;
+mod openapi;
 mod payload;
+mod playback;
 pub mod problem;
 mod query;
 mod remove;
 mod respond;
 mod route;
+mod tokens;
 mod tus;
 mod upload;
 mod video;
@@ -44,7 +47,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, watch};
 
-use crate::access::Keys;
+use crate::access::{Grants, Keys, Playback};
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::ingest::{Events, Processor, Resumables, Uploads};
@@ -96,6 +99,10 @@ pub struct Rooms {
     pub keys: Keys,
     /// Tells the warmer that there is a job, or that one was called off; must not block.
     pub warm: Arc<dyn Fn() + Send + Sync>,
+    /// Issues upload tokens.
+    pub grants: Grants,
+    /// Signs URLs of playback.
+    pub playback: Playback,
     /// Who may.
     pub authorise: Authorise,
 }
@@ -127,7 +134,12 @@ impl Api {
             tus::override_method(&mut parts);
             let payload = Payload::new(&parts, body, api.rooms.uploads.config().stall());
             let answered = api.answer(&parts, payload).await;
-            let mut response = answered.unwrap_or_else(|problem| problem.respond(&parts));
+            let mut response = answered.unwrap_or_else(|problem| {
+                let kind = problem.kind();
+                let known = openapi::knows(parts.uri.path(), &parts.method, kind);
+                debug_assert!(known, "{} {} is not documented to fail by {kind:?}", parts.method, parts.uri.path());
+                problem.respond(&parts)
+            });
             tus::dress(&parts, &mut response);
             respond::without_body_if_head(&parts, response)
         })
@@ -149,7 +161,13 @@ impl Api {
             }
             return Err(Problem::of(Kind::Method).header(http::header::ALLOW, &route.allow()));
         };
+        if route == Route::OpenApi {
+            return Ok(respond::document(openapi::document()));
+        }
         let caller = (self.rooms.authorise)(parts, scope).await?;
+        if caller.grant.is_some() && !route.takes_token(&parts.method) {
+            return Err(Problem::new(Kind::Scope, "an upload token sends its film and does nothing else"));
+        }
         match (&route, &parts.method) {
             (Route::Videos, &Method::POST | &Method::PUT) => upload::create(self, parts, payload, None, &caller).await,
             (Route::File(name), _) => upload::create(self, parts, payload, Some(name), &caller).await,
@@ -158,6 +176,7 @@ impl Api {
             (Route::Video(id), &Method::DELETE) => remove::video(self, id).await,
             (Route::Video(id), _) => videos::one(self, id).await,
             (Route::Warm(id), _) => warm::create(self, parts, payload, id).await,
+            (Route::PlaybackTokens(id), _) => playback::sign(self, parts, payload, id).await,
             (Route::VideoEvents(id), _) => events::of_one(self, parts, id).await,
             (Route::Uploads, _) => tus::create(self, parts, payload).await,
             (Route::Upload(id), &Method::PATCH) => tus::append(self, parts, payload, id).await,
@@ -172,6 +191,9 @@ impl Api {
             (Route::Keys, _) => keys::list(self).await,
             (Route::Key(id), &Method::DELETE) => keys::revoke(self, id).await,
             (Route::Key(id), _) => keys::one(self, id).await,
+            (Route::UploadTokens, _) => tokens::issue(self, parts, payload, &caller).await,
+            // Answered before.
+            (Route::OpenApi, _) => Err(Problem::of(Kind::NoRoute)),
         }
     }
 }

@@ -75,6 +75,8 @@ pub enum Kind {
     Unauthorised,
     /// The key is for something else.
     Scope,
+    /// The upload token made its title already.
+    TokenSpent,
     /// There are as many keys as there may be.
     TooManyKeys,
     /// A page of another site.
@@ -101,7 +103,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::NoRoute,
         Self::NoTitle,
         Self::NotReady,
@@ -126,6 +128,7 @@ impl Kind {
         Self::JobEnded,
         Self::Unauthorised,
         Self::Scope,
+        Self::TokenSpent,
         Self::TooManyKeys,
         Self::CrossSite,
         Self::Host,
@@ -195,6 +198,12 @@ impl Kind {
             Self::JobEnded => (S::CONFLICT, "job-ended", "Ended already", "the job has ended already"),
             Self::Unauthorised => (S::UNAUTHORIZED, "unauthorised", "A key is needed", "send a key that is known here"),
             Self::Scope => (S::FORBIDDEN, "scope", "Not with this key", "the key is not for this"),
+            Self::TokenSpent => (
+                S::CONFLICT,
+                "token-spent",
+                "Token spent",
+                "this upload token was used: ask for another for another film",
+            ),
             Self::TooManyKeys => (S::CONFLICT, "too-many-keys", "Too many keys", "there may be no more keys"),
             Self::Host => (
                 S::FORBIDDEN,
@@ -310,6 +319,7 @@ impl From<ingest::Error> for Problem {
             E::Refused { .. } => Self::new(Kind::Empty, error.to_string()),
             E::TooLarge { .. } => Self::new(Kind::TooLarge, error.to_string()),
             E::TooMany { .. } => Self::new(Kind::Busy, error.to_string()),
+            E::Spent => Self::of(Kind::TokenSpent),
             E::KeyReused => Self::new(Kind::KeyReused, error.to_string()),
             E::Library(why) => why.into(),
             E::Catalog(why) => why.into(),

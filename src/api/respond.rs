@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION,
+    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CACHE_CONTROL, CONTENT_LENGTH,
+    CONTENT_TYPE, ETAG, LOCATION,
 };
 use http::{HeaderValue, Method, StatusCode, request};
 use http_body_util::{BodyExt as _, Empty, Full};
@@ -35,6 +36,16 @@ pub(super) fn versioned(value: &Value, etag: &str) -> Response {
     response
 }
 
+/// 200 with the description of the API, which is the same as long as the server runs.
+pub(super) fn document(text: &'static str) -> Response {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())).boxed_unsync());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("public, max-age=60"));
+    headers.insert(CONTENT_LENGTH, text.len().into());
+    response
+}
+
 /// 201.
 pub(super) fn created(value: &Value, etag: &str, location: &str) -> Response {
     let mut response = versioned(value, etag);
@@ -62,13 +73,20 @@ pub(super) fn object(parts: &request::Parts, body: Vec<u8>) -> Result<Map<String
     serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))
 }
 
-/// 204 to OPTIONS. Pages of other sites may look and no more.
+/// What pages of other sites may send beside what any form may.
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
+    "Authorization, Content-Type, Content-Disposition, Content-Digest, Repr-Digest, Idempotency-Key, If-Match",
+);
+
+/// 204 to OPTIONS. Pages of other sites may ask for anything, with a key or a token that they were given; without one
+/// they may look and no more, which `access` sees to.
 pub(super) fn options(route: &Route) -> Response {
     let mut response = Response::new(Empty::new().boxed_unsync());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
     headers.extend(HeaderValue::from_str(&route.allow()).ok().map(|allow| (ALLOW, allow)));
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, HEAD"));
+    headers.extend(HeaderValue::from_str(&route.allow()).ok().map(|allow| (ACCESS_CONTROL_ALLOW_METHODS, allow)));
+    headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
     response
 }
 

@@ -17,6 +17,8 @@ pub enum Route {
     Video(TitleId),
     /// `/videos/{id}/warm`.
     Warm(TitleId),
+    /// `/videos/{id}/playback-tokens`.
+    PlaybackTokens(TitleId),
     /// `/videos/{id}/events`.
     VideoEvents(TitleId),
     /// `/uploads`.
@@ -33,17 +35,25 @@ pub enum Route {
     Keys,
     /// `/keys/{id}`.
     Key(KeyId),
+    /// `/upload-tokens`.
+    UploadTokens,
+    /// `/openapi.json`, also without `/api/v1` before it.
+    OpenApi,
 }
 
 impl Route {
     /// `None` for a path that can name nothing.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
+        if path == "/openapi.json" {
+            return Some(Self::OpenApi);
+        }
         let parts: Vec<&str> = path.strip_prefix("/api/v1/")?.splitn(4, '/').collect();
         match parts[..] {
             ["videos"] | ["videos", ""] => Some(Self::Videos),
             ["videos", id, "events"] => id.parse().ok().map(Self::VideoEvents),
             ["videos", id, "warm"] => id.parse().ok().map(Self::Warm),
+            ["videos", id, "playback-tokens"] => id.parse().ok().map(Self::PlaybackTokens),
             ["videos", id] if !id.contains('.') => id.parse().ok().map(Self::Video),
             ["videos", name] => percent_decode_str(name).decode_utf8().ok().map(|name| Self::File(name.into_owned())),
             ["uploads"] | ["uploads", ""] => Some(Self::Uploads),
@@ -51,6 +61,8 @@ impl Route {
             ["events"] => Some(Self::Events),
             ["jobs"] => Some(Self::Jobs),
             ["jobs", id] => id.parse().ok().map(Self::Job),
+            ["upload-tokens"] => Some(Self::UploadTokens),
+            ["openapi.json"] => Some(Self::OpenApi),
             ["keys"] => Some(Self::Keys),
             ["keys", id] => id.parse().ok().map(Self::Key),
             _ => None,
@@ -64,6 +76,28 @@ impl Route {
         find.map(|(_, scope)| *scope)
     }
 
+    /// Whether an upload token does for this: it sends a film.
+    #[must_use]
+    pub fn takes_token(&self, method: &Method) -> bool {
+        match self {
+            Self::Videos => matches!(*method, Method::POST | Method::PUT),
+            Self::File(_) => *method == Method::PUT,
+            Self::Video(_)
+            | Self::Warm(_)
+            | Self::Uploads
+            | Self::Upload(_)
+            | Self::PlaybackTokens(_)
+            | Self::VideoEvents(_)
+            | Self::Events
+            | Self::Jobs
+            | Self::Job(_)
+            | Self::Keys
+            | Self::Key(_)
+            | Self::UploadTokens
+            | Self::OpenApi => false,
+        }
+    }
+
     /// The methods, as `Allow` lists them.
     #[must_use]
     pub fn allow(&self) -> String {
@@ -71,7 +105,7 @@ impl Route {
         names.join(", ") + ", OPTIONS"
     }
 
-    fn methods(&self) -> &'static [(Method, Scope)] {
+    pub(super) fn methods(&self) -> &'static [(Method, Scope)] {
         const READ: (Method, Scope) = (Method::GET, Scope::Read);
         const HEAD: (Method, Scope) = (Method::HEAD, Scope::Read);
         match self {
@@ -87,9 +121,12 @@ impl Route {
                 (Method::PATCH, Scope::Upload),
                 (Method::DELETE, Scope::Upload),
             ],
+            // Who may look may also let others look.
+            Self::PlaybackTokens(_) => &[(Method::POST, Scope::Read)],
             Self::VideoEvents(_) | Self::Events => &[READ],
-            Self::Jobs => &[READ, HEAD],
+            Self::Jobs | Self::OpenApi => &[READ, HEAD],
             Self::Job(_) => &[READ, HEAD, (Method::DELETE, Scope::Admin)],
+            Self::UploadTokens => &[(Method::POST, Scope::Upload)],
             Self::Keys => &[(Method::GET, Scope::Admin), (Method::HEAD, Scope::Admin), (Method::POST, Scope::Admin)],
             Self::Key(_) => {
                 &[(Method::GET, Scope::Admin), (Method::HEAD, Scope::Admin), (Method::DELETE, Scope::Admin)]

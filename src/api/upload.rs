@@ -9,14 +9,16 @@ use super::access::Caller;
 use super::payload::Payload;
 use super::problem::{Kind, Problem};
 use super::{Api, Response, blocking, digest, disposition, idempotency, multipart, query, respond, video, videos};
+use crate::access::Grant;
 use crate::catalog::{Creation, Known};
-use crate::ingest::About;
+use crate::ingest::{self, About};
 use crate::media::TitleId;
 
 /// What is taken, for who sent something else.
 const TAKEN: &str = "video/*, audio/*, application/octet-stream, multipart/form-data";
 
 /// How the film comes.
+#[derive(PartialEq, Eq)]
 enum Form {
     /// The body is the film.
     Raw,
@@ -38,9 +40,16 @@ pub(super) async fn create(
         return Err(Problem::new(Kind::Encoding, detail).header(ACCEPT_ENCODING, "identity"));
     }
     let mut about = from_request(parts, named)?;
+    if let Some(grant) = &caller.grant {
+        let announced = if form == Form::Raw { payload.announced_bytes() } else { None };
+        allow(api, grant, announced, &mut about).await?;
+    }
+    let max_bytes = caller.grant.as_ref().map_or(u64::MAX, |grant| grant.max_bytes);
     let fingerprint = format!("{:?} {:?}", about.file_name, payload.announced_bytes());
     about.creation = idempotency::creation(parts, caller, fingerprint)?;
-    let Some(creation) = about.creation.clone() else { return receive(api, parts, payload, form, about).await };
+    let Some(creation) = about.creation.clone() else {
+        return receive(api, parts, payload, form, about, max_bytes).await;
+    };
     let _under_way = api.creations.begin(&creation)?;
     match known(api, creation).await? {
         Some(Known::Made(id)) => {
@@ -49,7 +58,8 @@ pub(super) async fn create(
             created(api, id).await
         }
         Some(Known::Other) => Err(Problem::of(Kind::KeyReused)),
-        None => receive(api, parts, payload, form, about).await,
+        Some(Known::Spent) => Err(Problem::of(Kind::TokenSpent)),
+        None => receive(api, parts, payload, form, about, max_bytes).await,
     }
 }
 
@@ -59,12 +69,13 @@ async fn receive(
     mut payload: Payload,
     form: Form,
     about: About,
+    max_bytes: u64,
 ) -> Result<Response, Problem> {
     let expected = digest::expected(&parts.headers)?;
     let uploads = &api.rooms.uploads;
     let (staged, about) = match form {
         Form::Raw => {
-            let mut receiving = uploads.receive(payload.announced_bytes()).await?;
+            let mut receiving = uploads.receive(payload.announced_bytes()).await?.limited_to(max_bytes);
             while let Some(bytes) = payload.next().await? {
                 receiving.push(&bytes).await?;
             }
@@ -74,11 +85,28 @@ async fn receive(
             let detail = "a digest of a whole form is not checked: put Content-Digest into the file's part, or send the film alone";
             return Err(Problem::new(Kind::DigestAlgorithm, detail));
         }
-        Form::Multipart(boundary) => multipart::receive(uploads, payload, boundary, about).await?,
+        Form::Multipart(boundary) => multipart::receive(uploads, payload, boundary, about, max_bytes).await?,
     };
     digest::check(&expected, staged.digest())?;
     let id = uploads.accept(staged, about).await?;
     created(api, id).await
+}
+
+/// What a token allows, as far as it can be seen before the first byte. That a token is spent once is decided when its
+/// title is entered.
+async fn allow(api: &Arc<Api>, grant: &Grant, announced: Option<u64>, about: &mut About) -> Result<(), Problem> {
+    if announced.is_some_and(|length| length > grant.max_bytes) {
+        return Err(ingest::Error::TooLarge { limit_bytes: grant.max_bytes }.into());
+    }
+    let until_ms = i64::try_from(grant.expires_s).unwrap_or(i64::MAX).saturating_mul(1000);
+    about.reserved = Some((grant.title.clone(), until_ms));
+    let (catalog, title) = (api.rooms.catalog.clone(), grant.title.clone());
+    // A creation that may be asked for again is looked up by its key.
+    let is_again = about.creation.is_some();
+    if !is_again && blocking(move || Ok(catalog.is_spent(&title)?)).await? {
+        return Err(Problem::of(Kind::TokenSpent));
+    }
+    Ok(())
 }
 
 async fn known(api: &Arc<Api>, creation: Creation) -> Result<Option<Known>, Problem> {

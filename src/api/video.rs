@@ -9,7 +9,7 @@ use crate::cache::{Key, Object};
 use crate::catalog::{Entry, Metadata, Title};
 use crate::ingest::About;
 use crate::ingest::name::MAX_NAME_CHARS;
-use crate::media::{Generation, Rendition, RenditionKind};
+use crate::media::{Generation, Policy, Rendition, RenditionKind};
 
 /// Longest description, characters.
 const MAX_DESCRIPTION_CHARS: usize = 5000;
@@ -25,6 +25,7 @@ pub(super) fn json(api: &Api, title: &Title) -> Value {
         "file_name": entry.file_name, "size_bytes": entry.size_bytes, "source": entry.source,
         "duration_s": entry.duration_s, "width": null, "height": null, "frame_rate": null, "tracks": [],
         "renditions": [], "playback": {}, "warnings": entry.notes,
+        "playback_policy": entry.policy,
     });
     if let (Some(plan), Some(digest)) = (plan, &entry.source) {
         let generation = (api.rooms.generation)(digest, plan);
@@ -64,6 +65,7 @@ pub(super) fn field(about: &mut About, name: &str, value: String) -> Result<bool
             let read = serde_json::from_str(&value).map_err(|_| bad("metadata", "a JSON object"))?;
             about.metadata = metadata(read)?;
         }
+        "playback_policy" => about.policy = policy(&value)?,
         _ => return Ok(false),
     }
     Ok(true)
@@ -91,6 +93,11 @@ pub(super) fn metadata(value: Value) -> Result<Metadata, Problem> {
         Value::Object(fields) if small => Ok(fields),
         _ => Err(bad("metadata", &format!("a JSON object of up to {MAX_METADATA_BYTES} bytes"))),
     }
+}
+
+/// Who may play it.
+pub(super) fn policy(text: &str) -> Result<Policy, Problem> {
+    text.parse().map_err(|_| bad("playback_policy", "public or signed"))
 }
 
 /// A field with a value it may not have.

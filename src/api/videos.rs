@@ -105,10 +105,13 @@ fn read(patch: Map<String, Value>, old: &Metadata) -> Result<Change, Problem> {
                 merge(&mut merged, Value::Object(fields));
                 change.metadata = Some(video::metadata(merged)?);
             }
+            ("playback_policy", Value::String(text)) => change.policy = Some(video::policy(&text)?),
+            ("playback_policy", _) => return Err(video::bad(&name, "public or signed")),
             ("title" | "description", _) => return Err(video::bad(&name, "text")),
             ("metadata", _) => return Err(video::bad(&name, "a JSON object")),
             _ => {
-                let detail = format!("there is no field {name:?} to change: title, description and metadata are known");
+                let known = "title, description, metadata and playback_policy are known";
+                let detail = format!("there is no field {name:?} to change: {known}");
                 return Err(Problem::new(Kind::Body, detail));
             }
         }

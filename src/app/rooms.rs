@@ -37,6 +37,7 @@ pub(super) fn origin(
         mark: mark(data.catalog.clone()),
         list: list(data.catalog, recipe, config.auth),
         manage: Arc::new(move |request| api.handle(request)),
+        playback: data.playback,
         make: Arc::new(move |order| {
             let (rendition, object, writer) = (order.rendition, order.object, order.writer);
             let work = work(order.presentation.facts());
@@ -79,8 +80,8 @@ pub(super) fn api(
     let warmer = warmer.clone();
     let keys = Keys::new(data.catalog.clone());
     let authorise = match config.auth {
-        Auth::Keys => api::access::by_keys(keys.clone(), config.server.listen.ip().is_loopback()),
-        Auth::Off => api::access::everybody(),
+        Auth::Keys => api::access::by_keys(keys.clone(), data.grants.clone(), config.server.listen.ip().is_loopback()),
+        Auth::Off => api::access::everybody(data.grants.clone()),
     };
     let recipe = Arc::new(encoder.recipe().clone());
     let stop = encoder.clone();
@@ -96,6 +97,8 @@ pub(super) fn api(
         stop: Arc::new(move |generation, digest| stop.stop(generation, digest)),
         forget,
         keys,
+        playback: data.playback.clone(),
+        grants: data.grants.clone(),
         authorise,
         warm: Arc::new(move || warmer.wake()),
     }
@@ -142,7 +145,7 @@ fn shown(title: catalog::Title, recipe: &Recipe) -> Title {
     let found = match (entry.state, entry.source, plan) {
         (catalog::State::Ready, Some(digest), Some(plan)) => {
             let generation = recipe.generation(&digest, &plan);
-            Found::Ready(Facts { id: entry.id.clone(), digest, generation, plan })
+            Found::Ready(Facts { id: entry.id.clone(), digest, generation, plan, policy: entry.policy })
         }
         (catalog::State::Receiving, ..) => unready(State::Receiving),
         (catalog::State::Processing, ..) => unready(State::Processing),

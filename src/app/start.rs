@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::claim::{Claim, claim};
 use super::{Error, Running, rooms, scrape::Scrape, stale};
-use crate::access::Keys;
+use crate::access::{Grants, Keys, Playback, Secret};
 use crate::api::Api;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
@@ -28,6 +28,8 @@ pub(super) struct Data {
     pub catalog: Catalog,
     pub library: Library,
     pub cache: Cache,
+    pub playback: Playback,
+    pub grants: Grants,
 }
 
 pub(super) async fn start(config: &Config) -> Result<Running, Error> {
@@ -143,7 +145,9 @@ fn open(config: &Config) -> Result<(Claim, Data), Error> {
     let library = Library::open(&config.data_dir)?;
     remove_unnamed(&catalog, &library)?;
     let cache = Cache::open(&config.cache, &config.data_dir.join("cache"))?;
-    Ok((claim, Data { catalog, library, cache }))
+    let secret = Secret::open(&config.data_dir)?;
+    let (playback, grants) = (Playback::new(&secret), Grants::new(&secret));
+    Ok((claim, Data { catalog, library, cache, playback, grants }))
 }
 
 /// Beyond loopback somebody must have a key, unless anybody may do anything.

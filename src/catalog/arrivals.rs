@@ -4,10 +4,14 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params,
 
 use super::jobs::{Kind, enqueue};
 use super::{Catalog, Error, Metadata};
-use crate::media::{Digest, JobId, TitleId};
+use crate::media::{Digest, JobId, Policy, TitleId};
 
 /// How long a client's Idempotency-Key is remembered, milliseconds: a day is longer than any client retries.
 const CREATION_MS: i64 = 24 * 3600 * 1000;
+
+/// How much longer than it is good a token is remembered as spent, milliseconds: an upload that began in time may take
+/// as long as this.
+const SPENT_MS: i64 = 7 * 24 * 3600 * 1000;
 
 /// A title whose bytes are complete and which is to be processed.
 #[derive(Clone, Debug)]
@@ -28,6 +32,11 @@ pub struct Arrival {
     pub file_name: String,
     /// The source's size.
     pub size_bytes: u64,
+    /// Who may play it.
+    pub policy: Policy,
+    /// Until when the token is good that allows it, Unix milliseconds, if one does. The token names the title, and is
+    /// spent with it.
+    pub token_until_ms: Option<i64>,
     /// What its client calls this creation, if it may ask for it again.
     pub creation: Option<Creation>,
 }
@@ -48,6 +57,8 @@ pub enum Known {
     Made(TitleId),
     /// The key was used for something else.
     Other,
+    /// The token that allows it was spent.
+    Spent,
 }
 
 /// What is to be changed of a title; `None` stays as it is.
@@ -59,6 +70,8 @@ pub struct Change {
     pub description: Option<String>,
     /// What its uploader's programs say about it.
     pub metadata: Option<Metadata>,
+    /// Who may play it.
+    pub policy: Option<Policy>,
 }
 
 /// What became of a change.
@@ -88,9 +101,18 @@ impl Catalog {
         {
             return Ok(Some(known));
         }
+        if let Some(until_ms) = arrival.token_until_ms {
+            transaction.execute("DELETE FROM spent_tokens WHERE expires_at_ms < ?1", [now])?;
+            let spend = "INSERT OR IGNORE INTO spent_tokens (title, expires_at_ms) VALUES (?1, ?2)";
+            if transaction.execute(spend, params![arrival.id.as_str(), until_ms + SPENT_MS])? == 0 {
+                return Ok(Some(Known::Spent));
+            }
+        }
         transaction.execute(
-            "INSERT INTO titles (id, name, description, metadata, state, created_at_ms, source, file_name, size_bytes)
-             VALUES (:id, :name, :description, :metadata, 'processing', :at, :source, :file_name, :size)",
+            "INSERT INTO titles (id, name, description, metadata, state, created_at_ms, source, file_name, size_bytes,
+                 playback_policy)
+             VALUES (:id, :name, :description, :metadata, 'processing', :at, :source, :file_name, :size,
+                 :policy)",
             named_params! {
                 ":id": arrival.id.as_str(),
                 ":name": arrival.name,
@@ -100,6 +122,7 @@ impl Catalog {
                 ":source": arrival.source.as_str(),
                 ":file_name": arrival.file_name,
                 ":size": i64::try_from(arrival.size_bytes).unwrap_or(i64::MAX),
+                ":policy": arrival.policy.as_str(),
             },
         )?;
         if let Some(Creation { key, fingerprint }) = &arrival.creation {
@@ -122,6 +145,15 @@ impl Catalog {
         known(&self.reader(), creation)
     }
 
+    /// Whether the token that names this title was spent.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn is_spent(&self, title: &TitleId) -> Result<bool, Error> {
+        let query = "SELECT EXISTS (SELECT 1 FROM spent_tokens WHERE title = ?1)";
+        Ok(self.reader().query_row(query, [title.as_str()], |row| row.get(0))?)
+    }
+
     /// Changes a title, if it is at the expected version or none is expected.
     ///
     /// # Errors
@@ -138,12 +170,14 @@ impl Catalog {
         }
         transaction.execute(
             "UPDATE titles SET name = coalesce(:name, name), description = coalesce(:description, description),
-                 metadata = coalesce(:metadata, metadata), version = version + 1 WHERE id = :id",
+                 metadata = coalesce(:metadata, metadata),
+                 playback_policy = coalesce(:policy, playback_policy), version = version + 1 WHERE id = :id",
             named_params! {
                 ":id": id.as_str(),
                 ":name": change.name,
                 ":description": change.description,
                 ":metadata": change.metadata.as_ref().map(text),
+                ":policy": change.policy.map(Policy::as_str),
             },
         )?;
         transaction.commit()?;

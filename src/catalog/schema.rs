@@ -15,7 +15,7 @@ const APPLICATION_ID: i64 = 0x4d54_4e45;
 /// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
 /// fields; `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
 /// title that a client can see. A `creation` remembers which title a client's Idempotency-Key made.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 6] = [
     "
     CREATE TABLE titles (
         id            TEXT PRIMARY KEY,
@@ -91,6 +91,16 @@ const STEPS: [&str; 4] = [
     CREATE TABLE popularity_of_others (
         at_ms INTEGER NOT NULL,
         cells BLOB NOT NULL
+    ) STRICT;
+",
+    "
+    ALTER TABLE titles ADD COLUMN playback_policy TEXT NOT NULL DEFAULT 'public'
+        CHECK (playback_policy IN ('public', 'signed'));
+",
+    "
+    CREATE TABLE spent_tokens (
+        title         TEXT PRIMARY KEY,
+        expires_at_ms INTEGER NOT NULL
     ) STRICT;
 ",
 ];

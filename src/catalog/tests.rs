@@ -92,6 +92,7 @@ fn a_title_comes_back_as_it_was_put_in_also_after_a_restart() {
         description: String::new(),
         metadata: Metadata::new(),
         version: 1,
+        policy: crate::media::Policy::Public,
     };
     assert_eq!(found.entry, expected);
 }

@@ -11,13 +11,13 @@ use rusqlite::{OptionalExtension, Row, named_params, params};
 use serde::Serialize;
 
 use super::{Catalog, Error};
-use crate::media::{Digest, Plan, TitleId};
+use crate::media::{Digest, Plan, Policy, TitleId};
 
 /// Most titles on one page: bounds what a listing holds in memory.
 pub const MAX_PAGE: u32 = 200;
 
 const COLUMNS: &str = "id, name, state, error_code, error_message, created_at_ms, source, file_name, size_bytes, \
-     duration_s, notes, description, metadata, version";
+     duration_s, notes, description, metadata, version, playback_policy";
 
 /// A title as it was when asked for: what is needed to answer for it.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +57,8 @@ pub struct Entry {
     pub metadata: Metadata,
     /// One more with every change.
     pub version: u64,
+    /// Who may play it.
+    pub policy: Policy,
 }
 
 /// Free fields of a title: a JSON object.
@@ -324,6 +326,7 @@ fn entry(row: &Row) -> Result<Entry, Error> {
     let source: Option<String> = row.get("source")?;
     let notes: String = row.get("notes")?;
     let metadata: String = row.get("metadata")?;
+    let policy: String = row.get("playback_policy")?;
     Ok(Entry {
         id: id.parse().map_err(|e| damaged(format!("{e}")))?,
         name: row.get("name")?,
@@ -338,5 +341,6 @@ fn entry(row: &Row) -> Result<Entry, Error> {
         description: row.get("description")?,
         metadata: serde_json::from_str(&metadata).map_err(|e| damaged(format!("metadata: {e}")))?,
         version: row.get::<_, i64>("version")?.cast_unsigned(),
+        policy: policy.parse().map_err(damaged)?,
     })
 }

@@ -7,6 +7,7 @@ mod key;
 mod list;
 mod probe;
 mod serve;
+mod sign;
 mod warm;
 
 use std::fmt::Display;
@@ -46,6 +47,8 @@ enum Command {
     Warm(warm::Warm),
     /// List the titles.
     List(list::List),
+    /// Sign a URL by which a title plays for a while.
+    Sign(sign::Sign),
     /// API keys: who may manage the server.
     #[command(subcommand)]
     Key(key::Command),
@@ -90,6 +93,7 @@ pub fn run() -> ExitCode {
         Command::Doctor(doctor) => doctor.run(),
         Command::Warm(warm) => warm.run(),
         Command::List(list) => list.run(),
+        Command::Sign(sign) => sign.run(),
         Command::Key(key) => key.run(),
         Command::Config(config) => config.run(),
         Command::Work => Err(Failure::Usage(vec!["work takes no argument before it".to_owned()])),

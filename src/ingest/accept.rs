@@ -11,7 +11,7 @@ use super::process::Processor;
 use super::{Config, Error, Rooms, name};
 use crate::catalog::{Arrival, Creation, Known, Metadata, State, new_id, new_job_id, now_ms};
 use crate::library::Staged;
-use crate::media::{Refusal, RefusalCode, TitleId};
+use crate::media::{Policy, Refusal, RefusalCode, TitleId};
 
 /// What an uploader says of a film. Names may be anything; they are made harmless here.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +24,11 @@ pub struct About {
     pub metadata: Metadata,
     /// What the file is called.
     pub file_name: String,
+    /// Who may play it.
+    pub policy: Policy,
+    /// The title that a token names, and until when the token is good, Unix milliseconds; without one it gets a name of
+    /// its own.
+    pub reserved: Option<(TitleId, i64)>,
     /// What the uploader calls this creation, if it may try again.
     pub creation: Option<Creation>,
 }
@@ -75,7 +80,9 @@ impl Inner {
             return Err(Error::Refused { path: file_name.into(), refusal });
         }
         let size_bytes = staged.size_bytes();
-        let (id, job) = (new_id().map_err(Error::NoName)?, new_job_id().map_err(Error::NoName)?);
+        let (reserved, token_until_ms) = about.reserved.unzip();
+        let id = reserved.map_or_else(new_id, Ok).map_err(Error::NoName)?;
+        let job = new_job_id().map_err(Error::NoName)?;
         let stored = staged.commit_uninspected()?;
         let arrival = Arrival {
             id,
@@ -86,6 +93,8 @@ impl Inner {
             source: stored.digest().clone(),
             file_name,
             size_bytes,
+            policy: about.policy,
+            token_until_ms,
             creation: about.creation,
         };
         let entered = self.rooms.catalog.insert_arrival(&arrival, &job);
@@ -96,6 +105,10 @@ impl Inner {
             Ok(Some(Known::Made(other))) => {
                 self.take_back(&arrival);
                 return Ok(other);
+            }
+            Ok(Some(Known::Spent)) => {
+                self.take_back(&arrival);
+                return Err(Error::Spent);
             }
             Ok(Some(Known::Other)) => {
                 self.take_back(&arrival);

@@ -89,6 +89,9 @@ pub enum Error {
     /// The Idempotency-Key was used for another film.
     #[error("this Idempotency-Key was used for another film: use a new one for each film")]
     KeyReused,
+    /// The upload token made its title already.
+    #[error("this upload token was used: ask for another one for another film")]
+    Spent,
     /// The system has no randomness to give.
     #[error("no title could be named: {0}")]
     NoName(io::Error),
@@ -116,6 +119,7 @@ impl Error {
             Self::TooLarge { .. } => "too_large",
             Self::TooMany { .. } => "too_many",
             Self::KeyReused => "key_reused",
+            Self::Spent => "token_spent",
             Self::NoName(_) => "no_name",
             Self::Library(library::Error::Full { .. }) | Self::Catalog(catalog::Error::Full) => "disk_full",
             Self::Library(_) => "storage",
@@ -137,7 +141,8 @@ impl Error {
             | Self::Defect { .. }
             | Self::Sidecar { .. }
             | Self::TooLarge { .. }
-            | Self::KeyReused => false,
+            | Self::KeyReused
+            | Self::Spent => false,
         }
     }
 

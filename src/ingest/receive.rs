@@ -70,6 +70,13 @@ impl Receiving {
         Ok(())
     }
 
+    /// No more than this, should that be less than the configuration allows.
+    #[must_use]
+    pub fn limited_to(mut self, max_bytes: u64) -> Self {
+        self.limit_bytes = self.limit_bytes.min(max_bytes);
+        self
+    }
+
     /// How much has come.
     #[must_use]
     pub fn received_bytes(&self) -> u64 {

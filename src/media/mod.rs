@@ -15,6 +15,7 @@ mod index;
 mod ladder;
 mod picture;
 mod plan;
+mod policy;
 mod program;
 mod refusal;
 mod rendition;
@@ -30,6 +31,7 @@ pub use index::{Access, AudioTrack, Crop, Index, Packet, Shown, Skipped, Track, 
 pub use ladder::{AudioRung, Ladder, LadderError, VideoRung};
 pub use picture::{Picture, Thumbnails, Tile, scale_to_fit};
 pub use plan::{PlanError, decimate, plan};
+pub use policy::Policy;
 pub use program::Program;
 pub use refusal::{Refusal, RefusalCode};
 pub use rendition::{

@@ -58,13 +58,14 @@ pub(super) async fn serve(
     mut stop: watch::Receiver<bool>,
 ) {
     let clocks = Arc::new(Clocks::new());
-    let peer = socket.peer_addr().ok().map(|address| Peer(address.ip()));
+    // A socket that is broken already has no peer, and nobody to answer.
+    let Ok(peer) = socket.peer_addr().map(|peer| peer.ip()) else { return };
     let io = TokioIo::new(Watched { socket, clocks: clocks.clone() });
     let service = service_fn(|mut request: http::Request<hyper::body::Incoming>| {
-        peer.map(|peer| request.extensions_mut().insert(peer));
+        request.extensions_mut().insert(Peer(peer));
         let open = Open::new(clocks.clone(), request.version() == http::Version::HTTP_2);
         let origin = origin.clone();
-        async move { Ok::<_, Infallible>(origin.handle(request, open).await) }
+        async move { Ok::<_, Infallible>(origin.handle(request, open, peer).await) }
     });
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut look = interval(limits.shortest() / LOOKS_PER_BOUND);

@@ -60,6 +60,12 @@ pub(super) enum Problem {
     Gone,
     #[error("only GET, HEAD and OPTIONS are answered here")]
     Method,
+    #[error("the title plays from signed URLs alone, which begin with /s/: ask the site you found it on")]
+    Unsigned,
+    #[error("this URL was not signed here, or for another title or client")]
+    Forged,
+    #[error("this URL is not good any more: ask for a new one")]
+    Expired,
     #[error("the title is not ready: {}", state.as_str())]
     NotReady { state: State, failure: Option<Failure> },
     #[error("the body has {length} bytes")]
@@ -103,6 +109,9 @@ impl Problem {
             Self::NoPoster => (StatusCode::NOT_FOUND, "no-poster", "No poster"),
             Self::Gone => (StatusCode::NOT_FOUND, "gone", "Not found"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
+            Self::Unsigned => (StatusCode::FORBIDDEN, "unsigned", "Signed URLs only"),
+            Self::Forged => (StatusCode::FORBIDDEN, "forged", "Not signed here"),
+            Self::Expired => (StatusCode::FORBIDDEN, "expired", "Expired"),
             // A title that failed will not become ready by waiting: asking again too early is not what is wrong.
             Self::NotReady { state: State::Failed, .. } => (StatusCode::NOT_FOUND, "title-failed", "Title failed"),
             Self::NotReady { .. } => (StatusCode::TOO_EARLY, "not-ready", "Title not ready"),

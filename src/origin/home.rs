@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use crate::media::Policy;
+
 use super::error::Problem;
 use super::respond::{self, Asked, Response};
 use super::{Found, Origin, Title};
@@ -24,6 +26,8 @@ pub(super) async fn answer(origin: &Origin, asked: &Asked) -> Result<Response, P
     for title in &titles {
         let (id, name) = (&title.id, escape(&title.name));
         let _ = match &title.found {
+            // Nobody can play it from here.
+            Found::Ready(facts) if facts.policy == Policy::Signed => continue,
             Found::Ready(_) => writeln!(
                 html,
                 "<li><img src=\"/v/{id}/poster.jpg\" alt=\"\" loading=\"lazy\" width=\"128\"> \

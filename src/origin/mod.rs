@@ -11,7 +11,7 @@
 //! The rule not to break: an answer that cannot be finished is broken off, never ended as if it were whole; and
 //! nothing that may change is called immutable.
 //!
-//! Arrow: `origin -> cache, manifest, packager, media`. What it needs of catalog and encoder comes as closures in [`Rooms`],
+//! Arrow: `origin -> access, cache, manifest, packager, media`. What it needs of catalog and encoder comes as closures in [`Rooms`],
 //! filled in by `app`; so does `api`, which answers what is below `/api/v1/` on the same listener.
 
 mod body;
@@ -35,12 +35,14 @@ mod respond;
 pub mod route;
 pub mod segment;
 mod server;
+mod signed;
 #[cfg(test)]
 mod tests;
 mod transport;
 
 use std::convert::Infallible;
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,8 +53,9 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tracing::Instrument as _;
 
+use crate::access::Playback;
 use crate::cache::Cache;
-use crate::media::TitleId;
+use crate::media::{Policy, TitleId};
 
 pub use body::{Body, Broken};
 pub use config::Config;
@@ -86,6 +89,8 @@ pub struct Rooms {
     pub list: List,
     /// Answers what is below `/api/v1/`.
     pub manage: Manage,
+    /// Knows signed URLs.
+    pub playback: Playback,
     /// Orders an encode.
     pub make: Make,
     /// Orders a poster or a sheet of thumbnails.
@@ -139,9 +144,9 @@ impl Origin {
     }
 
     /// Answers one request. Its body is read only by [`Rooms::manage`].
-    async fn handle(&self, request: http::Request<Incoming>, open: connection::Open) -> Response {
+    async fn handle(&self, request: http::Request<Incoming>, open: connection::Open, peer: IpAddr) -> Response {
         let (parts, body) = request.into_parts();
-        let asked = Asked::new(parts);
+        let asked = Asked::new(parts, peer);
         let span = tracing::debug_span!("request", id = ?asked.id, method = %asked.parts.method, path = asked.parts.uri.path());
         let mut response = if Route::parse(asked.parts.uri.path()) == Some(Route::Management) {
             self.pass_on(&asked, body).instrument(span).await
@@ -150,6 +155,7 @@ impl Origin {
             answered.unwrap_or_else(|problem| problem.respond(&asked))
         };
         self.counters.answered(response.status());
+        asked.ticket.limit(response.headers_mut());
         respond::common(response.headers_mut(), asked.id);
         response.body_mut().hold(open);
         response
@@ -198,6 +204,16 @@ impl Origin {
             // Answered before.
             Route::Management => Err(Problem::NoRoute),
         }
+    }
+
+    /// The snapshot of a title that this request may have.
+    async fn presentation(&self, asked: &Asked, title: &TitleId) -> Result<Arc<Presentation>, Problem> {
+        let presentation = self.presentations.get(title).await?;
+        match presentation.facts().policy {
+            Policy::Public => {}
+            Policy::Signed => asked.ticket.admit(&self.rooms.playback, title)?,
+        }
+        Ok(presentation)
     }
 
     /// What was counted, for telemetry.

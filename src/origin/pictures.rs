@@ -35,7 +35,7 @@ pub struct PictureOrder {
 
 /// `/v/{id}/poster.jpg`.
 pub(super) async fn poster(origin: &Origin, asked: &Asked, title: &TitleId) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(title).await?;
+    let presentation = origin.presentation(asked, title).await?;
     let picture = Picture::poster(&presentation.facts().plan);
     answer(origin, asked, presentation, picture, POSTER_CACHE).await
 }
@@ -48,7 +48,7 @@ pub(super) async fn sheet(
     generation: &Generation,
     number: u32,
 ) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(title).await?;
+    let presentation = origin.presentation(asked, title).await?;
     presentation.is_of(generation)?;
     let of = all(&presentation)?;
     if number >= of.sheets() {
@@ -59,7 +59,7 @@ pub(super) async fn sheet(
 
 /// `/v/{id}/thumbnails.vtt`.
 pub(super) async fn thumbnails(origin: &Origin, asked: &Asked, title: &TitleId) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(title).await?;
+    let presentation = origin.presentation(asked, title).await?;
     let list = presentation.thumbnails(&all(&presentation)?);
     Ok(respond::playlist(asked, list, MASTER_CACHE))
 }
@@ -71,7 +71,7 @@ pub(super) async fn images(
     title: &TitleId,
     generation: &Generation,
 ) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(title).await?;
+    let presentation = origin.presentation(asked, title).await?;
     presentation.is_of(generation)?;
     let list = presentation.images(&all(&presentation)?);
     Ok(respond::playlist(asked, list, MEDIA_CACHE))

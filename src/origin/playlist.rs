@@ -41,7 +41,7 @@ pub(super) struct Form {
 
 /// `/v/{id}/master.m3u8`.
 pub(super) async fn master(origin: &Origin, asked: &Asked, title: &TitleId) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(title).await?;
+    let presentation = origin.presentation(asked, title).await?;
     // Who asks for the master plays soon.
     (origin.rooms.on_master)(&presentation);
     Ok(respond::playlist(asked, presentation.master(), MASTER_CACHE))
@@ -49,14 +49,14 @@ pub(super) async fn master(origin: &Origin, asked: &Asked, title: &TitleId) -> R
 
 /// `/v/{id}/manifest.mpd`.
 pub(super) async fn manifest(origin: &Origin, asked: &Asked, title: &TitleId) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(title).await?;
+    let presentation = origin.presentation(asked, title).await?;
     (origin.rooms.on_master)(&presentation);
     Ok(respond::playlist(asked, presentation.manifest(), MASTER_CACHE))
 }
 
 /// `/v/{id}/master-ts.m3u8`.
 pub(super) async fn master_ts(origin: &Origin, asked: &Asked, title: &TitleId) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(title).await?;
+    let presentation = origin.presentation(asked, title).await?;
     (origin.rooms.on_master)(&presentation);
     Ok(respond::playlist(asked, presentation.master_ts(), MASTER_CACHE))
 }
@@ -69,7 +69,7 @@ pub(super) async fn media_ts(
     generation: &Generation,
     rendition: &RenditionName,
 ) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(title).await?;
+    let presentation = origin.presentation(asked, title).await?;
     let rendition = presentation.rendition(generation, rendition)?;
     Ok(respond::playlist(asked, presentation.media_ts(rendition)?, MEDIA_CACHE))
 }
@@ -82,7 +82,7 @@ pub(super) async fn media(
     generation: &Generation,
     rendition: &RenditionName,
 ) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(title).await?;
+    let presentation = origin.presentation(asked, title).await?;
     let rendition = presentation.rendition(generation, rendition)?;
     Ok(respond::playlist(asked, presentation.media(rendition), MEDIA_CACHE))
 }
@@ -95,7 +95,7 @@ pub(super) async fn iframes(
     generation: &Generation,
     rendition: &RenditionName,
 ) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(title).await?;
+    let presentation = origin.presentation(asked, title).await?;
     let rendition = presentation.rendition(generation, rendition)?;
     iframe::offered(&presentation, rendition)?;
     Ok(respond::playlist(asked, presentation.iframes(rendition), MEDIA_CACHE))

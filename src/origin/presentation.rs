@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::manifest::{dash, hls, hls_ts, pictures};
-use crate::media::{Digest, Generation, Plan, Program, RenditionName, Thumbnails, TitleId};
+use crate::media::{Digest, Generation, Plan, Policy, Program, RenditionName, Thumbnails, TitleId};
 
 use super::error::Problem;
 use super::playlist::Playlist;
@@ -95,6 +95,8 @@ pub struct Facts {
     pub generation: Generation,
     /// Timeline and ladder.
     pub plan: Arc<Plan>,
+    /// Who may play it.
+    pub policy: Policy,
 }
 
 /// An immutable snapshot of a ready title, with its playlists once somebody asked for them.
@@ -384,6 +386,7 @@ mod tests {
             digest: "0".repeat(64).parse().unwrap(),
             generation: "0123456789abcdef".parse().unwrap(),
             plan: Arc::new(Plan::default()),
+            policy: Policy::Public,
         };
         Title { id, name: String::new(), created_at: String::new(), found: Found::Ready(facts) }
     }

@@ -1,5 +1,6 @@
 //! One constructor per class of answer, each with its cache rule and the reason.
 
+use std::net::IpAddr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use super::error::Problem;
 use super::playlist::Playlist;
 use super::range::{Part, Wanted};
 use super::segment::{Came, Target};
+use super::signed::Ticket;
 
 /// The generation in the URL names everything the bytes depend on: they never change.
 pub(super) const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=31536000, immutable");
@@ -54,13 +56,16 @@ pub(super) struct Asked {
     pub received: Instant,
     /// What the player tells of itself.
     pub cmcd: Option<Cmcd>,
+    /// What lets it have signed titles.
+    pub ticket: Ticket,
 }
 
 impl Asked {
-    pub(super) fn new(parts: request::Parts) -> Self {
+    pub(super) fn new(mut parts: request::Parts, client: IpAddr) -> Self {
+        let ticket = Ticket::take(&mut parts.uri, client);
         let id = parts.headers.get(&X_REQUEST_ID).filter(|v| acceptable(v.as_bytes())).cloned();
         let cmcd = Cmcd::of(&parts);
-        Self { parts, id: id.unwrap_or_else(fresh_id), received: Instant::now(), cmcd }
+        Self { parts, id: id.unwrap_or_else(fresh_id), received: Instant::now(), cmcd, ticket }
     }
 
     pub(super) fn head(&self) -> bool {

@@ -82,6 +82,7 @@ impl Route {
             "/readyz" => Self::Ready,
             "/metrics" => Self::Metrics,
             "/" if path == "/" => Self::Home,
+            "/openapi.json" => Self::Management,
             _ if path.starts_with("/api/v1/") => Self::Management,
             _ => return None,
         })

@@ -85,7 +85,7 @@ pub(super) async fn object(
     media: Media,
     delivery: Delivery,
 ) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(&media.title).await?;
+    let presentation = origin.presentation(asked, &media.title).await?;
     let mut target = Target::find(presentation, media)?;
     if conditional::not_modified(&asked.parts.headers, &target.etag) {
         return Ok(respond::unchanged(&target));

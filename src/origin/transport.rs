@@ -28,7 +28,7 @@ struct Part {
 
 /// `/v/{id}/{generation}/{rendition}/{n}.ts`.
 pub(super) async fn answer(origin: &Origin, asked: &Asked, media: Media) -> Result<Response, Problem> {
-    let presentation = origin.presentations.get(&media.title).await?;
+    let presentation = origin.presentation(asked, &media.title).await?;
     let (target, number) = find(&presentation, media)?;
     if conditional::not_modified(&asked.parts.headers, &target.etag) {
         return Ok(respond::unchanged(&target));

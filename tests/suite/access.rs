@@ -1,10 +1,11 @@
-//! Who may: keys, by command and over HTTP.
+//! Who may: keys, by command and over HTTP; upload tokens; signed playback; and the document that describes it all.
 
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Data, Ran, TestServer, run};
+use crate::support::{Answer, Data, Ran, TestServer, run, until};
+use crate::uploads::{film, settled};
 
 const KEYS: &str = "/api/v1/keys";
 const VIDEOS: &str = "/api/v1/videos";
@@ -128,4 +129,125 @@ fn a_key_needs_a_name_and_a_known_scope() {
     assert_eq!(key(&data, &["add", "x"]).code(), 2);
     assert_eq!(key(&data, &["add", "", "--scope", "read"]).code(), 1);
     assert_eq!(key(&data, &["revoke", "000000000000"]).error().split(':').next(), Some("there is no key 000000000000"));
+}
+
+fn change(server: &TestServer, id: &str, body: &Value) -> Answer {
+    let asking = server.ask(&format!("{VIDEOS}/{id}")).method("PATCH").header("content-type", "application/json");
+    asking.body(body.to_string()).send().unwrap()
+}
+
+fn sign(server: &TestServer, id: &str, body: &Value) -> Answer {
+    let asking = server.ask(&format!("{VIDEOS}/{id}/playback-tokens")).method("POST");
+    asking.header("content-type", "application/json").body(body.to_string()).send().unwrap()
+}
+
+#[test]
+fn a_signed_title_plays_from_signed_urls_alone_and_its_playlists_lead_on() {
+    let server = TestServer::start();
+    let upload = |path: &str| {
+        let answer = server.ask(path).method("POST").body(film().1).send().unwrap();
+        settled(&server, answer.json()["id"].as_str().unwrap())["id"].as_str().unwrap().to_owned()
+    };
+    let (id, public) = (upload("/api/v1/videos?playback_policy=signed"), upload(VIDEOS));
+    let path = format!("/v/{id}/master.m3u8");
+    let refused = server.get(&path);
+    assert_eq!((word(&refused), refused.header("cache-control")), ((403, "unsigned".into()), Some("no-store")));
+    assert!(!server.text("/").contains(&id) && server.text("/").contains(&public));
+
+    let signed = sign(&server, &id, &json!({ "seconds": 600 }));
+    assert_eq!(signed.status, 201, "{}", signed.text());
+    let (token, master) = (signed.json()["token"].clone(), signed.json()["playback"]["hls"].clone());
+    let (token, master) = (token.as_str().unwrap(), master.as_str().unwrap());
+    let text = server.text(master);
+    let playlist = text.lines().find(|line| !line.starts_with('#')).unwrap();
+    let playlist = format!("/s/{token}/v/{id}/{playlist}");
+    let segments = server.segments(&playlist);
+    assert!(segments.len() > 1 && segments[1].starts_with("/s/"));
+    let segment = server.get(&segments[1]);
+    assert_eq!(segment.status, 200);
+    let rule = segment.header("cache-control").unwrap();
+    let age: u64 = rule.split("max-age=").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
+    assert!(rule.starts_with("public, ") && rule.ends_with("immutable") && age <= 600, "{rule}");
+    let bare = segments[1].strip_prefix(&format!("/s/{token}")).unwrap();
+    assert_eq!(word(&server.get(bare)), (403, "unsigned".into()));
+    assert!(!server.log().contains(token));
+
+    let foreign = master.replace(token, sign(&server, &public, &json!({})).json()["token"].as_str().unwrap());
+    assert_eq!(word(&server.get(&foreign)), (403, "forged".into()));
+    let elsewhere = sign(&server, &id, &json!({ "client": "192.0.2.1" })).json();
+    assert_eq!(word(&server.get(elsewhere["playback"]["dash"].as_str().unwrap())), (403, "forged".into()));
+    let here = sign(&server, &id, &json!({ "client": "127.0.0.1" })).json();
+    let bound = server.get(here["playback"]["dash"].as_str().unwrap());
+    assert!(bound.status == 200 && bound.header("cache-control").unwrap().starts_with("private, max-age="));
+
+    let short = run(server.data.command(&["sign", &id, "--seconds", "1"])).stdout.trim_end().to_owned();
+    until("the URL is not good any more", || server.get(&short).status == 403);
+    assert_eq!(word(&server.get(&short)), (403, "expired".into()));
+    let server = server.restart();
+    assert_eq!(server.get(master).status, 200, "what was signed outlives the server");
+    assert_eq!(change(&server, &id, &json!({ "playback_policy": "x" })).status, 400);
+    assert_eq!(change(&server, &id, &json!({ "playback_policy": "public" })).json()["playback_policy"], "public");
+    assert_eq!(server.get(&path).status, 200);
+    assert_eq!(word(&sign(&server, "000000000000", &json!({}))), (404, "no-title".into()));
+    assert_eq!(word(&sign(&server, &id, &json!({ "seconds": 0 }))), (400, "body".into()));
+}
+
+#[test]
+fn the_api_describes_itself_to_anybody() {
+    let server = TestServer::start();
+    let described = server.get("/api/v1/openapi.json");
+    added(&server.data, "admin");
+    assert_eq!(server.get("/openapi.json").body, described.body, "also once there are keys");
+    let document = described.json();
+    assert_eq!(document["openapi"], "3.1.0");
+    for path in ["/videos", "/videos/{video}", "/jobs/{job}", "/keys", "/healthz"] {
+        assert!(document["paths"][path].is_object(), "{path}");
+    }
+    let types = &document["paths"]["/keys"]["post"]["responses"]["409"]["content"]["application/problem+json"];
+    assert!(types.to_string().contains("urn:matinee:problem:too-many-keys"), "{types}");
+}
+
+#[test]
+fn an_upload_token_sends_one_film_of_its_size_and_opens_nothing_else() {
+    let server = TestServer::start();
+    let (_, bytes) = film();
+    let key = added(&server.data, "upload");
+    let issue = |body: Value| {
+        let asking = server.ask("/api/v1/upload-tokens").method("POST").header("content-type", "application/json");
+        asking.header("authorization", &format!("Bearer {key}")).body(body.to_string()).send().unwrap()
+    };
+    let send = |token: &str, path: &str| {
+        let asking = server.ask(path).method("POST").header("origin", "https://example.org");
+        asking.header("authorization", &format!("Bearer {token}")).body(bytes.clone()).send().unwrap()
+    };
+    let issued = issue(json!({ "max_bytes": bytes.len(), "seconds": 60 }));
+    assert_eq!(issued.status, 201, "{}", issued.text());
+    let (token, id) = (issued.json()["token"].clone(), issued.json()["video"].clone());
+    let (token, id) = (token.as_str().unwrap(), id.as_str().unwrap());
+    let film = format!("{VIDEOS}/{id}");
+    for (method, path) in [("GET", VIDEOS), ("GET", &film), ("PATCH", &film), ("DELETE", &film), ("POST", KEYS)] {
+        assert_eq!(word(&with(&server, token, method, path)), (403, "scope".into()), "{method} {path}");
+    }
+    assert_eq!(word(&with(&server, token, "POST", "/api/v1/upload-tokens")), (403, "scope".into()));
+    let small = issue(json!({ "max_bytes": bytes.len() - 1 })).json();
+    assert_eq!(word(&send(small["token"].as_str().unwrap(), VIDEOS)), (413, "too-large".into()));
+    let made = send(token, VIDEOS);
+    assert_eq!((made.status, &made.json()["id"]), (201, &id.into()), "{}", made.text());
+    assert_eq!(word(&send(token, VIDEOS)), (409, "token-spent".into()));
+    let admin = added(&server.data, "admin");
+    assert_eq!(with(&server, &admin, "DELETE", &film).status, 200);
+    assert_eq!(word(&send(token, VIDEOS)), (409, "token-spent".into()), "also once its title is gone");
+
+    let (head, claims) = (r#"{"alg":"none","typ":"JWT"}"#, token.split('.').nth(1).unwrap());
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, head);
+    let mut letters = token.to_owned();
+    letters.pop();
+    for forged in [format!("{encoded}.{claims}."), letters, format!("a.{claims}.b")] {
+        assert_eq!(word(&send(&forged, VIDEOS)), (401, "unauthorised".into()), "{forged}");
+    }
+    let short = issue(json!({ "seconds": 1 })).json()["token"].as_str().unwrap().to_owned();
+    until("the token is not good any more", || with(&server, &short, "GET", VIDEOS).status == 401);
+    for bad in [json!({ "max_bytes": 0 }), json!({ "seconds": 86_400 }), json!({ "more": 1 }), json!([])] {
+        assert_eq!(word(&issue(bad)), (400, "body".into()));
+    }
 }

@@ -28,13 +28,14 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const WARMER: &str = "MATINEE_WARMER__ENABLED";
 
 /// What a data folder holds when nobody works on it. Anything else is a leftover.
-const KNOWN: [&str; 8] = [
+const KNOWN: [&str; 9] = [
     "cache",
     "catalog.sqlite",
     "catalog.sqlite-shm",
     "catalog.sqlite-wal",
     "gstreamer",
     "library",
+    "secret",
     "staging",
     "uploads",
 ];

@@ -332,7 +332,7 @@ impl Upload {
         // No client's key has two line ends. A crash after the title was entered makes no second one.
         let key = format!("upload\n\n{}", self.status().id);
         let creation = Some(Creation { key, fingerprint: String::new() });
-        About { title, description, metadata, file_name, creation }
+        About { title, description, metadata, file_name, creation, ..About::default() }
     }
 }
 

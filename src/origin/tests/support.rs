@@ -69,6 +69,7 @@ impl TestServer {
                 let id = request.headers()["x-request-id"].as_bytes().to_vec();
                 Box::pin(async move { http::Response::new(http_body_util::Full::new(id.into()).boxed_unsync()) })
             }),
+            playback: crate::access::Playback::new(&crate::access::Secret::open(folder.path()).unwrap()),
             make: Arc::new(move |o| drop(order.send(o))),
             make_picture: Arc::new(move |o| drop(picture.send(o))),
             on_segment: {
@@ -169,6 +170,7 @@ fn titles() -> HashMap<TitleId, Title> {
         digest: "0".repeat(64).parse().unwrap(),
         generation: "0123456789abcdef".parse().unwrap(),
         plan: Arc::new(plan()),
+        policy: crate::media::Policy::Public,
     });
     let failure = Failure { code: "damaged".into(), message: "it is cut short".into() };
     [

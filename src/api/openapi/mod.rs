@@ -1,0 +1,265 @@
+//! `GET /openapi.json`: the API in OpenAPI 3.1, made of what the code goes by: the routes and their methods, the scopes
+//! and the table of problems. A route without a description does not compile; a method without one, or one described
+//! that is not answered, fails a test; and in debug builds a problem that is not documented for its call is a panic, so
+//! that every test of the API is one of this document, too.
+//!
+//! It is not made by macros on handlers and structures, as `utoipa` would: there are none here. Paths come from one
+//! `match`, bodies are JSON put together where they are sent.
+
+mod operations;
+mod schemas;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use super::Route;
+use super::problem::Kind;
+use operations::{Operation, operation};
+
+/// What any call may be answered with.
+const ALWAYS: [Kind; 5] = [Kind::Unauthorised, Kind::Scope, Kind::Host, Kind::Busy, Kind::Internal];
+const PROBLEM: &str = "application/problem+json";
+
+/// The document, made once.
+pub(super) fn document() -> &'static str {
+    static DOCUMENT: OnceLock<String> = OnceLock::new();
+    DOCUMENT.get_or_init(|| made().to_string())
+}
+
+/// Whether the document says that this call may be answered with this problem.
+pub(super) fn knows(path: &str, method: &Method, kind: Kind) -> bool {
+    let method = if method == Method::HEAD { &Method::GET } else { method };
+    match Route::parse(path).map(|route| operation(&route, method)) {
+        None => kind == Kind::NoRoute,
+        Some(None) => kind == Kind::Method,
+        Some(Some(operation)) => operation.problems(method).any(|known| known == kind),
+    }
+}
+
+impl Operation {
+    fn problems(&self, method: &Method) -> impl Iterator<Item = Kind> {
+        // A page of another site may look.
+        let changes = (*method != Method::GET).then_some(Kind::CrossSite);
+        let always = if self.is_public { &ALWAYS[..0] } else { &ALWAYS };
+        self.fails.iter().chain(always).copied().chain(changes)
+    }
+
+    fn json(&self, route: &Route, method: &Method) -> Value {
+        let scope = route.scope(method).map(|scope| scope.as_str());
+        let parameters: Vec<Value> = route
+            .parameters()
+            .into_iter()
+            .chain(self.parameters.iter().map(|name| reference("parameters", name)))
+            .collect();
+        let mut out = json!({
+            "operationId": self.id, "summary": self.summary, "tags": [self.tag], "parameters": parameters,
+            "responses": self.responses(method),
+        });
+        if self.is_public {
+            out["security"] = json!([]);
+        } else {
+            out["security"] = json!([{ "key": [] }, {}]);
+            out["x-scope"] = json!(scope);
+        }
+        if let Some(body) = schemas::request(self.takes) {
+            out["requestBody"] = body;
+        }
+        out
+    }
+
+    fn responses(&self, method: &Method) -> Value {
+        let mut by_status: BTreeMap<u16, Vec<Kind>> = BTreeMap::new();
+        for kind in self.problems(method) {
+            by_status.entry(kind.entry().0.as_u16()).or_default().push(kind);
+        }
+        let mut out = Map::new();
+        out.insert(self.gives.0.to_string(), schemas::response(self.gives.1));
+        // By the connection, before anybody looks at the path.
+        out.insert("431".into(), json!({ "description": "the request's head is longer than server.max_header_bytes" }));
+        for (status, kinds) in by_status {
+            let types: Vec<String> =
+                kinds.iter().map(|kind| format!("urn:matinee:problem:{}", kind.entry().1)).collect();
+            let said: Vec<String> =
+                kinds.iter().map(|kind| format!("`{}`: {}", kind.entry().1, kind.entry().3)).collect();
+            let schema =
+                json!({ "allOf": [reference("schemas", "Problem"), { "properties": { "type": { "enum": types } } }] });
+            let response =
+                json!({ "description": said.join(". ") + ".", "content": { PROBLEM: { "schema": schema } } });
+            out.insert(status.to_string(), response);
+        }
+        Value::Object(out)
+    }
+}
+
+impl Route {
+    /// Every route there is, each with some name in it. The chain has to be mended for a new route to compile.
+    fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        let mut next = Some(Self::Videos);
+        while let Some(route) = next {
+            next = route.next();
+            all.push(route);
+        }
+        all
+    }
+
+    fn next(&self) -> Option<Self> {
+        let (title, job, key) =
+            (|| "000000000000".parse().ok(), || "000000000000".parse().ok(), || "000000000000".parse().ok());
+        match self {
+            Self::Videos => Some(Self::File("a.mp4".into())),
+            Self::File(_) => title().map(Self::Video),
+            Self::Video(_) => title().map(Self::PlaybackTokens),
+            Self::PlaybackTokens(_) => title().map(Self::Warm),
+            Self::Warm(_) => title().map(Self::VideoEvents),
+            Self::VideoEvents(_) => Some(Self::Events),
+            Self::Events => Some(Self::Jobs),
+            Self::Jobs => job().map(Self::Job),
+            Self::Job(_) => Some(Self::Keys),
+            Self::Keys => key().map(Self::Key),
+            Self::Key(_) => Some(Self::UploadTokens),
+            Self::UploadTokens => Some(Self::Uploads),
+            Self::Uploads => Self::parse("/api/v1/uploads/000000000000"),
+            Self::Upload(_) => Some(Self::OpenApi),
+            Self::OpenApi => None,
+        }
+    }
+
+    fn template(&self) -> &'static str {
+        match self {
+            Self::Videos => "/videos",
+            // One path for OpenAPI, which tells templates apart by what is around the names.
+            Self::File(_) | Self::Video(_) => "/videos/{video}",
+            Self::PlaybackTokens(_) => "/videos/{video}/playback-tokens",
+            Self::VideoEvents(_) => "/videos/{video}/events",
+            Self::Events => "/events",
+            Self::Jobs => "/jobs",
+            Self::Job(_) => "/jobs/{job}",
+            Self::Keys => "/keys",
+            Self::Key(_) => "/keys/{key}",
+            Self::UploadTokens => "/upload-tokens",
+            Self::Warm(_) => "/videos/{video}/warm",
+            Self::Uploads => "/uploads",
+            Self::Upload(_) => "/uploads/{upload}",
+            Self::OpenApi => "/openapi.json",
+        }
+    }
+
+    fn parameters(&self) -> Option<Value> {
+        let id = |name: &str| {
+            json!({
+                "name": name, "in": "path", "required": true, "schema": reference("schemas", "Id"),
+            })
+        };
+        match self {
+            Self::File(_) => Some(json!({
+                "name": "video", "in": "path", "required": true, "description": "the file's name, which has a dot",
+                "schema": { "type": "string", "pattern": "^[^/]*\\.[^/]*$" }, "example": "film.mp4",
+            })),
+            Self::Video(_) | Self::Warm(_) | Self::PlaybackTokens(_) | Self::VideoEvents(_) => Some(id("video")),
+            Self::Job(_) => Some(id("job")),
+            Self::Upload(_) => Some(id("upload")),
+            Self::Key(_) => Some(id("key")),
+            Self::Videos
+            | Self::Events
+            | Self::Jobs
+            | Self::Keys
+            | Self::Uploads
+            | Self::UploadTokens
+            | Self::OpenApi => None,
+        }
+    }
+}
+
+fn made() -> Value {
+    let mut paths = Map::new();
+    for route in Route::all() {
+        let path = paths.entry(route.template()).or_insert_with(|| json!({}));
+        for (method, _) in route.methods() {
+            if let Some(operation) = operation(&route, method) {
+                path[method.as_str().to_lowercase()] = operation.json(&route, method);
+            }
+        }
+    }
+    schemas::add_health(&mut paths);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Matinee", "version": env!("CARGO_PKG_VERSION"), "license": { "name": env!("CARGO_PKG_LICENSE") },
+            "description": "Films in, streams out. `x-scope` says what a key must be for; without keys, on loopback, \
+                none is needed. HEAD is answered wherever GET is.",
+        },
+        "servers": [{ "url": "/api/v1" }],
+        "paths": paths,
+        "components": schemas::components(),
+    })
+}
+
+fn reference(kind: &str, name: &str) -> Value {
+    json!({ "$ref": format!("#/components/{kind}/{name}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_method_of_every_route_is_described_and_nothing_else() {
+        for route in Route::all() {
+            for method in [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+                let answered = route.scope(&method).is_some();
+                assert_eq!(operation(&route, &method).is_some(), answered, "{method} {}", route.template());
+            }
+        }
+    }
+
+    #[test]
+    fn every_problem_is_documented_somewhere() {
+        let mut known: BTreeSet<&str> = [Kind::NoRoute, Kind::Method].iter().map(|kind| kind.entry().1).collect();
+        for route in Route::all() {
+            for (method, _) in route.methods() {
+                let operation = operation(&route, method);
+                known.extend(operation.iter().flat_map(|o| o.problems(method)).map(|kind| kind.entry().1));
+            }
+        }
+        let all: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.entry().1).collect();
+        assert_eq!(known, all);
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn references(value: &Value, out: &mut Vec<String>) {
+            match value {
+                Value::Object(fields) => {
+                    out.extend(fields.get("$ref").and_then(|to| Some(to.as_str()?.to_owned())));
+                    fields.values().for_each(|value| references(value, out));
+                }
+                Value::Array(items) => items.iter().for_each(|value| references(value, out)),
+                _ => {}
+            }
+        }
+        let (document, mut found) = (made(), Vec::new());
+        references(&document, &mut found);
+        assert!(found.len() > 10);
+        for to in found {
+            assert!(document.pointer(to.trim_start_matches('#')).is_some(), "{to}");
+        }
+    }
+
+    #[test]
+    fn names_of_operations_are_unique() {
+        let mut seen = BTreeSet::new();
+        for route in Route::all() {
+            for (method, _) in route.methods() {
+                if let Some(operation) = operation(&route, method) {
+                    assert!(seen.insert(operation.id), "{}", operation.id);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! What each call does, takes, gives, and how it fails.
+
+use http::Method;
+
+use super::schemas::{Gives, Takes};
+use crate::api::Route;
+use crate::api::problem::Kind;
+
+/// A call.
+#[derive(Clone, Copy)]
+pub(super) struct Operation {
+    pub id: &'static str,
+    pub tag: &'static str,
+    pub summary: &'static str,
+    /// Names of components.
+    pub parameters: &'static [&'static str],
+    pub takes: Takes,
+    pub gives: (u16, Gives),
+    /// Besides what any call may be answered with.
+    pub fails: &'static [Kind],
+    /// Needs no key.
+    pub is_public: bool,
+}
+
+const BASE: Operation = Operation {
+    id: "",
+    tag: "videos",
+    summary: "",
+    parameters: &[],
+    takes: Takes::Nothing,
+    gives: (200, Gives::Nothing),
+    fails: &[],
+    is_public: false,
+};
+
+const CREATE: Operation = Operation {
+    id: "createVideo",
+    summary: "Uploads a film in one request. It is playable about a second after its last byte.",
+    parameters: &["filename", "title", "description", "metadata", "policy", "Idempotency-Key", "Content-Digest"],
+    takes: Takes::Film,
+    gives: (201, Gives::CreatedVideo),
+    fails: &[
+        Kind::Body,
+        Kind::Empty,
+        Kind::Digest,
+        Kind::DigestAlgorithm,
+        Kind::Incomplete,
+        Kind::Stalled,
+        Kind::KeyInUse,
+        Kind::TokenSpent,
+        Kind::TooLarge,
+        Kind::MediaType,
+        Kind::Encoding,
+        Kind::KeyReused,
+        Kind::DiskFull,
+    ],
+    ..BASE
+};
+
+/// The call, or `None` if the route does not take the method. HEAD is GET without a body.
+pub(super) fn operation(route: &Route, method: &Method) -> Option<Operation> {
+    match route {
+        Route::Videos => videos(method),
+        Route::File(_) => file(method),
+        Route::Video(_) => video(method),
+        Route::Warm(_) => warm(method),
+        Route::Uploads => uploads(method),
+        Route::Upload(_) => upload(method),
+        Route::PlaybackTokens(_) => playback_tokens(method),
+        Route::VideoEvents(_) => video_events(method),
+        Route::Events => events(method),
+        Route::Jobs => jobs(method),
+        Route::Job(_) => job(method),
+        Route::Keys => keys(method),
+        Route::Key(_) => key(method),
+        Route::UploadTokens => upload_tokens(method),
+        Route::OpenApi => openapi(method),
+    }
+}
+
+fn videos(method: &Method) -> Option<Operation> {
+    match *method {
+        Method::GET => Some(Operation {
+            id: "listVideos",
+            summary: "Lists titles, newest first.",
+            parameters: &["cursor", "limit", "videoState"],
+            gives: (200, Gives::VideoPage),
+            fails: &[Kind::Query],
+            ..BASE
+        }),
+        Method::POST => Some(CREATE),
+        Method::PUT => Some(Operation { id: "putVideo", summary: "The same as POST, for clients that PUT.", ..CREATE }),
+        _ => None,
+    }
+}
+
+fn file(method: &Method) -> Option<Operation> {
+    const FAILS: [Kind; CREATE.fails.len() + 2] = {
+        let mut all = [Kind::NoRoute; CREATE.fails.len() + 2];
+        let mut n = 0;
+        while n < CREATE.fails.len() {
+            all[n] = CREATE.fails[n];
+            n += 1;
+        }
+        // A name without a dot would be an id, which takes no PUT.
+        all[n] = Kind::Method;
+        all
+    };
+    let summary = "Uploads a film under its file's name, as `curl -T film.mp4` does.";
+    (*method == Method::PUT).then_some(Operation { id: "putFile", summary, fails: &FAILS, ..CREATE })
+}
+
+/// What has a dot is a file's name, which only takes PUT.
+fn video(method: &Method) -> Option<Operation> {
+    match *method {
+        Method::GET => Some(Operation {
+            id: "getVideo",
+            summary: "Shows a title: its state, tracks, renditions and where it plays.",
+            gives: (200, Gives::Video),
+            fails: &[Kind::NoTitle, Kind::NoRoute, Kind::Method],
+            ..BASE
+        }),
+        Method::PATCH => Some(Operation {
+            id: "changeVideo",
+            summary: "Changes what an uploader says of a title, by a merge patch (RFC 7396).",
+            parameters: &["If-Match"],
+            takes: Takes::Change,
+            gives: (200, Gives::Video),
+            fails: &[
+                Kind::NoTitle,
+                Kind::NoRoute,
+                Kind::Method,
+                Kind::Body,
+                Kind::Incomplete,
+                Kind::Stalled,
+                Kind::Version,
+                Kind::TooLarge,
+                Kind::MediaType,
+                Kind::DiskFull,
+            ],
+            ..BASE
+        }),
+        Method::DELETE => Some(Operation {
+            id: "removeVideo",
+            summary: "Removes a title with all its bytes, also while somebody plays it.",
+            gives: (200, Gives::Removed),
+            fails: &[Kind::NoTitle, Kind::NoRoute, Kind::Method, Kind::DiskFull],
+            ..BASE
+        }),
+        _ => None,
+    }
+}
+
+fn warm(method: &Method) -> Option<Operation> {
+    (*method == Method::POST).then_some(Operation {
+        id: "warmVideo",
+        summary: "Has a stretch of a title encoded ahead of demand, as a job.",
+        takes: Takes::Stretch,
+        gives: (201, Gives::Job),
+        fails: &[
+            Kind::NoTitle,
+            Kind::NoRoute,
+            Kind::NotReady,
+            Kind::Body,
+            Kind::Incomplete,
+            Kind::Stalled,
+            Kind::TooLarge,
+            Kind::MediaType,
+        ],
+        ..BASE
+    })
+}
+
+/// What may become of an upload's bytes, whichever call brings them.
+const APPENDING: [Kind; 11] = [
+    Kind::TusVersion,
+    Kind::MediaType,
+    Kind::Body,
+    Kind::Empty,
+    Kind::TooLarge,
+    Kind::Checksum,
+    Kind::Incomplete,
+    Kind::Stalled,
+    Kind::DiskFull,
+    Kind::NoUpload,
+    Kind::UploadExpired,
+];
+
+const SENDING: [Kind; 15] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffset, Kind::UploadLocked]);
+
+const RESUMABLE: Operation = Operation {
+    tag: "uploads",
+    fails: &[Kind::TusVersion, Kind::NoRoute, Kind::NoUpload, Kind::UploadExpired],
+    ..BASE
+};
+
+fn uploads(method: &Method) -> Option<Operation> {
+    (*method == Method::POST).then_some(Operation {
+        id: "createUpload",
+        summary: "Begins a resumable upload, or puts parts together (tus 1.0.0).",
+        gives: (201, Gives::Nothing),
+        fails: &SENDING,
+        ..RESUMABLE
+    })
+}
+
+fn upload(method: &Method) -> Option<Operation> {
+    match *method {
+        Method::GET => Some(Operation {
+            id: "getUpload",
+            summary: "Gives the bytes of a finished upload, or its state as JSON if asked for.",
+            fails: &[
+                Kind::TusVersion,
+                Kind::NoRoute,
+                Kind::NoUpload,
+                Kind::UploadExpired,
+                Kind::UploadLocked,
+                Kind::NoTitle,
+            ],
+            ..RESUMABLE
+        }),
+        Method::PATCH => Some(Operation {
+            id: "appendToUpload",
+            summary: "Sends the next bytes of an upload (tus 1.0.0).",
+            gives: (204, Gives::Nothing),
+            fails: &SENDING,
+            ..RESUMABLE
+        }),
+        Method::DELETE => Some(Operation {
+            id: "removeUpload",
+            summary: "Ends an upload and removes its bytes (tus 1.0.0, termination).",
+            gives: (204, Gives::Nothing),
+            fails: &[Kind::TusVersion, Kind::NoRoute, Kind::NoUpload, Kind::UploadExpired, Kind::UploadLocked],
+            ..RESUMABLE
+        }),
+        _ => None,
+    }
+}
+
+/// Both lists, and that there is no such path.
+const fn with(many: [Kind; 11], few: [Kind; 3]) -> [Kind; 15] {
+    let mut all = [Kind::NoRoute; 15];
+    let mut n = 0;
+    while n < many.len() {
+        all[n] = many[n];
+        n += 1;
+    }
+    while n < many.len() + few.len() {
+        all[n] = few[n - many.len()];
+        n += 1;
+    }
+    all
+}
+
+fn playback_tokens(method: &Method) -> Option<Operation> {
+    (*method == Method::POST).then_some(Operation {
+        id: "signPlayback",
+        summary: "Gives URLs by which a signed title plays for a while, four hours unless said.",
+        takes: Takes::PlaybackToken,
+        gives: (201, Gives::PlaybackToken),
+        fails: &[
+            Kind::NoTitle,
+            Kind::NoRoute,
+            Kind::Body,
+            Kind::Incomplete,
+            Kind::Stalled,
+            Kind::TooLarge,
+            Kind::MediaType,
+        ],
+        ..BASE
+    })
+}
+
+fn video_events(method: &Method) -> Option<Operation> {
+    (*method == Method::GET).then_some(Operation {
+        id: "listenToVideo",
+        tag: "events",
+        summary: "Tells states and progress of one title as Server-Sent Events, beginning with the state it is in.",
+        parameters: &["Last-Event-ID"],
+        gives: (200, Gives::Events),
+        fails: &[Kind::NoTitle, Kind::NoRoute],
+        ..BASE
+    })
+}
+
+fn events(method: &Method) -> Option<Operation> {
+    (*method == Method::GET).then_some(Operation {
+        id: "listen",
+        tag: "events",
+        summary: "Tells states and progress of all titles as Server-Sent Events.",
+        parameters: &["Last-Event-ID"],
+        gives: (200, Gives::Events),
+        ..BASE
+    })
+}
+
+fn jobs(method: &Method) -> Option<Operation> {
+    (*method == Method::GET).then_some(Operation {
+        id: "listJobs",
+        tag: "jobs",
+        summary: "Lists jobs, newest first.",
+        parameters: &["cursor", "limit", "jobState"],
+        gives: (200, Gives::JobPage),
+        fails: &[Kind::Query],
+        ..BASE
+    })
+}
+
+fn job(method: &Method) -> Option<Operation> {
+    const JOB: Operation =
+        Operation { tag: "jobs", gives: (200, Gives::Job), fails: &[Kind::NoJob, Kind::NoRoute], ..BASE };
+    match *method {
+        Method::GET => Some(Operation { id: "getJob", summary: "Shows a job.", ..JOB }),
+        Method::DELETE => Some(Operation {
+            id: "cancelJob",
+            summary: "Calls a job off. Its title fails, and what was stored of it goes.",
+            fails: &[Kind::NoJob, Kind::NoRoute, Kind::JobEnded, Kind::DiskFull],
+            ..JOB
+        }),
+        _ => None,
+    }
+}
+
+fn keys(method: &Method) -> Option<Operation> {
+    match *method {
+        Method::GET => Some(Operation {
+            id: "listKeys",
+            tag: "keys",
+            summary: "Lists keys, newest first, revoked ones included.",
+            gives: (200, Gives::KeyList),
+            ..BASE
+        }),
+        Method::POST => Some(Operation {
+            id: "createKey",
+            tag: "keys",
+            summary: "Adds a key. Its text is in this answer and nowhere else.",
+            takes: Takes::Key,
+            gives: (201, Gives::IssuedKey),
+            fails: &[
+                Kind::Body,
+                Kind::Incomplete,
+                Kind::Stalled,
+                Kind::TooManyKeys,
+                Kind::TooLarge,
+                Kind::MediaType,
+                Kind::DiskFull,
+            ],
+            ..BASE
+        }),
+        _ => None,
+    }
+}
+
+fn key(method: &Method) -> Option<Operation> {
+    const KEY: Operation =
+        Operation { tag: "keys", gives: (200, Gives::Key), fails: &[Kind::NoKey, Kind::NoRoute], ..BASE };
+    match *method {
+        Method::GET => Some(Operation { id: "getKey", summary: "Shows a key, without its text.", ..KEY }),
+        Method::DELETE => Some(Operation {
+            id: "revokeKey",
+            summary: "Makes a key worth nothing from now on. It stays in the list.",
+            fails: &[Kind::NoKey, Kind::NoRoute, Kind::DiskFull],
+            ..KEY
+        }),
+        _ => None,
+    }
+}
+
+fn upload_tokens(method: &Method) -> Option<Operation> {
+    (*method == Method::POST).then_some(Operation {
+        id: "issueUploadToken",
+        tag: "keys",
+        summary: "Gives a token by which one film can be sent without a key, once, within minutes.",
+        takes: Takes::UploadToken,
+        gives: (201, Gives::UploadToken),
+        fails: &[Kind::Body, Kind::Incomplete, Kind::Stalled, Kind::TooLarge, Kind::MediaType],
+        ..BASE
+    })
+}
+
+fn openapi(method: &Method) -> Option<Operation> {
+    (*method == Method::GET).then_some(Operation {
+        id: "describe",
+        tag: "server",
+        summary: "This document.",
+        gives: (200, Gives::Document),
+        is_public: true,
+        ..BASE
+    })
+}

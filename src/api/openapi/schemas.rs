@@ -1,0 +1,331 @@
+//! Bodies as JSON schemas. Objects are closed where the API is meant not to say more than is written here, so that a
+//! field that is sent and not documented is found by whoever compares the two.
+
+use serde_json::{Map, Value, json};
+
+use super::reference;
+use crate::access::{MAX_NAME_CHARS, MAX_PLAYBACK_SECONDS, MAX_UPLOAD_SECONDS};
+
+/// What a call takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Takes {
+    Nothing,
+    Film,
+    Change,
+    Key,
+    PlaybackToken,
+    UploadToken,
+    Stretch,
+}
+
+/// What a call gives when it succeeds.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Gives {
+    Nothing,
+    Video,
+    CreatedVideo,
+    VideoPage,
+    Removed,
+    Events,
+    Job,
+    JobPage,
+    Key,
+    KeyList,
+    IssuedKey,
+    PlaybackToken,
+    UploadToken,
+    Document,
+}
+
+pub(super) fn request(takes: Takes) -> Option<Value> {
+    let bytes =
+        json!({ "schema": { "type": "string", "minLength": 1, "contentMediaType": "application/octet-stream" } });
+    let object = |name: &str, types: &[&str]| {
+        let content: Map<String, Value> =
+            types.iter().map(|media| ((*media).to_owned(), json!({ "schema": reference("schemas", name) }))).collect();
+        json!({ "required": true, "content": content })
+    };
+    Some(match takes {
+        Takes::Nothing => return None,
+        Takes::Film => json!({
+            "required": true,
+            "description": "The film as it is, `video/*` and `audio/*` included, or a form with a `file` part.",
+            "content": {
+                "application/octet-stream": bytes,
+                "video/mp4": bytes,
+                "multipart/form-data": { "schema": reference("schemas", "Form") },
+            },
+        }),
+        Takes::Change => object("Change", &["application/merge-patch+json", "application/json"]),
+        Takes::PlaybackToken => object("NewPlaybackToken", &["application/json"]),
+        Takes::Stretch => object("Stretch", &["application/json"]),
+        Takes::UploadToken => object("NewUploadToken", &["application/json"]),
+        Takes::Key => object("NewKey", &["application/json"]),
+    })
+}
+
+pub(super) fn response(gives: Gives) -> Value {
+    let body = |description: &str, name: &str| {
+        let content = json!({ "application/json": { "schema": reference("schemas", name) } });
+        json!({ "description": description, "content": content })
+    };
+    let tag = || json!({ "ETag": { "schema": { "type": "string" }, "description": "for If-Match" } });
+    let place = || json!({ "schema": { "type": "string" }, "description": "its path" });
+    match gives {
+        Gives::Nothing => json!({ "description": "done" }),
+        Gives::Video => {
+            let mut response = body("the title", "Video");
+            response["headers"] = tag();
+            response
+        }
+        Gives::CreatedVideo => {
+            let mut response = body("the title, which is being processed", "Video");
+            response["headers"] = tag();
+            response["headers"]["Location"] = place();
+            response
+        }
+        Gives::VideoPage => body("a page of titles", "VideoPage"),
+        Gives::Removed => body("what was removed", "Removed"),
+        Gives::Events => json!({
+            "description": "`state`, `progress`, `changed` and `removed`, each with the title's id as `video`",
+            "content": { "text/event-stream": { "schema": { "type": "string" } } },
+        }),
+        Gives::Job => body("the job", "Job"),
+        Gives::JobPage => body("a page of jobs", "JobPage"),
+        Gives::Key => body("the key, without its text", "Key"),
+        Gives::KeyList => body("all keys", "KeyList"),
+        Gives::IssuedKey => {
+            let mut response = body("the key, with its text", "IssuedKey");
+            response["headers"] = json!({ "Location": place() });
+            response
+        }
+        Gives::PlaybackToken => {
+            let mut response = body("the token, and URLs with it", "PlaybackToken");
+            response["headers"] = json!({ "Location": place() });
+            response
+        }
+        Gives::UploadToken => {
+            let mut response = body("the token", "UploadToken");
+            response["headers"] = json!({ "Location": place() });
+            response
+        }
+        Gives::Document => json!({
+            "description": "OpenAPI 3.1", "content": { "application/json": { "schema": { "type": "object" } } },
+        }),
+    }
+}
+
+/// What other rooms answer below the same path.
+pub(super) fn add_health(paths: &mut Map<String, Value>) {
+    let text = |media: &str| json!({ (media): { "schema": { "type": "string" } } });
+    let problem = json!({ (super::PROBLEM): { "schema": reference("schemas", "Problem") } });
+    let mut add = |path: &str, id: &str, summary: &str, responses: Value| {
+        let get = json!({
+            "operationId": id, "summary": summary, "tags": ["server"], "security": [], "responses": responses,
+        });
+        paths.insert(path.to_owned(), json!({ "get": get }));
+    };
+    add(
+        "/healthz",
+        "alive",
+        "The process answers.",
+        json!({
+            "200": { "description": "alive", "content": text("text/plain") },
+        }),
+    );
+    add(
+        "/readyz",
+        "ready",
+        "Catalog, disk and an encoder are there.",
+        json!({
+            "200": { "description": "able to serve", "content": text("text/plain") },
+            "503": { "description": "not able to serve", "content": problem },
+        }),
+    );
+    add(
+        "/metrics",
+        "measure",
+        "Counters as Prometheus reads them.",
+        json!({
+            "200": { "description": "metrics", "content": text("text/plain") },
+        }),
+    );
+}
+
+pub(super) fn components() -> Value {
+    json!({
+        "securitySchemes": { "key": { "type": "http", "scheme": "bearer", "description": "an API key" } },
+        "parameters": parameters(),
+        "schemas": schemas(),
+    })
+}
+
+fn parameters() -> Value {
+    let query = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "description": description, "schema": schema });
+    let header = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "header", "description": description, "schema": schema });
+    json!({
+        "cursor": query("cursor", "`next_cursor` of the page before",
+            json!({ "type": "string", "pattern": "^-?[0-9]{1,15}-[0-9a-z]{12}$" })),
+        "limit": query("limit", "items on a page, 20 unless said; more than 100 count as 100",
+            json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX })),
+        "videoState": query("state", "titles in this state alone", json!({ "enum": VIDEO_STATES })),
+        "jobState": query("state", "jobs in this state alone", json!({ "enum": JOB_STATES })),
+        "filename": query("filename", "the file's name; Content-Disposition may say it instead", json!({ "type": "string" })),
+        "title": query("title", "what the title is called; otherwise as its file is",
+            json!({ "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~][ -~]*$" })),
+        "description": query("description", "a text for people", json!({ "type": "string", "maxLength": 5000 })),
+        "metadata": query("metadata", "a JSON object for programs, up to 16 KiB",
+            json!({ "type": "string", "contentMediaType": "application/json", "pattern": "^\\{\\}$" })),
+        "policy": query("playback_policy", "who may play it", reference("schemas", "Policy")),
+        "Idempotency-Key": header("Idempotency-Key", "the same key makes one title, however often it is sent in a day",
+            json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" })),
+        "Content-Digest": header("Content-Digest", "SHA-256 of the film (RFC 9530), checked",
+            json!({ "type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$" })),
+        "If-Match": header("If-Match", "the ETag of the version that is to be changed", json!({ "type": "string" })),
+        "Last-Event-ID": header("Last-Event-ID", "the event that was heard last", json!({ "type": "string" })),
+    })
+}
+
+const VIDEO_STATES: [&str; 4] = ["receiving", "processing", "ready", "failed"];
+const JOB_STATES: [&str; 5] = ["queued", "running", "done", "failed", "cancelled"];
+
+fn schemas() -> Value {
+    let id = || reference("schemas", "Id");
+    let time = || json!({ "type": "string", "format": "date-time" });
+    let time_or_null = || json!({ "type": ["string", "null"], "format": "date-time" });
+    let text = || json!({ "type": "string" });
+    let text_or_null = || json!({ "type": ["string", "null"] });
+    let count = || json!({ "type": "integer", "minimum": 0 });
+    let count_or_null = || json!({ "type": ["integer", "null"], "minimum": 0 });
+    let error = || json!({ "oneOf": [{ "type": "null" }, reference("schemas", "Failure")] });
+    let flag = || json!({ "type": "boolean" });
+    let list = |of: Value| json!({ "type": "array", "items": of });
+    let key = json!({
+        "id": id(), "name": text(), "scopes": list(reference("schemas", "Scope")), "created_at": time(),
+        "last_used_at": time_or_null(), "revoked_at": time_or_null(),
+    });
+    let mut issued = key.clone();
+    issued["key"] = json!({ "type": "string", "description": "sent as `Authorization: Bearer`" });
+    json!({
+        "Id": { "type": "string", "pattern": "^[0-9a-z]{12}$" },
+        "Policy": { "enum": ["public", "signed"] },
+        "Scope": { "enum": ["read", "upload", "admin"] },
+        "Problem": open(json!({
+            "type": text(), "title": text(), "status": { "type": "integer" }, "detail": text(), "request_id": text(),
+        })),
+        "Failure": closed(json!({ "code": text(), "message": text() })),
+        "Video": closed(json!({
+            "id": id(), "title": text(), "description": text(), "metadata": { "type": "object" },
+            "state": { "enum": VIDEO_STATES }, "error": error(), "created_at": time(), "file_name": text(),
+            "size_bytes": count(), "source": { "type": ["string", "null"], "description": "SHA-256 of the film" },
+            "duration_s": { "type": ["number", "null"] }, "width": count_or_null(), "height": count_or_null(),
+            "frame_rate": { "type": ["number", "null"] }, "tracks": list(reference("schemas", "Track")),
+            "renditions": list(reference("schemas", "Rendition")), "playback": reference("schemas", "Playback"),
+            "warnings": list(text()), "playback_policy": reference("schemas", "Policy"),
+        })),
+        "Track": open(json!({
+            "kind": text(), "codec": text(), "language": text_or_null(), "name": text_or_null(),
+            "channels": count_or_null(), "default": flag(), "forced": flag(), "offered": flag(), "why_not": text_or_null(),
+        })),
+        "Rendition": closed(json!({
+            "name": text(), "codecs": text(), "width": count_or_null(), "height": count_or_null(), "bandwidth": count(),
+            "segments": count(), "cached_segments": count(),
+        })),
+        "Playback": {
+            "type": "object", "description": "Paths; empty until the title is ready.",
+            "properties": {
+                "hls": text(), "hls_ts": text(), "dash": text(), "poster": text(), "thumbnails": text_or_null(),
+            },
+        },
+        "VideoPage": closed(json!({ "videos": list(reference("schemas", "Video")), "next_cursor": text_or_null() })),
+        "Form": {
+            "type": "object", "required": ["file"],
+            "properties": {
+                "title": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~][ -~]*$" },
+                "description": { "type": "string", "maxLength": 5000 },
+                "metadata": { "type": "string", "contentMediaType": "application/json", "pattern": "^\\{\\}$" },
+                "file": { "type": "string", "format": "binary", "minLength": 1 },
+            },
+        },
+        "Change": {
+            "type": "object", "additionalProperties": false,
+            "properties": {
+                "title": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~][ -~]*$" },
+                "description": { "type": ["string", "null"], "maxLength": 5000 },
+                "metadata": { "type": ["object", "null"], "description": "merged; a field that is null goes" },
+                "playback_policy": reference("schemas", "Policy"),
+            },
+        },
+        "Removed": closed(json!({
+            "id": id(), "removed": { "const": true },
+            "source": { "type": "object" }, "cache": { "type": "object" }, "jobs_cancelled": list(id()),
+            "paths": { "type": "array", "items": text(), "description": "what a CDN is to forget" },
+        })),
+        "Job": closed(json!({
+            "id": id(), "kind": text(), "video": id(), "state": { "enum": JOB_STATES }, "attempts": count(),
+            "progress": { "type": "integer", "minimum": 0, "maximum": 1000, "description": "thousandths" },
+            "error": error(), "created_at": time(), "due_at": time(), "ended_at": time_or_null(),
+        })),
+        "JobPage": closed(json!({ "jobs": list(reference("schemas", "Job")), "next_cursor": text_or_null() })),
+        "NewKey": {
+            "type": "object", "required": ["name", "scopes"], "additionalProperties": false,
+            "properties": {
+                "name": { "type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS, "pattern": "^[!-~][ -~]*$" },
+                "scopes": { "type": "array", "minItems": 1, "items": reference("schemas", "Scope") },
+            },
+        },
+        "NewPlaybackToken": {
+            "type": "object", "additionalProperties": false,
+            "properties": {
+                "seconds": { "type": "integer", "minimum": 1, "maximum": MAX_PLAYBACK_SECONDS },
+                "expires_at": {
+                    "type": "string", "format": "date-time", "description": "instead of seconds, a week away at most",
+                },
+                "client": { "type": ["string", "null"], "description": "the one address it is good for" },
+            },
+        },
+        "PlaybackToken": closed(json!({
+            "token": text(), "video": id(), "expires_at": time(), "client": text_or_null(),
+            "playback_policy": reference("schemas", "Policy"), "playback": reference("schemas", "Playback"),
+        })),
+        "Stretch": {
+            "type": "object", "additionalProperties": false, "description": "all of the title unless said",
+            "properties": {
+                "renditions": { "type": "array", "items": { "type": "string" }, "description": "their names" },
+                "from": { "type": "number", "minimum": 0, "description": "seconds" },
+                "to": { "type": "number", "minimum": 0, "description": "seconds" },
+            },
+        },
+        "NewUploadToken": {
+            "type": "object", "additionalProperties": false,
+            "properties": {
+                "max_bytes": {
+                    "type": "integer", "minimum": 1,
+                    "description": "of the film; up to what the server takes, which it is unless said",
+                },
+                "seconds": { "type": "integer", "minimum": 1, "maximum": MAX_UPLOAD_SECONDS },
+            },
+        },
+        "UploadToken": closed(json!({
+            "token": { "type": "string", "description": "a JWT, sent as `Authorization: Bearer` with the film" },
+            "video": { "type": "string", "description": "the id the title will have" },
+            "max_bytes": count(), "expires_at": time(),
+        })),
+        "Key": closed(key),
+        "IssuedKey": closed(issued),
+        "KeyList": closed(json!({ "keys": list(reference("schemas", "Key")) })),
+    })
+}
+
+/// An object that has all of these and nothing else.
+fn closed(properties: Value) -> Value {
+    let mut object = open(properties);
+    object["additionalProperties"] = json!(false);
+    object
+}
+
+/// An object that has all of these, and may have more.
+fn open(properties: Value) -> Value {
+    let required: Vec<&String> = properties.as_object().map(|fields| fields.keys().collect()).unwrap_or_default();
+    json!({ "type": "object", "required": required, "properties": properties })
+}

@@ -1,0 +1,41 @@
+//! `matinee sign`: a URL by which a signed title plays for a while.
+
+use std::net::IpAddr;
+
+use clap::Args;
+use matinee::access::{MAX_PLAYBACK_SECONDS, Playback, Secret};
+use matinee::catalog::{Catalog, FILE, now_ms};
+use matinee::media::TitleId;
+
+use super::{Failure, Place, failed, say, shown};
+
+#[derive(Debug, Args)]
+pub struct Sign {
+    /// The title's id.
+    id: TitleId,
+    /// How long the URL is good for.
+    #[arg(long, default_value_t = 4 * 3600, value_parser = clap::value_parser!(u64).range(1..=MAX_PLAYBACK_SECONDS))]
+    seconds: u64,
+    /// The one client's address it is good for; without it, for everybody who has it.
+    #[arg(long, value_name = "IP")]
+    client: Option<IpAddr>,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Sign {
+    pub fn run(&self) -> Result<(), Failure> {
+        let (Self { id, seconds, client, .. }, config) = (self, self.place.load()?);
+        let folder = &config.data_dir;
+        let unknown = || failed(format_args!("there is no title {id} in {}: matinee list shows them", shown(folder)));
+        // Looking must not make a data folder where there is none.
+        if !folder.join(FILE).exists() {
+            return Err(unknown());
+        }
+        Catalog::open(folder).map_err(failed)?.title(id).map_err(failed)?.ok_or_else(unknown)?;
+        let playback = Playback::new(&Secret::open(folder).map_err(failed)?);
+        let expires_s = now_ms().unsigned_abs() / 1000 + seconds;
+        say(format_args!("/s/{}/v/{id}/master.m3u8", playback.sign(id, expires_s, *client)));
+        Ok(())
+    }
+}
