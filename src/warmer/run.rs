@@ -60,15 +60,22 @@ impl Inner {
                 }
                 continue;
             }
+            while !self.is_calm() {
+                sleep(CALM).await;
+            }
             while at_work.len() < self.at_once() {
                 let Some(task) = tasks.pop_front() else { break };
                 at_work.spawn(self.clone().make(task));
             }
             let _ = at_work.join_next().await;
-            while !self.rooms.encoder.is_calm() {
-                sleep(CALM).await;
-            }
         }
+    }
+
+    /// True if nothing is made for anybody who watches, and a slot is left for each who plays: what they ask for next may
+    /// have to be made at once, and warming that must stop for it first costs them a stall.
+    fn is_calm(&self) -> bool {
+        let playing = u32::try_from(self.rooms.encoder.watched().len()).unwrap_or(u32::MAX);
+        self.rooms.encoder.is_calm() && playing.saturating_add(1) < self.rooms.encoder.slots().max(2)
     }
 
     /// What is worth making now; nothing outside the hours.
