@@ -35,7 +35,7 @@ const BASE: Operation = Operation {
 
 const CREATE: Operation = Operation {
     id: "createVideo",
-    summary: "Uploads a film in one request. It is playable about a second after its last byte.",
+    summary: "Uploads a film in one request. It is processed in the background once its last byte is there.",
     parameters: &["filename", "title", "description", "metadata", "policy", "Idempotency-Key", "Content-Digest"],
     takes: Takes::Film,
     gives: (201, Gives::CreatedVideo),
