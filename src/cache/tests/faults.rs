@@ -53,7 +53,7 @@ async fn leftovers_and_impossible_names_are_swept_at_open_and_strangers_are_left
     let (folder, cache) = open(&ROOMY);
     make(&cache, &key(1), 1000).await;
     cache.flush().await;
-    drop(cache);
+    end(cache).await;
     // With a journal that was closed in order nobody would look.
     fs::remove_file(folder.path().join("index")).unwrap();
     let at = |path: &str| folder.path().join(path);

@@ -20,7 +20,7 @@ async fn what_was_committed_survives_reopening_and_memory_is_filled_from_it() {
         make(&cache, &key(number), 1000).await;
     }
     cache.flush().await;
-    drop(cache);
+    end(cache).await;
     let cache = open_in(&ROOMY, folder.path());
     assert_eq!(cache.stats().disk, Held { bytes: 10 * 1024, entries: 10 });
     for number in 0..10 {
@@ -57,11 +57,11 @@ async fn a_smaller_bound_at_reopening_deletes_what_is_too_much() {
         make(&cache, &key(number), 1000).await;
         cache.flush().await;
     }
-    drop(cache);
+    end(cache).await;
     let cache = open_in(&Config { disk_bytes: 3 * 1024, ..ROOMY }, folder.path());
     assert_eq!(files(folder.path()).len(), 3);
     assert_eq!(cache.stats().disk, Held { bytes: 3 * 1024, entries: 3 });
-    drop(cache);
+    end(cache).await;
     let cache = open_in(&Config { disk_bytes: 0, ..ROOMY }, folder.path());
     make(&cache, &key(1), 1000).await;
     cache.flush().await;

@@ -8,7 +8,7 @@ async fn filled(count: u32) -> TempDir {
         make(&cache, &key(number), 1000).await;
     }
     cache.flush().await;
-    drop(cache);
+    end(cache).await;
     folder
 }
 
@@ -50,7 +50,7 @@ async fn a_torn_lost_or_foreign_journal_is_made_up_for_by_a_walk() {
         assert_eq!(cache.stats().disk, Held { bytes: 5 * 1024, entries: 5 }, "{index}");
         assert_eq!(whole(&cache, &key(4)).await.1, Tier::Disk);
         cache.flush().await;
-        drop(cache);
+        end(cache).await;
         // What the walk found was noted.
         fs::copy(folder.path().join(key(1).path()), folder.path().join(key(77).path())).unwrap();
         assert_eq!(open_in(&DISK_ALONE, folder.path()).stats().disk.entries, 5, "{index}");
@@ -68,7 +68,7 @@ async fn what_a_killed_server_kept_is_known_to_the_next_with_what_it_cost() {
     cache.flush().await;
     make(&cache, &key(3), 1000).await;
     cache.0.pending.subscribe().wait_for(|bytes| *bytes == 0).await.unwrap();
-    drop(cache);
+    end(cache).await;
     let cache = open_in(&DISK_ALONE, folder.path());
     assert_eq!(cache.stats().disk.entries, 3);
     assert_eq!(lock(&cache.0.disk.index).get(&key(1)).unwrap().cost, Cost::Seconds(0.7));
@@ -92,7 +92,7 @@ async fn a_journal_does_not_grow_with_what_is_past() {
     cache.0.pending.subscribe().wait_for(|bytes| *bytes == 0).await.unwrap();
     let bytes = fs::metadata(journal(&folder)).unwrap().len();
     assert!(bytes < 4200 * 60, "{bytes}");
-    drop(cache);
+    end(cache).await;
     assert_eq!(open_in(&DISK_ALONE, folder.path()).stats().disk, Held { bytes: 10 * 1024, entries: 10 });
 }
 

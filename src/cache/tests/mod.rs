@@ -47,6 +47,15 @@ fn open_in(config: &Config, folder: &Path) -> Cache {
     cache
 }
 
+/// Ends a cache's life as its process's end would: nobody has the journal any more, neither a thread that wrote for it.
+async fn end(cache: Cache) {
+    let journal = cache.0.disk.folder.join(super::journal::JOURNAL_FILE);
+    drop(cache);
+    while fs::File::open(&journal).is_ok_and(|file| file.try_lock().is_err()) {
+        tokio::task::yield_now().await;
+    }
+}
+
 async fn lead(cache: &Cache, key: &Key) -> Writer {
     match cache.claim(key).await {
         Claim::Lead(writer) => writer,

@@ -136,7 +136,7 @@ async fn run(config: Config, acts: Vec<Act>) {
                 if in_order {
                     cache.flush().await;
                 }
-                drop(cache);
+                end(cache).await;
                 spoil(&folder.path().join("index"), journal);
                 cache = open_in(&config, folder.path());
             }
@@ -148,7 +148,7 @@ async fn run(config: Config, acts: Vec<Act>) {
     assert!(on_disk.keys().all(|path| !path.starts_with("tmp")), "{on_disk:?}");
     assert!(cache.stats().memory.bytes <= config.memory_bytes);
     assert_eq!((cache.stats().making, cache.stats().pending_write_bytes), (0, 0));
-    drop(cache);
+    end(cache).await;
     // By the journal, which knows nothing of what was deleted by hand; asking for it is what tells.
     let cache = open_in(&config, folder.path());
     for number in 0..12 {
