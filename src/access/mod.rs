@@ -1,8 +1,10 @@
-//! Who may: API keys for management, tokens for single uploads, signed URLs for playback.
+//! Who may, and how often: API keys for management, tokens for single uploads, signed URLs for playback, limits by
+//! address.
 //!
 //! Nothing runs unasked. Checking a key costs one look-up in the catalog and one SHA-256, so it blocks;
 //! nothing is remembered, so a key is worth nothing from the moment it is revoked, whoever revoked it.
-//! Checking a signed URL costs an HMAC over a line of text, and asks nobody.
+//! Checking a signed URL costs an HMAC over a line of text, and asks nobody. Counting a request costs a hash and one
+//! atomic number.
 //!
 //! The rule not to break: no secret is kept that can be used as it is, none is logged, and none is shown twice.
 //!
@@ -11,6 +13,7 @@
 mod grant;
 mod key;
 mod playback;
+mod rate;
 mod secret;
 
 use std::io;
@@ -21,6 +24,7 @@ use crate::catalog;
 pub use grant::{Grant, Grants, MAX_SECONDS as MAX_UPLOAD_SECONDS};
 pub use key::{Issued, Keys, MAX_NAME_CHARS};
 pub use playback::{MAX_SECONDS as MAX_PLAYBACK_SECONDS, Pass, Playback, Refused};
+pub use rate::{Client, Rate, Taken};
 pub use secret::{FILE as SECRET_FILE, Secret};
 
 /// Why it could not be done.

@@ -40,6 +40,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Method, request};
@@ -47,7 +48,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, watch};
 
-use crate::access::{Grants, Keys, Playback};
+use crate::access::{Client, Grants, Keys, Playback, Rate, Taken};
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::ingest::{Events, Processor, Resumables, Uploads};
@@ -105,6 +106,8 @@ pub struct Rooms {
     pub playback: Playback,
     /// Who may.
     pub authorise: Authorise,
+    /// How often, if that is limited.
+    pub rate: Option<Arc<Rate>>,
 }
 
 /// The management API.
@@ -133,7 +136,12 @@ impl Api {
             let (mut parts, body) = request.into_parts();
             tus::override_method(&mut parts);
             let payload = Payload::new(&parts, body, api.rooms.uploads.config().stall());
-            let answered = api.answer(&parts, payload).await;
+            let taken = api.rooms.rate.as_ref().zip(parts.extensions.get::<Client>());
+            let taken = taken.map(|(rate, client)| (rate, rate.take(client.0, Instant::now())));
+            let answered = match taken {
+                Some((_, Taken::No { wait_seconds })) => Err(Problem::too_often(wait_seconds)),
+                Some((_, Taken::Yes { .. })) | None => api.answer(&parts, payload).await,
+            };
             let mut response = answered.unwrap_or_else(|problem| {
                 let kind = problem.kind();
                 let known = openapi::knows(parts.uri.path(), &parts.method, kind);
@@ -141,6 +149,9 @@ impl Api {
                 problem.respond(&parts)
             });
             tus::dress(&parts, &mut response);
+            if let Some((rate, taken)) = taken {
+                rate.tell(response.headers_mut(), taken);
+            }
             respond::without_body_if_head(&parts, response)
         })
     }

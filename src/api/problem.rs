@@ -97,13 +97,15 @@ pub enum Kind {
     Checksum,
     /// The client speaks another version of tus, or none.
     TusVersion,
+    /// The client's address asked too often.
+    TooOften,
     /// The server's own fault.
     Internal,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::NoRoute,
         Self::NoTitle,
         Self::NotReady,
@@ -139,6 +141,7 @@ impl Kind {
         Self::UploadLocked,
         Self::Checksum,
         Self::TusVersion,
+        Self::TooOften,
         Self::Internal,
     ];
 
@@ -239,6 +242,9 @@ impl Kind {
                 "Other version",
                 "send Tus-Resumable: 1.0.0, the version that is spoken here",
             ),
+            Self::TooOften => {
+                (S::TOO_MANY_REQUESTS, "too-often", "Asked too often", "this address asked too often: see Retry-After")
+            }
             Self::Internal => {
                 (S::INTERNAL_SERVER_ERROR, "internal", "Server failed", "the server could not do it; its log says why")
             }
@@ -263,6 +269,12 @@ impl Problem {
     #[must_use]
     pub fn internal(inner: impl fmt::Display) -> Self {
         Self { inner: Some(inner.to_string()), ..Self::of(Kind::Internal) }
+    }
+
+    /// The client's address has to wait.
+    pub(super) fn too_often(wait_seconds: u32) -> Self {
+        let detail = format!("this address asked too often: try again in {wait_seconds} s");
+        Self::new(Kind::TooOften, detail).header(RETRY_AFTER, &wait_seconds.to_string())
     }
 
     /// With a header that helps.

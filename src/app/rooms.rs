@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::scrape::Scrape;
 use super::start::{Data, Uploading};
-use crate::access::Keys;
+use crate::access::{Keys, Rate};
 use crate::api::{self, Api};
 use crate::catalog::{self, Catalog};
 use crate::config::{Auth, Config};
@@ -100,6 +100,7 @@ pub(super) fn api(
         playback: data.playback.clone(),
         grants: data.grants.clone(),
         authorise,
+        rate: Rate::per_minute(config.server.api_requests_per_minute).map(Arc::new),
         warm: Arc::new(move || warmer.wake()),
     }
 }

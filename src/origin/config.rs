@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::client::{Field, Prefix};
+
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -34,6 +36,14 @@ pub struct Config {
     pub drain_seconds: u64,
     /// Bytes of plans and playlists kept in memory.
     pub presentation_bytes: u64,
+    /// Proxies that are believed when they say whom they ask for.
+    pub trusted_proxies: Vec<Prefix>,
+    /// Where they say it.
+    pub client_field: Field,
+    /// Requests below `/v/` from one address in a minute; 0 for no limit.
+    pub playback_requests_per_minute: u32,
+    /// Requests to the management API from one address in a minute; 0 for no limit.
+    pub api_requests_per_minute: u32,
 }
 
 impl Default for Config {
@@ -50,6 +60,10 @@ impl Default for Config {
             chunk_seconds: 20,
             drain_seconds: 20,
             presentation_bytes: 32 << 20,
+            trusted_proxies: Vec::new(),
+            client_field: Field::default(),
+            playback_requests_per_minute: 0,
+            api_requests_per_minute: 0,
         }
     }
 }
@@ -69,6 +83,8 @@ impl Config {
             ("first_byte_seconds", self.first_byte_seconds, 1, 3600),
             ("chunk_seconds", self.chunk_seconds, 1, 3600),
             ("drain_seconds", self.drain_seconds, 0, 3600),
+            ("playback_requests_per_minute", u64::from(self.playback_requests_per_minute), 0, 1_000_000),
+            ("api_requests_per_minute", u64::from(self.api_requests_per_minute), 0, 1_000_000),
         ] {
             if !(least..=most).contains(&value) {
                 problems.push(format!("server.{key} = {value}: must be {least} to {most}"));

@@ -26,7 +26,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::Origin;
 use super::config::{Config, Limits};
-use super::plays::Peer;
 
 /// The clocks are looked at this often within the shortest bound.
 const LOOKS_PER_BOUND: u32 = 4;
@@ -61,8 +60,7 @@ pub(super) async fn serve(
     // A socket that is broken already has no peer, and nobody to answer.
     let Ok(peer) = socket.peer_addr().map(|peer| peer.ip()) else { return };
     let io = TokioIo::new(Watched { socket, clocks: clocks.clone() });
-    let service = service_fn(|mut request: http::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+    let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
         let open = Open::new(clocks.clone(), request.version() == http::Version::HTTP_2);
         let origin = origin.clone();
         async move { Ok::<_, Infallible>(origin.handle(request, open, peer).await) }

@@ -66,6 +66,8 @@ pub(super) enum Problem {
     Forged,
     #[error("this URL is not good any more: ask for a new one")]
     Expired,
+    #[error("this address asked too often: try again in {wait_seconds} s")]
+    TooOften { wait_seconds: u32 },
     #[error("the title is not ready: {}", state.as_str())]
     NotReady { state: State, failure: Option<Failure> },
     #[error("the body has {length} bytes")]
@@ -115,6 +117,7 @@ impl Problem {
             // A title that failed will not become ready by waiting: asking again too early is not what is wrong.
             Self::NotReady { state: State::Failed, .. } => (StatusCode::NOT_FOUND, "title-failed", "Title failed"),
             Self::NotReady { .. } => (StatusCode::TOO_EARLY, "not-ready", "Title not ready"),
+            Self::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-often", "Asked too often"),
             Self::Outside { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "range", "Range not satisfiable"),
             Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Too busy"),
             Self::Late { .. } => (StatusCode::SERVICE_UNAVAILABLE, "late", "Too slow"),
@@ -167,6 +170,9 @@ impl Problem {
             }
             Self::NotReady { state, .. } if *state != State::Failed => {
                 headers.insert(RETRY_AFTER, NOT_READY_RETRY_SECONDS.into());
+            }
+            Self::TooOften { wait_seconds } => {
+                headers.insert(RETRY_AFTER, (*wait_seconds).into());
             }
             Self::Method => {
                 headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, OPTIONS"));

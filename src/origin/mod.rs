@@ -15,6 +15,7 @@
 //! filled in by `app`; so does `api`, which answers what is below `/api/v1/` on the same listener.
 
 mod body;
+pub mod client;
 mod cmcd;
 mod compress;
 mod conditional;
@@ -53,7 +54,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tracing::Instrument as _;
 
-use crate::access::Playback;
+use crate::access::{Client, Playback, Rate, Taken};
 use crate::cache::Cache;
 use crate::media::{Policy, TitleId};
 
@@ -69,6 +70,7 @@ pub use presentation::{Facts, Failure, Find, Found, Mark, Presentation, State, T
 pub use segment::{Came, Make, OnSegment, Order};
 pub use server::{Drained, Server};
 
+use client::Proxies;
 use config::Patience;
 use error::Problem;
 use plays::Plays;
@@ -121,6 +123,9 @@ pub struct Origin {
     presentations: Arc<Presentations>,
     plays: Plays,
     patience: Patience,
+    proxies: Proxies,
+    /// Limits playback, if it is limited.
+    rate: Option<Rate>,
     counters: Arc<Counters>,
     stopping: AtomicBool,
 }
@@ -138,6 +143,8 @@ impl Origin {
             plays: Plays::new(rooms.on_quality.clone()),
             rooms,
             patience: config.patience(),
+            proxies: Proxies::new(&config.trusted_proxies, config.client_field),
+            rate: Rate::per_minute(config.playback_requests_per_minute),
             counters: Arc::default(),
             stopping: AtomicBool::new(false),
         }
@@ -146,13 +153,13 @@ impl Origin {
     /// Answers one request. Its body is read only by [`Rooms::manage`].
     async fn handle(&self, request: http::Request<Incoming>, open: connection::Open, peer: IpAddr) -> Response {
         let (parts, body) = request.into_parts();
-        let asked = Asked::new(parts, peer);
+        let client = self.proxies.client(peer, &parts.headers);
+        let asked = Asked::new(parts, client);
         let span = tracing::debug_span!("request", id = ?asked.id, method = %asked.parts.method, path = asked.parts.uri.path());
         let mut response = if Route::parse(asked.parts.uri.path()) == Some(Route::Management) {
             self.pass_on(&asked, body).instrument(span).await
         } else {
-            let answered = self.answer(&asked).instrument(span).await;
-            answered.unwrap_or_else(|problem| problem.respond(&asked))
+            self.limited(&asked).instrument(span).await
         };
         self.counters.answered(response.status());
         asked.ticket.limit(response.headers_mut());
@@ -164,7 +171,24 @@ impl Origin {
     async fn pass_on(&self, asked: &Asked, body: Incoming) -> Response {
         let mut request = http::Request::from_parts(asked.parts.clone(), body);
         request.headers_mut().insert(respond::X_REQUEST_ID, asked.id.clone());
+        request.extensions_mut().insert(Client(asked.client));
         (self.rooms.manage)(request).await.map(Body::foreign)
+    }
+
+    /// The answer, unless playback is limited and the client has asked too often.
+    async fn limited(&self, asked: &Asked) -> Response {
+        let rate = self.rate.as_ref().filter(|_| asked.parts.uri.path().starts_with("/v/"));
+        let Some(rate) = rate else {
+            return self.answer(asked).await.unwrap_or_else(|problem| problem.respond(asked));
+        };
+        let taken = rate.take(asked.client, asked.received);
+        let answered = match taken {
+            Taken::Yes { .. } => self.answer(asked).await,
+            Taken::No { wait_seconds } => Err(Problem::TooOften { wait_seconds }),
+        };
+        let mut response = answered.unwrap_or_else(|problem| problem.respond(asked));
+        rate.tell(response.headers_mut(), taken);
+        response
     }
 
     async fn answer(&self, asked: &Asked) -> Result<Response, Problem> {

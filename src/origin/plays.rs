@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -49,10 +48,6 @@ pub enum Quality {
 /// Told of every [`Quality`]; must not block.
 pub type OnQuality = Arc<dyn Fn(Quality) + Send + Sync>;
 
-/// The other end of a connection.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub IpAddr);
-
 /// The sessions that tell of themselves.
 pub(super) struct Plays {
     /// Keyed anew at every start: nobody can choose to be taken for somebody else.
@@ -79,10 +74,7 @@ impl Plays {
         let session = asked.cmcd.as_ref().and_then(|told| told.session.as_ref());
         let viewer = match session {
             Some(session) => self.hasher.hash_one(session),
-            None => {
-                let address = asked.parts.extensions.get::<Peer>().map(|peer| peer.0);
-                self.hasher.hash_one((address, asked.parts.headers.get(USER_AGENT)))
-            }
+            None => self.hasher.hash_one((asked.client, asked.parts.headers.get(USER_AGENT))),
         };
         if let (Some(told), true) = (&asked.cmcd, session.is_some()) {
             self.listen(viewer, told, Instant::now());

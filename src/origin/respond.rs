@@ -36,7 +36,8 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-
 
 const ANY: HeaderValue = HeaderValue::from_static("*");
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "Accept-Ranges, Content-Length, Content-Range, Date, ETag, Link, Retry-After, Server-Timing, X-Cache, X-Request-Id",
+    "Accept-Ranges, Content-Length, Content-Range, Date, ETag, Link, RateLimit, RateLimit-Policy, Retry-After, Server-Timing, \
+     X-Cache, X-Request-Id",
 );
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 /// A star alone would do for browsers, but not for those that predate it.
@@ -54,6 +55,8 @@ pub(super) struct Asked {
     /// Taken from X-Request-Id or made up.
     pub id: HeaderValue,
     pub received: Instant,
+    /// Who asks.
+    pub client: IpAddr,
     /// What the player tells of itself.
     pub cmcd: Option<Cmcd>,
     /// What lets it have signed titles.
@@ -65,7 +68,7 @@ impl Asked {
         let ticket = Ticket::take(&mut parts.uri, client);
         let id = parts.headers.get(&X_REQUEST_ID).filter(|v| acceptable(v.as_bytes())).cloned();
         let cmcd = Cmcd::of(&parts);
-        Self { parts, id: id.unwrap_or_else(fresh_id), received: Instant::now(), cmcd, ticket }
+        Self { parts, id: id.unwrap_or_else(fresh_id), received: Instant::now(), client, cmcd, ticket }
     }
 
     pub(super) fn head(&self) -> bool {

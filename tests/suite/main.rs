@@ -12,6 +12,7 @@ mod flights;
 mod frames;
 mod full;
 mod functions;
+mod limits;
 mod manage;
 mod media;
 mod memory;

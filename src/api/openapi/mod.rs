@@ -32,7 +32,10 @@ pub(super) fn document() -> &'static str {
 /// Whether the document says that this call may be answered with this problem.
 pub(super) fn knows(path: &str, method: &Method, kind: Kind) -> bool {
     let method = if method == Method::HEAD { &Method::GET } else { method };
+    // Whatever is asked for is counted.
+    let counted = kind == Kind::TooOften;
     match Route::parse(path).map(|route| operation(&route, method)) {
+        _ if counted => true,
         None => kind == Kind::NoRoute,
         Some(None) => kind == Kind::Method,
         Some(Some(operation)) => operation.problems(method).any(|known| known == kind),
@@ -44,7 +47,7 @@ impl Operation {
         // A page of another site may look.
         let changes = (*method != Method::GET).then_some(Kind::CrossSite);
         let always = if self.is_public { &ALWAYS[..0] } else { &ALWAYS };
-        self.fails.iter().chain(always).copied().chain(changes)
+        self.fails.iter().chain(always).copied().chain(changes).chain([Kind::TooOften])
     }
 
     fn json(&self, route: &Route, method: &Method) -> Value {
