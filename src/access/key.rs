@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Error, chance, same};
 use crate::catalog::{ApiKey, Catalog};
-use crate::media::{KeyId, Scopes};
+use crate::media::{KeyId, Quota, Scopes};
 
 /// Longest name of a key, characters.
 pub const MAX_NAME_CHARS: usize = 100;
@@ -43,7 +43,7 @@ impl Keys {
     ///
     /// # Errors
     /// [`Error::Name`], [`Error::NoScope`], [`Error::TooMany`]; [`Error::Chance`], [`Error::Catalog`].
-    pub fn issue(&self, name: &str, scopes: Scopes, now_ms: i64) -> Result<Issued, Error> {
+    pub fn issue(&self, name: &str, scopes: Scopes, quota: Quota, now_ms: i64) -> Result<Issued, Error> {
         let name = name.trim();
         if name.is_empty() || name.chars().count() > MAX_NAME_CHARS || name.contains(char::is_control) {
             return Err(Error::Name);
@@ -58,7 +58,8 @@ impl Keys {
             text
         });
         let (name, hash) = (name.to_owned(), Sha256::digest(&text).into());
-        let key = ApiKey { id, name, hash, scopes, created_at_ms: now_ms, used_at_ms: None, revoked_at_ms: None };
+        let key =
+            ApiKey { id, name, hash, scopes, created_at_ms: now_ms, used_at_ms: None, revoked_at_ms: None, quota };
         if self.0.insert_key(&key)? { Ok(Issued { text, key }) } else { Err(Error::TooMany) }
     }
 
@@ -142,7 +143,7 @@ mod tests {
     fn a_key_is_worth_something_until_it_is_revoked() {
         let (_folder, keys) = keys();
         assert!(keys.never_used().unwrap());
-        let Issued { text, key } = keys.issue(" ci ", reading(), 5).unwrap();
+        let Issued { text, key } = keys.issue(" ci ", reading(), Quota::default(), 5).unwrap();
         assert_eq!(keys.check(&text, 6).unwrap().unwrap().name, "ci");
         assert_eq!(keys.revoke(&key.id, 7).unwrap().unwrap().revoked_at_ms, Some(7));
         assert_eq!(keys.revoke(&key.id, 8).unwrap().unwrap().revoked_at_ms, Some(7));
@@ -153,8 +154,8 @@ mod tests {
     #[test]
     fn what_is_not_the_key_is_worth_nothing() {
         let (_folder, keys) = keys();
-        let Issued { text, key } = keys.issue("a", reading(), 0).unwrap();
-        let other = keys.issue("b", reading(), 0).unwrap().text;
+        let Issued { text, key } = keys.issue("a", reading(), Quota::default(), 0).unwrap();
+        let other = keys.issue("b", reading(), Quota::default(), 0).unwrap().text;
         let swapped = format!("{PREFIX}{}_{}", key.id, other.rsplit('_').next().unwrap());
         let upper = text.to_uppercase();
         for bad in ["", PREFIX, &text[1..], &text[..text.len() - 1], &format!("{text}0"), &swapped, &upper] {
@@ -165,7 +166,7 @@ mod tests {
     #[test]
     fn nothing_that_is_kept_can_be_used_as_a_key() {
         let (folder, keys) = keys();
-        let text = keys.issue("a", reading(), 0).unwrap().text;
+        let text = keys.issue("a", reading(), Quota::default(), 0).unwrap().text;
         let secret = text.rsplit('_').next().unwrap();
         for file in std::fs::read_dir(folder.path()).unwrap() {
             let bytes = std::fs::read(file.unwrap().path()).unwrap();
@@ -176,7 +177,7 @@ mod tests {
     #[test]
     fn the_last_use_is_noted_coarsely() {
         let (_folder, keys) = keys();
-        let text = keys.issue("a", reading(), 0).unwrap().text;
+        let text = keys.issue("a", reading(), Quota::default(), 0).unwrap().text;
         for (now, noted) in [(1000, 1000), (2000, 1000), (1000 + USED_EVERY_MS, 1000 + USED_EVERY_MS)] {
             keys.check(&text, now).unwrap();
             assert_eq!(keys.list().unwrap()[0].used_at_ms, Some(noted));
@@ -187,8 +188,8 @@ mod tests {
     fn a_key_without_a_name_or_a_scope_is_not_made() {
         let (_folder, keys) = keys();
         for bad in ["", " ", "two\nlines", &"x".repeat(MAX_NAME_CHARS + 1)] {
-            assert!(matches!(keys.issue(bad, reading(), 0), Err(Error::Name)), "{bad:?}");
+            assert!(matches!(keys.issue(bad, reading(), Quota::default(), 0), Err(Error::Name)), "{bad:?}");
         }
-        assert!(matches!(keys.issue("a", Scopes::default(), 0), Err(Error::NoScope)));
+        assert!(matches!(keys.issue("a", Scopes::default(), Quota::default(), 0), Err(Error::NoScope)));
     }
 }

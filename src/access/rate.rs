@@ -98,8 +98,9 @@ impl Rate {
             Taken::Yes { left } => format!("\"{NAME}\";r={left}"),
             Taken::No { wait_seconds } => format!("\"{NAME}\";r=0;t={wait_seconds}"),
         };
-        headers.insert(RATE_LIMIT_POLICY, self.policy.clone());
-        headers.extend(HeaderValue::try_from(text).ok().map(|value| (RATE_LIMIT, value)));
+        // Beside what another policy says (§3.1).
+        headers.append(RATE_LIMIT_POLICY, self.policy.clone());
+        HeaderValue::try_from(text).ok().map(|value| headers.append(RATE_LIMIT, value));
     }
 
     fn slot(&self, client: IpAddr) -> usize {

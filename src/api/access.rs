@@ -12,6 +12,7 @@ use super::blocking;
 use super::problem::{Kind, Problem};
 use crate::access::{Grant, Grants, Keys};
 use crate::catalog::{ApiKey, now_ms};
+use crate::media::KeyId;
 pub use crate::media::Scope;
 
 /// Who asks.
@@ -22,6 +23,8 @@ pub struct Caller {
     pub name: String,
     /// What an upload token allows, if that is what the caller has: one film, and nothing else.
     pub grant: Option<Grant>,
+    /// On whose quota it counts what the caller brings: the key, or the one that issued the token.
+    pub owner: Option<KeyId>,
 }
 
 /// Says who asks, or why that one may not.
@@ -89,14 +92,15 @@ fn granted(grants: &Grants, text: &str, scope: Scope) -> Result<Caller, Problem>
     if scope != Scope::Upload {
         return Err(Problem::new(Kind::Scope, "an upload token sends its film and does nothing else"));
     }
-    Ok(Caller { name: format!("token-{}", grant.title), grant: Some(grant) })
+    let owner = grant.issuer.parse().ok();
+    Ok(Caller { name: format!("token-{}", grant.title), grant: Some(grant), owner })
 }
 
 fn check(keys: &Keys, text: &str, scope: Scope) -> Result<Caller, Problem> {
     let unknown = || unauthorised(", error=\"invalid_token\"", "this key is not known here, or was revoked");
     let ApiKey { id, scopes, .. } = keys.check(text, now_ms())?.ok_or_else(unknown)?;
     if scopes.allow(scope) {
-        return Ok(Caller { name: id.to_string(), grant: None });
+        return Ok(Caller { name: id.to_string(), grant: None, owner: Some(id) });
     }
     let detail = format!("this needs a key with scope {scope}; the key {id} has {scopes}");
     let challenge = format!("Bearer realm=\"matinee\", error=\"insufficient_scope\", scope=\"{scope}\"");
@@ -144,7 +148,7 @@ fn host(parts: &request::Parts) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
-    use crate::media::Scopes;
+    use crate::media::{Quota, Scopes};
 
     async fn ask(guard: &Authorise, scope: Scope, method: &str, headers: &[(&str, &str)]) -> Result<Caller, Kind> {
         let mut request = http::Request::builder().method(method);
@@ -214,11 +218,14 @@ mod tests {
     #[tokio::test]
     async fn a_key_opens_what_it_is_for_and_nothing_opens_without_one_any_more() {
         let (_folder, keys) = keys();
-        let issued = keys.issue("ci", "upload".parse::<Scopes>().unwrap(), 0).unwrap();
+        let issued = keys.issue("ci", "upload".parse::<Scopes>().unwrap(), Quota::default(), 0).unwrap();
         let guard = by_keys(keys.clone(), grants(), true);
         let header = format!("bearer {}", issued.text);
         let with = async |scope| ask(&guard, scope, "POST", &[("authorization", &header)]).await;
-        assert_eq!(with(Scope::Upload).await, Ok(Caller { name: issued.key.id.to_string(), grant: None }));
+        assert_eq!(
+            with(Scope::Upload).await,
+            Ok(Caller { name: issued.key.id.to_string(), grant: None, owner: Some(issued.key.id.clone()) })
+        );
         assert_eq!(with(Scope::Admin).await, Err(Kind::Scope));
         assert_eq!(with(Scope::Read).await, Err(Kind::Scope));
         assert_eq!(ask(&guard, Scope::Read, "GET", &[]).await, Err(Kind::Unauthorised));

@@ -11,42 +11,50 @@ use super::video::{bad, time};
 use super::{Api, Response, blocking, respond};
 use crate::access;
 use crate::catalog::{ApiKey, now_ms};
-use crate::media::{KeyId, Scope, Scopes};
+use crate::media::{KeyId, Quota, Scope, Scopes, Usage};
 
 /// Longest body that asks for a key, bytes.
 const MAX_BODY_BYTES: usize = 4 << 10;
+/// Largest limit: what the catalog can count.
+const MAX_LIMIT: u64 = i64::MAX as u64;
+const LIMIT_MUST: &str = "a whole number, 0 for no limit, or null for what the configuration says";
 
 /// `GET /keys`: all of them, newest first.
 pub(super) async fn list(api: &Arc<Api>) -> Result<Response, Problem> {
-    let keys = api.rooms.keys.clone();
-    let keys = blocking(move || Ok(keys.list()?)).await?;
-    Ok(respond::json(&json!({ "keys": keys.iter().map(shown).collect::<Vec<_>>() })))
+    let this = api.clone();
+    let keys = blocking(move || {
+        let used = this.rooms.catalog.usages()?;
+        let shown = |key: &ApiKey| shown(&this, key, used.get(key.id.as_str()).copied().unwrap_or_default());
+        Ok(this.rooms.keys.list()?.iter().map(shown).collect::<Vec<_>>())
+    });
+    Ok(respond::json(&json!({ "keys": keys.await? })))
 }
 
-/// `POST /keys`: `{"name": "ci", "scopes": ["upload"]}`.
+/// `POST /keys`: `{"name": "ci", "scopes": ["upload"], "max_bytes": 1000000000}`.
 pub(super) async fn create(api: &Arc<Api>, parts: &request::Parts, mut payload: Payload) -> Result<Response, Problem> {
-    let (name, scopes) = read(respond::object(parts, payload.whole(MAX_BODY_BYTES).await?)?)?;
+    let (name, scopes, quota) = read(respond::object(parts, payload.whole(MAX_BODY_BYTES).await?)?)?;
     let keys = api.rooms.keys.clone();
-    let issued = blocking(move || Ok(keys.issue(&name, scopes, now_ms())?)).await?;
+    let issued = blocking(move || Ok(keys.issue(&name, scopes, quota, now_ms())?)).await?;
     tracing::info!(key = %issued.key.id, scopes = %issued.key.scopes, "a key was added");
-    let mut body = shown(&issued.key);
+    let mut body = shown(api, &issued.key, Usage::default());
     body["key"] = json!(issued.text);
     Ok(respond::made(&body, &format!("/api/v1/keys/{}", issued.key.id)))
 }
 
 /// `GET /keys/{id}`.
 pub(super) async fn one(api: &Arc<Api>, id: &KeyId) -> Result<Response, Problem> {
-    let (catalog, id) = (api.rooms.catalog.clone(), id.clone());
-    let key = blocking(move || Ok(catalog.key(&id)?)).await?.ok_or_else(|| Problem::of(Kind::NoKey))?;
-    Ok(respond::json(&shown(&key)))
+    let (catalog, of) = (api.rooms.catalog.clone(), id.clone());
+    let (key, used) = blocking(move || Ok((catalog.key(&of)?, catalog.usage(&of)?))).await?;
+    Ok(respond::json(&shown(api, &key.ok_or_else(|| Problem::of(Kind::NoKey))?, used)))
 }
 
 /// `DELETE /keys/{id}`: it is worth nothing any more, and stays in the list.
 pub(super) async fn revoke(api: &Arc<Api>, id: &KeyId) -> Result<Response, Problem> {
-    let (keys, id) = (api.rooms.keys.clone(), id.clone());
-    let key = blocking(move || Ok(keys.revoke(&id, now_ms())?)).await?.ok_or_else(|| Problem::of(Kind::NoKey))?;
+    let (keys, catalog, of) = (api.rooms.keys.clone(), api.rooms.catalog.clone(), id.clone());
+    let (key, used) = blocking(move || Ok((keys.revoke(&of, now_ms())?, catalog.usage(&of)?))).await?;
+    let key = key.ok_or_else(|| Problem::of(Kind::NoKey))?;
     tracing::info!(key = %key.id, "a key was revoked");
-    Ok(respond::json(&shown(&key)))
+    Ok(respond::json(&shown(api, &key, used)))
 }
 
 impl From<access::Error> for Problem {
@@ -60,21 +68,39 @@ impl From<access::Error> for Problem {
     }
 }
 
-fn read(mut body: Map<String, Value>) -> Result<(String, Scopes), Problem> {
+fn read(mut body: Map<String, Value>) -> Result<(String, Scopes, Quota), Problem> {
     let scope = |value: &Value| value.as_str()?.parse::<Scope>().ok();
     let scopes = |value: Value| value.as_array()?.iter().map(scope).collect::<Option<Scopes>>();
     let name = body.remove("name").and_then(|name| Some(name.as_str()?.to_owned()));
     let name = name.ok_or_else(|| bad("name", "text"))?;
     let must = || bad("scopes", "a list of read, upload, admin");
     let scopes = body.remove("scopes").and_then(scopes).ok_or_else(must)?;
+    let mut limit = |name: &str| match body.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(value) => {
+            value.as_u64().filter(|limit| *limit <= MAX_LIMIT).map(Some).ok_or_else(|| bad(name, LIMIT_MUST))
+        }
+    };
+    let (max_bytes, max_titles) = (limit("max_bytes")?, limit("max_titles")?);
+    let quota = Quota { max_bytes, max_titles, max_uploads: limit("max_uploads")? };
+    let known = "name, scopes, max_bytes, max_titles and max_uploads are known";
     match body.keys().next() {
-        Some(other) => Err(Problem::new(Kind::Body, format!("a key has no {other:?}: name and scopes are known"))),
-        None => Ok((name, scopes)),
+        Some(other) => Err(Problem::new(Kind::Body, format!("a key has no {other:?}: {known}"))),
+        None => Ok((name, scopes, quota)),
     }
 }
 
-fn shown(key: &ApiKey) -> Value {
+/// With what it has, to which what is under way is added.
+fn shown(api: &Api, key: &ApiKey, used: Usage) -> Value {
+    let open = api.rooms.resumables.open_of(Some(&key.id), None);
+    let used = Usage {
+        bytes: used.bytes + open.bytes,
+        titles: used.titles,
+        uploads: open.uploads + api.rooms.uploads.under_way_of(&key.id),
+    };
+    let Quota { max_bytes, max_titles, max_uploads } = key.quota;
     json!({
+        "max_bytes": max_bytes, "max_titles": max_titles, "max_uploads": max_uploads, "used": used,
         "id": key.id, "name": key.name, "scopes": key.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
         "created_at": time(key.created_at_ms), "last_used_at": key.used_at_ms.map(time),
         "revoked_at": key.revoked_at_ms.map(time),

@@ -189,7 +189,7 @@ impl Api {
             (Route::Warm(id), _) => warm::create(self, parts, payload, id).await,
             (Route::PlaybackTokens(id), _) => playback::sign(self, parts, payload, id).await,
             (Route::VideoEvents(id), _) => events::of_one(self, parts, id).await,
-            (Route::Uploads, _) => tus::create(self, parts, payload).await,
+            (Route::Uploads, _) => tus::create(self, parts, payload, &caller).await,
             (Route::Upload(id), &Method::PATCH) => tus::append(self, parts, payload, id).await,
             (Route::Upload(id), &Method::DELETE) => tus::remove(self, parts, id).await,
             (Route::Upload(id), &Method::HEAD) => tus::head(self, parts, id).await,

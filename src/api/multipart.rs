@@ -6,6 +6,7 @@ use multer::{Constraints, Field, Multipart, SizeLimit};
 
 use super::payload::{Cut, Payload};
 use super::problem::{Kind, Problem};
+use super::upload::Bounds;
 use super::{digest, video};
 use crate::ingest::{About, Uploads};
 use crate::library::Staged;
@@ -25,7 +26,7 @@ pub(super) async fn receive(
     payload: Payload,
     boundary: String,
     mut about: About,
-    max_bytes: u64,
+    bounds: &Bounds,
 ) -> Result<(Staged, About), Problem> {
     let limit = uploads.config().max_bytes.saturating_add(MAX_FRAME_BYTES);
     if payload.announced_bytes().is_some_and(|length| length > limit) {
@@ -58,7 +59,7 @@ pub(super) async fn receive(
         if about.file_name.is_empty() {
             about.file_name = part.file_name().unwrap_or_default().to_owned();
         }
-        film = Some(file(uploads, announced, max_bytes, &mut part).await?);
+        film = Some(file(uploads, announced, bounds, &mut part).await?);
     }
     let film =
         film.ok_or_else(|| Problem::new(Kind::Body, "the form has no part named file: curl -F file=@film.mp4"))?;
@@ -68,11 +69,12 @@ pub(super) async fn receive(
 async fn file(
     uploads: &Uploads,
     announced: Option<u64>,
-    max_bytes: u64,
+    bounds: &Bounds,
     part: &mut Field<'static>,
 ) -> Result<Staged, Problem> {
     let expected = digest::expected(part.headers())?;
-    let mut receiving = uploads.receive(announced).await?.limited_to(max_bytes);
+    let receiving = uploads.receive(announced).await?;
+    let mut receiving = receiving.limited_to(bounds.max_bytes).within(&bounds.admission);
     while let Some(bytes) = part.chunk().await? {
         receiving.push(&bytes).await?;
     }

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Response, respond};
 use crate::ingest::resume;
+use crate::media::Exceeded;
 use crate::{cache, catalog, ingest, library};
 
 /// Seconds after which to come back when this server could not do its part now.
@@ -97,6 +98,10 @@ pub enum Kind {
     Checksum,
     /// The client speaks another version of tus, or none.
     TusVersion,
+    /// The key may not have more.
+    Quota,
+    /// The key may not have more under way.
+    TooManyUploads,
     /// The client's address asked too often.
     TooOften,
     /// The server's own fault.
@@ -105,7 +110,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 39] = [
         Self::NoRoute,
         Self::NoTitle,
         Self::NotReady,
@@ -141,6 +146,8 @@ impl Kind {
         Self::UploadLocked,
         Self::Checksum,
         Self::TusVersion,
+        Self::Quota,
+        Self::TooManyUploads,
         Self::TooOften,
         Self::Internal,
     ];
@@ -242,6 +249,13 @@ impl Kind {
                 "Other version",
                 "send Tus-Resumable: 1.0.0, the version that is spoken here",
             ),
+            Self::Quota => (S::FORBIDDEN, "quota", "Quota reached", "the key may not have more: remove some films"),
+            Self::TooManyUploads => (
+                S::TOO_MANY_REQUESTS,
+                "too-many-uploads",
+                "Too many uploads",
+                "the key may not have more uploads under way: finish some first",
+            ),
             Self::TooOften => {
                 (S::TOO_MANY_REQUESTS, "too-often", "Asked too often", "this address asked too often: see Retry-After")
             }
@@ -269,6 +283,17 @@ impl Problem {
     #[must_use]
     pub fn internal(inner: impl fmt::Display) -> Self {
         Self { inner: Some(inner.to_string()), ..Self::of(Kind::Internal) }
+    }
+
+    /// A limit of what is under way at once (draft-ietf-httpapi-ratelimit-headers-11 §3.1.2).
+    fn too_many_uploads(limit: u64, error: &ingest::Error) -> Self {
+        Self::new(Kind::TooManyUploads, error.to_string())
+            .header(RETRY_AFTER, &BUSY_RETRY_SECONDS.to_string())
+            .header(
+                HeaderName::from_static("ratelimit-policy"),
+                &format!("\"uploads\";q={limit};qu=\"concurrent-requests\""),
+            )
+            .header(HeaderName::from_static("ratelimit"), "\"uploads\";r=0")
     }
 
     /// The client's address has to wait.
@@ -332,6 +357,8 @@ impl From<ingest::Error> for Problem {
             E::TooLarge { .. } => Self::new(Kind::TooLarge, error.to_string()),
             E::TooMany { .. } => Self::new(Kind::Busy, error.to_string()),
             E::Spent => Self::of(Kind::TokenSpent),
+            E::Quota(Exceeded::Bytes(_) | Exceeded::Titles(_)) => Self::new(Kind::Quota, error.to_string()),
+            E::Quota(Exceeded::Uploads(limit)) => Self::too_many_uploads(limit, &error),
             E::KeyReused => Self::new(Kind::KeyReused, error.to_string()),
             E::Library(why) => why.into(),
             E::Catalog(why) => why.into(),

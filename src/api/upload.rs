@@ -11,7 +11,7 @@ use super::problem::{Kind, Problem};
 use super::{Api, Response, blocking, digest, disposition, idempotency, multipart, query, respond, video, videos};
 use crate::access::Grant;
 use crate::catalog::{Creation, Known};
-use crate::ingest::{self, About};
+use crate::ingest::{self, About, Admission, Wanted};
 use crate::media::TitleId;
 
 /// What is taken, for who sent something else.
@@ -44,11 +44,13 @@ pub(super) async fn create(
         let announced = if form == Form::Raw { payload.announced_bytes() } else { None };
         allow(api, grant, announced, &mut about).await?;
     }
+    about.owner = caller.owner.clone();
     let max_bytes = caller.grant.as_ref().map_or(u64::MAX, |grant| grant.max_bytes);
     let fingerprint = format!("{:?} {:?}", about.file_name, payload.announced_bytes());
     about.creation = idempotency::creation(parts, caller, fingerprint)?;
     let Some(creation) = about.creation.clone() else {
-        return receive(api, parts, payload, form, about, max_bytes).await;
+        let admission = admit(api, caller, &form, &payload).await?;
+        return receive(api, parts, payload, form, about, Bounds { max_bytes, admission }).await;
     };
     let _under_way = api.creations.begin(&creation)?;
     match known(api, creation).await? {
@@ -59,8 +61,27 @@ pub(super) async fn create(
         }
         Some(Known::Other) => Err(Problem::of(Kind::KeyReused)),
         Some(Known::Spent) => Err(Problem::of(Kind::TokenSpent)),
-        None => receive(api, parts, payload, form, about, max_bytes).await,
+        Some(Known::Over(exceeded)) => Err(ingest::Error::Quota(exceeded).into()),
+        None => {
+            let admission = admit(api, caller, &form, &payload).await?;
+            receive(api, parts, payload, form, about, Bounds { max_bytes, admission }).await
+        }
     }
+}
+
+/// What a film may be.
+pub(super) struct Bounds {
+    /// What a token allows.
+    pub max_bytes: u64,
+    /// What a key allows.
+    pub admission: Admission,
+}
+
+async fn admit(api: &Api, caller: &Caller, form: &Form, payload: &Payload) -> Result<Admission, Problem> {
+    let bytes = if *form == Form::Raw { payload.announced_bytes() } else { None };
+    let wanted = Wanted { bytes, titles: 1, replaced_bytes: 0 };
+    let open = api.rooms.resumables.open_of(caller.owner.as_ref(), None);
+    Ok(api.rooms.uploads.admit(caller.owner.as_ref(), open, wanted).await?)
 }
 
 async fn receive(
@@ -69,13 +90,14 @@ async fn receive(
     mut payload: Payload,
     form: Form,
     about: About,
-    max_bytes: u64,
+    bounds: Bounds,
 ) -> Result<Response, Problem> {
     let expected = digest::expected(&parts.headers)?;
     let uploads = &api.rooms.uploads;
     let (staged, about) = match form {
         Form::Raw => {
-            let mut receiving = uploads.receive(payload.announced_bytes()).await?.limited_to(max_bytes);
+            let receiving = uploads.receive(payload.announced_bytes()).await?;
+            let mut receiving = receiving.limited_to(bounds.max_bytes).within(&bounds.admission);
             while let Some(bytes) = payload.next().await? {
                 receiving.push(&bytes).await?;
             }
@@ -85,7 +107,7 @@ async fn receive(
             let detail = "a digest of a whole form is not checked: put Content-Digest into the file's part, or send the film alone";
             return Err(Problem::new(Kind::DigestAlgorithm, detail));
         }
-        Form::Multipart(boundary) => multipart::receive(uploads, payload, boundary, about, max_bytes).await?,
+        Form::Multipart(boundary) => multipart::receive(uploads, payload, boundary, about, &bounds).await?,
     };
     digest::check(&expected, staged.digest())?;
     let id = uploads.accept(staged, about).await?;

@@ -3,8 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
 
 use super::jobs::{Kind, enqueue};
-use super::{Catalog, Error, Metadata};
-use crate::media::{Digest, JobId, Policy, TitleId};
+use super::keys::exceeded;
+use super::{Catalog, Error, Metadata, Owner};
+use crate::media::{Digest, Exceeded, JobId, Policy, TitleId};
 
 /// How long a client's Idempotency-Key is remembered, milliseconds: a day is longer than any client retries.
 const CREATION_MS: i64 = 24 * 3600 * 1000;
@@ -39,6 +40,8 @@ pub struct Arrival {
     pub token_until_ms: Option<i64>,
     /// What its client calls this creation, if it may ask for it again.
     pub creation: Option<Creation>,
+    /// Whose it is.
+    pub owner: Option<Owner>,
 }
 
 /// A client's name for one creation.
@@ -59,6 +62,8 @@ pub enum Known {
     Other,
     /// The token that allows it was spent.
     Spent,
+    /// Its owner may not have it.
+    Over(Exceeded),
 }
 
 /// What is to be changed of a title; `None` stays as it is.
@@ -108,11 +113,16 @@ impl Catalog {
                 return Ok(Some(Known::Spent));
             }
         }
+        if let Some(owner) = &arrival.owner
+            && let Some(exceeded) = exceeded(&transaction, owner, arrival.size_bytes, 1, 0)?
+        {
+            return Ok(Some(Known::Over(exceeded)));
+        }
         transaction.execute(
             "INSERT INTO titles (id, name, description, metadata, state, created_at_ms, source, file_name, size_bytes,
-                 playback_policy)
+                 playback_policy, owner)
              VALUES (:id, :name, :description, :metadata, 'processing', :at, :source, :file_name, :size,
-                 :policy)",
+                 :policy, :owner)",
             named_params! {
                 ":id": arrival.id.as_str(),
                 ":name": arrival.name,
@@ -123,6 +133,7 @@ impl Catalog {
                 ":file_name": arrival.file_name,
                 ":size": i64::try_from(arrival.size_bytes).unwrap_or(i64::MAX),
                 ":policy": arrival.policy.as_str(),
+                ":owner": arrival.owner.as_ref().map(|owner| owner.key.as_str()),
             },
         )?;
         if let Some(Creation { key, fingerprint }) = &arrival.creation {

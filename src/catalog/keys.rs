@@ -1,14 +1,17 @@
 //! API keys: who may manage. The key itself is nowhere, only its hash; what the hash is made of is `access`'s affair.
 
-use rusqlite::{OptionalExtension, Row, named_params, params};
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::{Catalog, Error};
-use crate::media::{KeyId, Scopes};
+use crate::media::{Exceeded, KeyId, Quota, Scopes, Usage};
 
 /// Most keys there may be, revoked ones included: a listing has no pages.
 pub const MAX_KEYS: u32 = 1000;
 
-const COLUMNS: &str = "id, name, hash, scopes, created_at_ms, used_at_ms, revoked_at_ms";
+const COLUMNS: &str = "id, name, hash, scopes, created_at_ms, used_at_ms, revoked_at_ms, \
+     max_bytes, max_titles, max_uploads";
 
 /// A key as it is kept. Times are Unix milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +30,17 @@ pub struct ApiKey {
     pub used_at_ms: Option<i64>,
     /// Since when it is worth nothing.
     pub revoked_at_ms: Option<i64>,
+    /// How much it may have.
+    pub quota: Quota,
+}
+
+/// Whose a title is, and how much that one may have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The key.
+    pub key: KeyId,
+    /// With what the configuration says in it.
+    pub quota: Quota,
 }
 
 impl Catalog {
@@ -36,14 +50,17 @@ impl Catalog {
     /// As any call; nothing is added then.
     pub fn insert_key(&self, key: &ApiKey) -> Result<bool, Error> {
         let added = self.writer().execute(
-            "INSERT INTO api_keys (id, name, hash, scopes, created_at_ms)
-             SELECT :id, :name, :hash, :scopes, :at WHERE (SELECT count(*) FROM api_keys) < :most",
+            "INSERT INTO api_keys (id, name, hash, scopes, created_at_ms, max_bytes, max_titles, max_uploads)
+             SELECT :id, :name, :hash, :scopes, :at, :bytes, :titles, :uploads WHERE (SELECT count(*) FROM api_keys) < :most",
             named_params! {
                 ":id": key.id.as_str(),
                 ":name": key.name,
                 ":hash": key.hash,
                 ":scopes": key.scopes.to_string(),
                 ":at": key.created_at_ms,
+                ":bytes": key.quota.max_bytes.map(stored),
+                ":titles": key.quota.max_titles.map(stored),
+                ":uploads": key.quota.max_uploads.map(stored),
                 ":most": MAX_KEYS,
             },
         )?;
@@ -93,6 +110,28 @@ impl Catalog {
         Ok(self.writer().execute(revoke, params![id.as_str(), now_ms])? > 0)
     }
 
+    /// What a key has, without uploads that are under way.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn usage(&self, key: &KeyId) -> Result<Usage, Error> {
+        usage(&self.reader(), key)
+    }
+
+    /// The same of all keys that have something.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn usages(&self) -> Result<HashMap<String, Usage>, Error> {
+        let reader = self.reader();
+        let mut query = reader.prepare_cached(
+            "SELECT owner, count(*), coalesce(sum(iif(source IS NULL, 0, size_bytes)), 0) FROM titles
+             WHERE owner IS NOT NULL GROUP BY owner",
+        )?;
+        let rows = query.query_map([], |row| Ok((row.get(0)?, used(row, 1)?)))?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    }
+
     /// Notes that a key was used.
     ///
     /// # Errors
@@ -101,6 +140,34 @@ impl Catalog {
         self.writer().execute("UPDATE api_keys SET used_at_ms = ?2 WHERE id = ?1", params![id.as_str(), now_ms])?;
         Ok(())
     }
+}
+
+/// What would be too much for the owner of one more title of this size, and with `except` gone, if anything.
+pub(super) fn exceeded(
+    connection: &Connection,
+    owner: &Owner,
+    size_bytes: u64,
+    titles: u64,
+    except_bytes: u64,
+) -> Result<Option<Exceeded>, Error> {
+    let Usage { bytes, titles: there, uploads } = usage(connection, &owner.key)?;
+    let bytes = bytes.saturating_sub(except_bytes).saturating_add(size_bytes);
+    Ok(owner.quota.exceeded_by(Usage { bytes, titles: there + titles, uploads }))
+}
+
+fn usage(connection: &Connection, key: &KeyId) -> Result<Usage, Error> {
+    let query = "SELECT count(*), coalesce(sum(iif(source IS NULL, 0, size_bytes)), 0) FROM titles WHERE owner = ?1";
+    let mut query = connection.prepare_cached(query)?;
+    Ok(query.query_row([key.as_str()], |row| used(row, 0))?)
+}
+
+fn used(row: &Row, at: usize) -> rusqlite::Result<Usage> {
+    let (titles, bytes): (i64, i64) = (row.get(at)?, row.get(at + 1)?);
+    Ok(Usage { titles: titles.cast_unsigned(), bytes: bytes.cast_unsigned(), uploads: 0 })
+}
+
+fn stored(limit: u64) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn read(row: &Row) -> Result<ApiKey, Error> {
@@ -115,5 +182,10 @@ fn read(row: &Row) -> Result<ApiKey, Error> {
         created_at_ms: row.get("created_at_ms")?,
         used_at_ms: row.get("used_at_ms")?,
         revoked_at_ms: row.get("revoked_at_ms")?,
+        quota: Quota {
+            max_bytes: row.get::<_, Option<i64>>("max_bytes")?.map(i64::cast_unsigned),
+            max_titles: row.get::<_, Option<i64>>("max_titles")?.map(i64::cast_unsigned),
+            max_uploads: row.get::<_, Option<i64>>("max_uploads")?.map(i64::cast_unsigned),
+        },
     })
 }

@@ -27,7 +27,7 @@ use rusqlite::Connection;
 
 pub use arrivals::{Arrival, Change, Changed, Creation, Known};
 pub use jobs::{Cancelled, Job, JobCursor, JobPage, JobState, Kind, Lease, Outcome, new_job_id};
-pub use keys::{ApiKey, MAX_KEYS};
+pub use keys::{ApiKey, MAX_KEYS, Owner};
 pub use popularity::Popularity;
 pub use titles::{Cursor, Entry, Failure, MAX_PAGE, Metadata, NewTitle, Page, State, Title, new_id, now_ms};
 

@@ -15,7 +15,7 @@ const APPLICATION_ID: i64 = 0x4d54_4e45;
 /// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
 /// fields; `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
 /// title that a client can see. A `creation` remembers which title a client's Idempotency-Key made.
-const STEPS: [&str; 6] = [
+const STEPS: [&str; 7] = [
     "
     CREATE TABLE titles (
         id            TEXT PRIMARY KEY,
@@ -102,6 +102,13 @@ const STEPS: [&str; 6] = [
         title         TEXT PRIMARY KEY,
         expires_at_ms INTEGER NOT NULL
     ) STRICT;
+",
+    "
+    ALTER TABLE api_keys ADD COLUMN max_bytes INTEGER;
+    ALTER TABLE api_keys ADD COLUMN max_titles INTEGER;
+    ALTER TABLE api_keys ADD COLUMN max_uploads INTEGER;
+    ALTER TABLE titles ADD COLUMN owner TEXT;
+    CREATE INDEX titles_owner ON titles (owner) WHERE owner IS NOT NULL;
 ",
 ];
 

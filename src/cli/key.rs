@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use matinee::access::{Issued, Keys};
 use matinee::catalog::{ApiKey, Catalog, now_ms};
-use matinee::media::{KeyId, Scope};
+use matinee::media::{KeyId, Quota, Scope};
 use serde_json::{Value, json};
 
 use super::{Failure, Place, failed, say};
@@ -26,6 +26,15 @@ pub struct Add {
     /// What its holder may do: read, upload, admin. Several times, or with commas.
     #[arg(long, required = true, value_delimiter = ',')]
     scope: Vec<Scope>,
+    /// Bytes of films it may have, as 100GiB; 0 for no limit. Without it, what the configuration says.
+    #[arg(long, value_parser = bytes)]
+    max_bytes: Option<u64>,
+    /// Titles it may have, likewise.
+    #[arg(long)]
+    max_titles: Option<u32>,
+    /// Uploads it may have under way, likewise.
+    #[arg(long)]
+    max_uploads: Option<u32>,
     #[command(flatten)]
     place: Place,
     /// A JSON object instead of the key alone.
@@ -63,7 +72,9 @@ impl Command {
 impl Add {
     fn run(&self) -> Result<(), Failure> {
         let scopes = self.scope.iter().copied().collect();
-        let Issued { text, key } = keys(&self.place)?.issue(&self.name, scopes, now_ms()).map_err(failed)?;
+        let (max_titles, max_uploads) = (self.max_titles.map(u64::from), self.max_uploads.map(u64::from));
+        let quota = Quota { max_bytes: self.max_bytes, max_titles, max_uploads };
+        let Issued { text, key } = keys(&self.place)?.issue(&self.name, scopes, quota, now_ms()).map_err(failed)?;
         if self.json {
             let mut shown = shown(&key);
             shown["key"] = json!(text);
@@ -99,6 +110,11 @@ impl Revoke {
     }
 }
 
+fn bytes(text: &str) -> Result<u64, String> {
+    let size = matinee::config::size(text).and_then(|size| u64::try_from(size).ok());
+    size.ok_or_else(|| "must be a size, such as 4096 or 100GiB".to_owned())
+}
+
 fn keys(place: &Place) -> Result<Keys, Failure> {
     let config = place.load()?;
     Ok(Keys::new(Catalog::open(&config.data_dir).map_err(failed)?))
@@ -108,7 +124,8 @@ fn shown(key: &ApiKey) -> Value {
     json!({
         "id": key.id, "name": key.name, "scopes": key.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
         "created_at": time(key.created_at_ms), "last_used_at": key.used_at_ms.map(time),
-        "revoked_at": key.revoked_at_ms.map(time),
+        "revoked_at": key.revoked_at_ms.map(time), "max_bytes": key.quota.max_bytes, "max_titles": key.quota.max_titles,
+        "max_uploads": key.quota.max_uploads,
     })
 }
 

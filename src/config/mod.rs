@@ -28,6 +28,7 @@ use crate::telemetry::logs;
 use crate::{cache, encoder, ingest, origin, warmer, worker};
 
 pub use load::{Flags, Origin, Problem, Problems};
+pub use values::size;
 
 /// Everything that can be set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -8,7 +8,8 @@ pub(super) const SIZE_MUST: &str =
 const SHOWN_CHARS: usize = 80;
 
 /// `"256MiB"`, `"10 GB"`, `"4096"` in bytes.
-pub(super) fn size(text: &str) -> Option<i64> {
+#[must_use]
+pub fn size(text: &str) -> Option<i64> {
     let text = text.trim();
     let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
     let power =

@@ -1,7 +1,8 @@
 //! A staged source becomes a title in state `processing`: stored, entered with its job, told.
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Semaphore;
 
@@ -9,9 +10,9 @@ use super::events::{Events, What};
 use super::file::blocking;
 use super::process::Processor;
 use super::{Config, Error, Rooms, name};
-use crate::catalog::{Arrival, Creation, Known, Metadata, State, new_id, new_job_id, now_ms};
+use crate::catalog::{Arrival, Creation, Known, Metadata, Owner, State, new_id, new_job_id, now_ms};
 use crate::library::Staged;
-use crate::media::{Policy, Refusal, RefusalCode, TitleId};
+use crate::media::{KeyId, Policy, Refusal, RefusalCode, TitleId};
 
 /// What an uploader says of a film. Names may be anything; they are made harmless here.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +32,8 @@ pub struct About {
     pub reserved: Option<(TitleId, i64)>,
     /// What the uploader calls this creation, if it may try again.
     pub creation: Option<Creation>,
+    /// On whose quota it counts.
+    pub owner: Option<KeyId>,
 }
 
 /// The way in for films that come over the network. Clones are the same one.
@@ -41,6 +44,8 @@ pub(super) struct Inner {
     pub rooms: Rooms,
     pub config: Config,
     pub places: Arc<Semaphore>,
+    /// Uploads that keys have under way in this moment.
+    under_way: Mutex<HashMap<KeyId, u64>>,
     processor: Processor,
     events: Events,
 }
@@ -50,7 +55,12 @@ impl Uploads {
     #[must_use]
     pub fn new(config: &Config, rooms: Rooms, processor: Processor, events: Events) -> Self {
         let places = Arc::new(Semaphore::new(config.max_concurrent));
-        Self(Arc::new(Inner { rooms, config: config.clone(), places, processor, events }))
+        let under_way = Mutex::default();
+        Self(Arc::new(Inner { rooms, config: config.clone(), places, under_way, processor, events }))
+    }
+
+    pub(super) fn under_way(&self) -> MutexGuard<'_, HashMap<KeyId, u64>> {
+        self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The limits.
@@ -66,14 +76,18 @@ impl Uploads {
     /// [`Error::Refused`] if it is empty, [`Error::KeyReused`], [`Error::Library`], [`Error::Catalog`]. Nothing of it
     /// is left then.
     pub async fn accept(&self, staged: Staged, about: About) -> Result<TitleId, Error> {
-        let inner = self.0.clone();
+        let this = self.clone();
         // From here on it runs to its end, also if nobody waits for it any more: storing and entering belong together.
-        blocking(move || inner.enter(staged, about)).await
+        blocking(move || {
+            let owner = this.owner(about.owner.clone())?;
+            this.0.enter(staged, about, owner)
+        })
+        .await
     }
 }
 
 impl Inner {
-    fn enter(&self, staged: Staged, about: About) -> Result<TitleId, Error> {
+    fn enter(&self, staged: Staged, about: About, owner: Option<Owner>) -> Result<TitleId, Error> {
         let file_name = name::file(&about.file_name);
         if staged.size_bytes() == 0 {
             let refusal = Refusal { code: RefusalCode::Empty, message: "the file is empty".to_owned() };
@@ -96,6 +110,7 @@ impl Inner {
             policy: about.policy,
             token_until_ms,
             creation: about.creation,
+            owner,
         };
         let entered = self.rooms.catalog.insert_arrival(&arrival, &job);
         // It holds the library back from being frozen, and is not needed once the catalog names the source.
@@ -109,6 +124,10 @@ impl Inner {
             Ok(Some(Known::Spent)) => {
                 self.take_back(&arrival);
                 return Err(Error::Spent);
+            }
+            Ok(Some(Known::Over(exceeded))) => {
+                self.take_back(&arrival);
+                return Err(Error::Quota(exceeded));
             }
             Ok(Some(Known::Other)) => {
                 self.take_back(&arrival);

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::media::Quota;
+
 /// `[uploads]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,6 +29,12 @@ pub struct Config {
     pub workers: usize,
     /// Attempts at inspecting a film, where another one can help.
     pub attempts: u32,
+    /// Bytes of films that a key may have, unless it was said when it was added; 0 for no limit.
+    pub key_max_bytes: u64,
+    /// Titles that a key may have, likewise.
+    pub key_max_titles: u64,
+    /// Uploads that a key may have under way, likewise.
+    pub key_max_uploads: u64,
 }
 
 impl Default for Config {
@@ -41,6 +49,9 @@ impl Default for Config {
             stall_seconds: 60,
             workers: 2,
             attempts: 4,
+            key_max_bytes: 0,
+            key_max_titles: 0,
+            key_max_uploads: 0,
         }
     }
 }
@@ -64,6 +75,13 @@ impl Config {
             _ => format!("uploads.{key} = {value}: must be {least} to {most}"),
         })
         .collect()
+    }
+
+    /// What a key may have of which nothing else was said.
+    #[must_use]
+    pub fn quota(&self) -> Quota {
+        let Self { key_max_bytes, key_max_titles, key_max_uploads, .. } = *self;
+        Quota { max_bytes: Some(key_max_bytes), max_titles: Some(key_max_titles), max_uploads: Some(key_max_uploads) }
     }
 
     /// How long an upload is kept after something last came, milliseconds.

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::media::{PlanError, Refusal, RefusalCode};
+use crate::media::{Exceeded, PlanError, Refusal, RefusalCode};
 use crate::worker::{Death, Exit};
 use crate::{catalog, library, worker};
 
@@ -89,6 +89,9 @@ pub enum Error {
     /// The Idempotency-Key was used for another film.
     #[error("this Idempotency-Key was used for another film: use a new one for each film")]
     KeyReused,
+    /// The key may not have more.
+    #[error("{}", exceeded(.0))]
+    Quota(Exceeded),
     /// The upload token made its title already.
     #[error("this upload token was used: ask for another one for another film")]
     Spent,
@@ -119,6 +122,7 @@ impl Error {
             Self::TooLarge { .. } => "too_large",
             Self::TooMany { .. } => "too_many",
             Self::KeyReused => "key_reused",
+            Self::Quota(_) => "quota",
             Self::Spent => "token_spent",
             Self::NoName(_) => "no_name",
             Self::Library(library::Error::Full { .. }) | Self::Catalog(catalog::Error::Full) => "disk_full",
@@ -142,6 +146,7 @@ impl Error {
             | Self::Sidecar { .. }
             | Self::TooLarge { .. }
             | Self::KeyReused
+            | Self::Quota(_)
             | Self::Spent => false,
         }
     }
@@ -183,6 +188,18 @@ fn remedy(code: RefusalCode) -> &'static str {
         RefusalCode::UnsupportedCodec => "H.264 with AAC works everywhere",
         RefusalCode::Encrypted => "matinee has no key for it",
         RefusalCode::TooLarge => "convert it to something smaller",
+    }
+}
+
+fn exceeded(what: &Exceeded) -> String {
+    match what {
+        Exceeded::Bytes(limit) => {
+            format!("this key may have {limit} bytes of films, and this would be more: remove some")
+        }
+        Exceeded::Titles(limit) => format!("this key may have {limit} titles, and has them: remove some"),
+        Exceeded::Uploads(limit) => {
+            format!("this key may have {limit} uploads under way, and has them: finish some first")
+        }
     }
 }
 

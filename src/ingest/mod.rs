@@ -23,6 +23,7 @@ mod file;
 mod inspect;
 pub mod name;
 mod process;
+pub mod quota;
 mod receive;
 pub mod resume;
 mod sidecars;
@@ -39,6 +40,7 @@ pub use events::Events;
 pub use file::file;
 pub use inspect::probe;
 pub use process::{OnChange, Processor};
+pub use quota::{Admission, Wanted};
 pub use receive::Receiving;
 pub use resume::Resumables;
 

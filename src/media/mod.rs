@@ -17,6 +17,7 @@ mod picture;
 mod plan;
 mod policy;
 mod program;
+mod quota;
 mod refusal;
 mod rendition;
 mod sample;
@@ -33,6 +34,7 @@ pub use picture::{Picture, Thumbnails, Tile, scale_to_fit};
 pub use plan::{PlanError, decimate, plan};
 pub use policy::Policy;
 pub use program::Program;
+pub use quota::{Exceeded, Quota, Usage};
 pub use refusal::{Refusal, RefusalCode};
 pub use rendition::{
     AudioRendition, AudioSource, Colour, Listed, Plan, Rendition, RenditionKind, Rotation, VideoRange, VideoRendition,

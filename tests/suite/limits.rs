@@ -1,8 +1,12 @@
 //! How much and how often: limits by address, also behind a proxy, and quotas of keys.
 
-use serde_json::json;
+use std::io::Write as _;
+use std::process::Command;
 
-use crate::support::{Answer, Data, TestServer};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Asking, Data, TestServer, run, until};
+use crate::uploads::film;
 
 const VIDEOS: &str = "/api/v1/videos";
 
@@ -51,7 +55,7 @@ fn an_address_that_asks_too_often_is_told_when_to_come_back_and_others_are_not_a
 #[test]
 fn a_url_bound_to_a_client_plays_for_it_through_a_trusted_proxy_and_for_nobody_who_only_says_so() {
     let data = Data::new();
-    let id = data.ingest(crate::uploads::film().0);
+    let id = data.ingest(film().0);
     let trusting = TestServer::with(&data, &[("MATINEE_SERVER__TRUSTED_PROXIES", "[\"127.0.0.0/8\"]")]);
     let path = format!("{VIDEOS}/{id}");
     let change = trusting.ask(&path).method("PATCH").header("content-type", "application/json");
@@ -66,4 +70,116 @@ fn a_url_bound_to_a_client_plays_for_it_through_a_trusted_proxy_and_for_nobody_w
     drop(trusting);
     let plain = TestServer::over(&data);
     assert_eq!(word(&for_client(&plain, "203.0.113.7", &url)), (403, "forged".into()));
+}
+
+/// A key that may upload, and these limits.
+fn limited(server: &TestServer, limits: &[&str]) -> (String, String) {
+    let add = ["key", "add", "limited", "--scope", "upload,read", "--json"];
+    let ran = run(server.data.command(&[&add, limits].concat()));
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    let key = &ran.json()[0];
+    (key["key"].as_str().unwrap().to_owned(), key["id"].as_str().unwrap().to_owned())
+}
+
+fn admin(server: &TestServer) -> String {
+    let ran = run(server.data.command(&["key", "add", "root", "--scope", "admin"]));
+    ran.stdout.trim_end().to_owned()
+}
+
+fn asks(server: &TestServer, key: &str, method: &'static str, path: &str) -> Asking {
+    server.ask(path).method(method).header("authorization", &format!("Bearer {key}"))
+}
+
+fn used(server: &TestServer, admin: &str, id: &str) -> Value {
+    let key = asks(server, admin, "GET", &format!("/api/v1/keys/{id}")).send().unwrap().json();
+    let all = asks(server, admin, "GET", "/api/v1/keys").send().unwrap().json();
+    let listed = all["keys"].as_array().unwrap().iter().find(|key| key["id"] == id).unwrap().clone();
+    assert_eq!(key, listed);
+    key["used"].clone()
+}
+
+#[test]
+fn a_key_has_so_many_titles_and_bytes_and_gets_room_by_removing() {
+    let server = TestServer::with(&Data::new(), &[("MATINEE_UPLOADS__KEY_MAX_TITLES", "1")]);
+    let (_, bytes) = film();
+    let size = bytes.len();
+    let admin = admin(&server);
+    let (few, few_id) = limited(&server, &[]);
+    let (small, small_id) = limited(&server, &["--max-titles", "0", "--max-bytes", &format!("{}", 2 * size - 1)]);
+    let send = |key: &str| asks(&server, key, "POST", VIDEOS).body(bytes.clone()).send().unwrap();
+    for (key, id) in [(&few, &few_id), (&small, &small_id)] {
+        let first = send(key);
+        assert_eq!(first.status, 201, "{}", first.text());
+        assert_eq!(word(&send(key)), (403, "quota".into()));
+        assert_eq!(used(&server, &admin, id), json!({ "bytes": size, "titles": 1, "uploads": 0 }));
+        let title = format!("{VIDEOS}/{}", first.json()["id"].as_str().unwrap());
+        assert_eq!(asks(&server, &admin, "DELETE", &title).send().unwrap().status, 200);
+        assert_eq!(send(key).status, 201);
+    }
+    // One that does not say how long it is, is stopped where it is too long.
+    let address = format!("http://{}{VIDEOS}", server.address);
+    let ran = run({
+        let mut curl = Command::new("curl");
+        curl.args(["-s", "-H", "transfer-encoding: chunked", "-H", &format!("authorization: Bearer {small}")]);
+        curl.arg("--data-binary").arg(format!("@{}", film().0.display())).arg(address);
+        curl
+    });
+    assert_eq!(ran.json()[0]["type"], "urn:matinee:problem:quota", "{ran:?}");
+    // Tokens count on the key that issued them.
+    let token = asks(&server, &few, "POST", "/api/v1/upload-tokens").header("content-type", "application/json");
+    let token = token.body("{}").send().unwrap().json()["token"].as_str().unwrap().to_owned();
+    assert_eq!(word(&send(&token)), (403, "quota".into()));
+    assert_eq!(used(&server, &admin, &few_id), json!({ "bytes": size, "titles": 1, "uploads": 0 }));
+    assert_eq!(send(&admin).status, 201, "the configuration's limit");
+    assert_eq!(word(&send(&admin)), (403, "quota".into()));
+    for bad in [json!(-1), json!("1"), json!(1.5)] {
+        let key = json!({ "name": "x", "scopes": ["read"], "max_titles": bad });
+        let asking = asks(&server, &admin, "POST", "/api/v1/keys").header("content-type", "application/json");
+        assert_eq!(word(&asking.body(key.to_string()).send().unwrap()), (400, "body".into()));
+    }
+}
+
+#[test]
+fn a_key_has_so_many_uploads_under_way_of_either_kind() {
+    let server = TestServer::start();
+    let (_, bytes) = film();
+    let admin = admin(&server);
+    let (key, id) = limited(&server, &["--max-uploads", "1", "--max-bytes", "1GiB"]);
+    let mut half = std::net::TcpStream::connect(server.address).unwrap();
+    let head = format!("POST {VIDEOS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: 9\r\n\r\n");
+    half.write_all(format!("{head}some").as_bytes()).unwrap();
+    until("it is under way", || used(&server, &admin, &id)["uploads"] == 1);
+    let refused = asks(&server, &key, "POST", VIDEOS).body(bytes.clone()).send().unwrap();
+    assert_eq!(word(&refused), (429, "too-many-uploads".into()));
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"uploads\";q=1;qu=\"concurrent-requests\""));
+    assert_eq!((refused.header("ratelimit"), refused.header("retry-after")), (Some("\"uploads\";r=0"), Some("2")));
+    drop(half);
+    until("it is over", || used(&server, &admin, &id)["uploads"] == 0);
+    let tus = |method, path: &str| asks(&server, &key, method, path).header("tus-resumable", "1.0.0");
+    let begin = || tus("POST", "/api/v1/uploads").header("upload-length", &bytes.len().to_string()).send().unwrap();
+    let begun = begin();
+    assert_eq!(begun.status, 201, "{}", begun.text());
+    assert_eq!(used(&server, &admin, &id), json!({ "bytes": bytes.len(), "titles": 0, "uploads": 1 }));
+    assert_eq!(word(&begin()), (429, "too-many-uploads".into()));
+    let place = begun.header("location").unwrap().to_owned();
+    let send = tus("PATCH", &place).header("content-type", "application/offset+octet-stream");
+    let sent = send.header("upload-offset", "0").body(bytes.clone()).send().unwrap();
+    assert_eq!(sent.status, 204, "{}", sent.text());
+    assert_eq!(used(&server, &admin, &id), json!({ "bytes": bytes.len(), "titles": 1, "uploads": 0 }));
+    // One whose length nobody knows yet is bounded all the same.
+    let (small, _) = limited(&server, &["--max-bytes", "10"]);
+    let tus = |method, path: &str| asks(&server, &small, method, path).header("tus-resumable", "1.0.0");
+    assert_eq!(
+        word(&tus("POST", "/api/v1/uploads").header("upload-length", "11").send().unwrap()),
+        (403, "quota".into())
+    );
+    let place = tus("POST", "/api/v1/uploads").header("upload-defer-length", "1").send().unwrap();
+    let place = place.header("location").unwrap().to_owned();
+    let send = |length: Option<&str>| {
+        let asking = tus("PATCH", &place).header("content-type", "application/offset+octet-stream");
+        let asking = length.into_iter().fold(asking, |asking, length| asking.header("upload-length", length));
+        asking.header("upload-offset", "0").body("eleven byte").send().unwrap()
+    };
+    assert_eq!(word(&send(None)), (403, "quota".into()));
+    assert_eq!(word(&send(Some("11"))), (403, "quota".into()));
 }

@@ -52,6 +52,7 @@ fn left_in_processing(data: &Data, lease_ms: i64) -> (String, String) {
         policy: matinee::media::Policy::Public,
         token_until_ms: None,
         creation: None,
+        owner: None,
     };
     let job = new_job_id().unwrap();
     assert_eq!(catalog.insert_arrival(&arrival, &job).unwrap(), None);

@@ -53,6 +53,8 @@ const CREATE: Operation = Operation {
         Kind::Encoding,
         Kind::KeyReused,
         Kind::DiskFull,
+        Kind::Quota,
+        Kind::TooManyUploads,
     ],
     ..BASE
 };
@@ -172,7 +174,7 @@ fn warm(method: &Method) -> Option<Operation> {
 }
 
 /// What may become of an upload's bytes, whichever call brings them.
-const APPENDING: [Kind; 11] = [
+const APPENDING: [Kind; 13] = [
     Kind::TusVersion,
     Kind::MediaType,
     Kind::Body,
@@ -184,9 +186,11 @@ const APPENDING: [Kind; 11] = [
     Kind::DiskFull,
     Kind::NoUpload,
     Kind::UploadExpired,
+    Kind::Quota,
+    Kind::TooManyUploads,
 ];
 
-const SENDING: [Kind; 15] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffset, Kind::UploadLocked]);
+const SENDING: [Kind; 17] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffset, Kind::UploadLocked]);
 
 const RESUMABLE: Operation = Operation {
     tag: "uploads",
@@ -238,8 +242,8 @@ fn upload(method: &Method) -> Option<Operation> {
 }
 
 /// Both lists, and that there is no such path.
-const fn with(many: [Kind; 11], few: [Kind; 3]) -> [Kind; 15] {
-    let mut all = [Kind::NoRoute; 15];
+const fn with(many: [Kind; 13], few: [Kind; 3]) -> [Kind; 17] {
+    let mut all = [Kind::NoRoute; 17];
     let mut n = 0;
     while n < many.len() {
         all[n] = many[n];

@@ -198,11 +198,19 @@ fn schemas() -> Value {
     let count = || json!({ "type": "integer", "minimum": 0 });
     let count_or_null = || json!({ "type": ["integer", "null"], "minimum": 0 });
     let error = || json!({ "oneOf": [{ "type": "null" }, reference("schemas", "Failure")] });
+    let limit = |of: &str| {
+        json!({
+            "type": ["integer", "null"], "minimum": 0, "maximum": i64::MAX,
+            "description": format!("{of}; 0 for no limit, null for what the configuration says"),
+        })
+    };
     let flag = || json!({ "type": "boolean" });
     let list = |of: Value| json!({ "type": "array", "items": of });
     let key = json!({
         "id": id(), "name": text(), "scopes": list(reference("schemas", "Scope")), "created_at": time(),
-        "last_used_at": time_or_null(), "revoked_at": time_or_null(),
+        "last_used_at": time_or_null(), "revoked_at": time_or_null(), "max_bytes": count_or_null(),
+        "max_titles": count_or_null(), "max_uploads": count_or_null(),
+        "used": closed(json!({ "bytes": count(), "titles": count(), "uploads": count() })),
     });
     let mut issued = key.clone();
     issued["key"] = json!({ "type": "string", "description": "sent as `Authorization: Bearer`" });
@@ -272,6 +280,8 @@ fn schemas() -> Value {
             "properties": {
                 "name": { "type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS, "pattern": "^[!-~][ -~]*$" },
                 "scopes": { "type": "array", "minItems": 1, "items": reference("schemas", "Scope") },
+                "max_bytes": limit("bytes of films"), "max_titles": limit("titles"),
+                "max_uploads": limit("uploads under way, unfinished resumable ones included"),
             },
         },
         "NewPlaybackToken": {

@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode, request};
 
 use super::fields::{self, Checksum};
 use super::{append, check_version, location, metadata, standing};
+use crate::api::access::Caller;
 use crate::api::payload::Payload;
 use crate::api::problem::Problem;
 use crate::api::{Api, Response};
@@ -16,9 +17,10 @@ pub(in crate::api) async fn create(
     api: &Arc<Api>,
     parts: &request::Parts,
     payload: Payload,
+    caller: &Caller,
 ) -> Result<Response, Problem> {
     check_version(parts)?;
-    let declared = Declared { purpose: fields::purpose(parts)?, ..metadata::read(parts)? };
+    let declared = Declared { purpose: fields::purpose(parts)?, owner: caller.owner.clone(), ..metadata::read(parts)? };
     let resumables = &api.rooms.resumables;
     if let Purpose::Whole(_) = declared.purpose {
         let status = resumables.create_whole(declared).await?;

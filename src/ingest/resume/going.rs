@@ -10,8 +10,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Error, Hold, Purpose, Resumables, Status, Turn, Upload, defect};
 use crate::catalog::now_ms;
-use crate::ingest;
-use crate::media::UploadId;
+use crate::ingest::{self, Wanted};
+use crate::media::{Exceeded, UploadId};
 
 /// As in `receive`: one block is written while the next is gathered.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -28,6 +28,8 @@ pub struct Going {
     /// The bytes count only together, once their sender's checksum was found right.
     is_checked: bool,
     length_bytes: Option<u64>,
+    /// What its sender's key may have, as long as its length is not known.
+    bound: Option<(u64, Exceeded)>,
     offset_bytes: u64,
     block: BytesMut,
     state: State,
@@ -71,6 +73,14 @@ impl Resumables {
         if there != offset_bytes {
             return Err(Error::Offset { offset_bytes: there });
         }
+        let mut bound = None;
+        if known.is_none() {
+            let (owner, open) =
+                (upload.declared.owner.as_ref(), self.open_of(upload.declared.owner.as_ref(), Some(id)));
+            let wanted = Wanted { bytes: length_bytes, titles: 0, replaced_bytes: 0 };
+            let admission = self.0.uploads.admit(owner, open, wanted).await?;
+            bound = admission.bound().filter(|_| length_bytes.is_none());
+        }
         match (length_bytes, known) {
             (Some(new), Some(known)) if new != known => return Err(Error::Length { length_bytes: known }),
             (Some(new), None) => {
@@ -86,7 +96,9 @@ impl Resumables {
             }
             _ => {}
         }
-        self.begin(hold, is_checked).await
+        let mut going = self.begin(hold, is_checked).await?;
+        going.bound = bound;
+        Ok(going)
     }
 
     pub(super) async fn begin(&self, mut hold: Hold, is_checked: bool) -> Result<Going, Error> {
@@ -111,6 +123,7 @@ impl Resumables {
             turn,
             is_checked,
             length_bytes,
+            bound: None,
             offset_bytes,
             block: BytesMut::new(),
             state: State::Idle(writer),
@@ -129,16 +142,19 @@ impl Going {
     /// How many bytes may come yet.
     #[must_use]
     pub fn missing_bytes(&self) -> u64 {
-        let limit = self.length_bytes.unwrap_or(self.resumables.config().max_bytes);
+        let most = self.bound.map_or(u64::MAX, |(left, _)| left).min(self.resumables.config().max_bytes);
+        let limit = self.length_bytes.unwrap_or(most);
         limit.saturating_sub(self.offset_bytes)
     }
 
     /// The error of more bytes than [may come](Self::missing_bytes).
     #[must_use]
     pub fn too_long(&self) -> Error {
-        match self.length_bytes {
-            Some(length_bytes) => Error::TooLong { length_bytes },
-            None => ingest::Error::TooLarge { limit_bytes: self.resumables.config().max_bytes }.into(),
+        let max_bytes = self.resumables.config().max_bytes;
+        match (self.length_bytes, self.bound) {
+            (Some(length_bytes), _) => Error::TooLong { length_bytes },
+            (None, Some((left, exceeded))) if left < max_bytes => ingest::Error::Quota(exceeded).into(),
+            (None, _) => ingest::Error::TooLarge { limit_bytes: self.resumables.config().max_bytes }.into(),
         }
     }
 

@@ -20,10 +20,10 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{interval, timeout};
 
 use super::file::blocking;
-use super::{About, Uploads};
+use super::{About, Uploads, Wanted};
 use crate::catalog::{Creation, Metadata, now_ms};
 use crate::library::Resumable;
-use crate::media::{TitleId, UploadId};
+use crate::media::{KeyId, TitleId, UploadId, Usage};
 
 pub use error::Error;
 pub use going::Going;
@@ -48,6 +48,9 @@ pub struct Declared {
     pub verbatim: String,
     /// What it is for.
     pub purpose: Purpose,
+    /// On whose quota it counts.
+    #[serde(default)]
+    pub owner: Option<KeyId>,
 }
 
 /// What an upload is for.
@@ -157,6 +160,12 @@ impl Resumables {
         if length_bytes.is_some_and(|length| length > config.max_bytes) {
             return Err(super::Error::TooLarge { limit_bytes: config.max_bytes }.into());
         }
+        let owner = declared.owner.as_ref();
+        // What is put together of others was counted with them.
+        let bytes = if matches!(declared.purpose, Purpose::Whole(_)) { None } else { length_bytes };
+        let titles = u64::from(declared.purpose != Purpose::Part);
+        let wanted = Wanted { bytes, titles, replaced_bytes: 0 };
+        let _admission = uploads.admit(owner, self.open_of(owner, None), wanted).await?;
         if self.all().len() >= config.max_open {
             return Err(Error::TooMany { limit: config.max_open });
         }
@@ -174,6 +183,24 @@ impl Resumables {
         let status = upload.status();
         self.all().insert(id, upload);
         Ok(status)
+    }
+
+    /// What a key has open, all but one.
+    #[must_use]
+    pub fn open_of(&self, owner: Option<&KeyId>, except: Option<&UploadId>) -> Usage {
+        let mut open = Usage::default();
+        for upload in self.all().values().filter(|upload| owner.is_some() && upload.declared.owner.as_ref() == owner) {
+            let status = upload.status();
+            if status.title.is_some() || except == Some(&status.id) {
+                continue;
+            }
+            let announced = status.length_bytes.unwrap_or_default();
+            if !matches!(status.declared.purpose, Purpose::Whole(_)) {
+                open.bytes = open.bytes.saturating_add(announced.max(status.offset_bytes));
+            }
+            open.uploads += u64::from(status.length_bytes != Some(status.offset_bytes));
+        }
+        open
     }
 
     /// Where one stands, without disturbing it.
@@ -328,11 +355,11 @@ impl Upload {
     }
 
     fn about(&self) -> About {
-        let Declared { title, description, metadata, file_name, .. } = (*self.declared).clone();
+        let Declared { title, description, metadata, file_name, owner, .. } = (*self.declared).clone();
         // No client's key has two line ends. A crash after the title was entered makes no second one.
         let key = format!("upload\n\n{}", self.status().id);
         let creation = Some(Creation { key, fingerprint: String::new() });
-        About { title, description, metadata, file_name, creation, ..About::default() }
+        About { title, description, metadata, file_name, creation, owner, ..About::default() }
     }
 }
 
