@@ -5,7 +5,7 @@
 //! | rank | rooms |
 //! | --- | --- |
 //! | 1 | [`media`], [`telemetry`] |
-//! | 2 | [`manifest`], [`packager`], [`pipeline`], [`library`], [`catalog`] |
+//! | 2 | [`manifest`], [`packager`], [`pipeline`], [`library`], [`catalog`], [`outbound`] |
 //! | 3 | [`worker`], [`cache`], [`access`] |
 //! | 4 | [`encoder`] |
 //! | 5 | [`origin`], [`ingest`], [`warmer`] |
@@ -25,6 +25,7 @@ pub mod library;
 pub mod manifest;
 pub mod media;
 pub mod origin;
+pub mod outbound;
 pub mod packager;
 pub mod pipeline;
 pub mod telemetry;

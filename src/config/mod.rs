@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::{Ladder, LadderError};
 use crate::telemetry::logs;
-use crate::{cache, encoder, ingest, origin, warmer, worker};
+use crate::{cache, encoder, ingest, origin, outbound, warmer, worker};
 
 pub use load::{Flags, Origin, Problem, Problems};
 pub use values::size;
@@ -42,6 +42,8 @@ pub struct Config {
     pub server: origin::Config,
     /// `[uploads]`
     pub uploads: ingest::Config,
+    /// `[outbound]`
+    pub outbound: outbound::Config,
     /// `[cache]`
     pub cache: cache::Config,
     /// `[encoder]`
@@ -82,6 +84,7 @@ impl Default for Config {
             auth: Auth::Keys,
             server: origin::Config::default(),
             uploads: ingest::Config::default(),
+            outbound: outbound::Config::default(),
             cache: cache::Config::default(),
             encoder: encoder::Config::default(),
             worker: worker::Config::default(),
