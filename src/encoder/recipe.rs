@@ -7,9 +7,9 @@ use sha2::{Digest as _, Sha256};
 use super::Error;
 use crate::media::{Digest, Generation, Plan, Templates, Trial};
 
-/// Changes when the shape of packaged bytes does, so that nothing cached before, here or by a CDN, is mixed with what is
+/// Changes when the shape of segments does, so that nothing cached before, here or by a CDN, is mixed with what is
 /// made after. Transport streams are not kept, but their addresses promise the same bytes for ever, too.
-const PACKAGING: &[u8] = b"cmaf 1, mpegts 1";
+const SHAPE: &[u8] = b"groups 1, cmaf 1, mpegts 1";
 
 /// The templates in use, and what they make of the test signal here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ impl Recipe {
         };
         let (video, audio, picture) = (best("h264")?, best("aac")?, best("jpeg")?);
         let mut hash = Sha256::new();
-        hash.update(PACKAGING);
+        hash.update(SHAPE);
         for trial in [video, audio, picture] {
             hash.update(trial.outcome.as_ref().map_or(&[][..], |fingerprint| &fingerprint[..]));
         }

@@ -79,6 +79,11 @@ impl Encoder {
         self.output.try_recv().ok()
     }
 
+    /// True once every access unit can be taken without waiting.
+    pub fn is_finished(&self) -> bool {
+        self.sink.is_eos()
+    }
+
     /// The next access unit; waits for it. `None` after the last.
     pub fn take(&self) -> Result<Option<Coded>, Error> {
         let bus = self.pipeline.bus().expect("a pipeline has a bus");

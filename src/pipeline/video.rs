@@ -1,13 +1,13 @@
 //! Segments of video: decoded and encoded anew, or packets passed through.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::decode::{Decoder, Raw};
-use super::encode::{Coded, Encoder};
+use super::encode::Encoder;
+use super::groups::{Encoders, Unit, groups};
 use super::packets::Reader;
 use super::picture::Film;
 use super::template::{Template, VideoValues};
@@ -80,68 +80,59 @@ impl Video {
     ) -> Result<Finished, Error> {
         let Job { rendition, number, .. } = job;
         let (frames, times, end) = self.frames_of(rendition, video, number)?;
-        let values = values(rendition, video, number, self.rotation);
-        let mut segment = Segment::new(times, end, emit);
-        let mut encoder: Option<(Encoder, gst::Caps)> = None;
-        let mut treating = self.treatment.start(values.scaled);
+        let groups = groups(&times, end, rendition.grid.timescale());
+        let mut segment = Segment { times, end, taken: 0, emit };
+        let mut encoders = Encoders::default();
+        let mut treating = self.treatment.start(scaled(video, self.rotation));
         let mut bridged = 0;
         // Neighbours of interlaced frames, inside the segment alone: the first looks at the second, the others back.
         let (mut before, mut after): (Option<gst::Sample>, Option<(gst::Sample, bool)>) = (None, None);
         self.position(frames[0])?;
-        for (i, &frame) in frames.iter().enumerate() {
-            let (sample, real) = match after.take() {
-                Some(fetched) => fetched,
-                None => self.frame(frame, job, segment.emit)?,
-            };
-            bridged += u32::from(!real);
-            let fields = has_fields(&sample);
-            if let (true, None, Some(&next)) = (fields, &before, frames.get(i + 1)) {
-                after = Some(self.frame(next, job, segment.emit)?);
-            }
-            let neighbour = before.as_ref().or(after.as_ref().map(|(sample, _)| sample));
-            let (mut buffer, caps) = treating.treat(&sample, neighbour)?;
-            // An encoder looks ahead before it gives anything, and large pictures take long to treat.
-            (segment.emit)(Output::Progress(0));
-            before = fields.then_some(sample);
-            let caps = input_caps(caps, video);
-            let encoder = match &mut encoder {
-                Some((encoder, last)) => {
-                    if *last != caps {
-                        encoder.set_caps(&caps);
-                        *last = caps;
-                    }
-                    encoder
+        for group in groups {
+            let until = segment.times.get(group.end).copied().unwrap_or(end);
+            let values = values(rendition, video, until - segment.times[group.start], self.rotation);
+            for i in group.clone() {
+                let (sample, real) = match after.take() {
+                    Some(fetched) => fetched,
+                    None => self.frame(frames[i], job, segment.emit)?,
+                };
+                bridged += u32::from(!real);
+                let fields = has_fields(&sample);
+                if let (true, None, Some(&next)) = (fields, &before, frames.get(i + 1)) {
+                    after = Some(self.frame(next, job, segment.emit)?);
                 }
-                none => &none.insert((Encoder::start(template.video(&values)?, &caps)?, caps)).0,
-            };
-            {
-                let buffer = buffer.make_mut();
-                buffer.set_pts(clock(segment.times[i] - segment.times[0], rendition.grid.timescale()));
-                buffer.set_dts(None);
-                buffer.set_duration(None);
-            }
-            segment.expect(buffer.pts(), i);
-            encoder.push(buffer)?;
-            while let Some(coded) = encoder.try_take() {
-                segment.take(coded)?;
-            }
-            // An encoder looks ahead before it gives anything; on a busy host that takes longer than the watchdog waits.
-            if i % PROGRESS_EVERY == 0 {
+                let neighbour = before.as_ref().or(after.as_ref().map(|(sample, _)| sample));
+                let (mut buffer, caps) = treating.treat(&sample, neighbour)?;
+                // Large pictures take long to treat, and an encoder looks ahead before it gives anything.
                 (segment.emit)(Output::Progress(0));
+                before = fields.then_some(sample);
+                let caps = input_caps(caps, video);
+                if i == group.start {
+                    encoders.begin(template.video(&values)?, caps.clone())?;
+                }
+                {
+                    let buffer = buffer.make_mut();
+                    let at = segment.times[i] - segment.times[group.start];
+                    buffer.set_pts(clock(at, rendition.grid.timescale()));
+                    buffer.set_dts(None);
+                    buffer.set_duration(None);
+                }
+                encoders.push(i, buffer, caps)?;
+                while let Some(unit) = encoders.try_take()? {
+                    segment.take(unit)?;
+                }
             }
         }
-        let (encoder, _) = encoder.ok_or_else(|| Error::Failed("a segment without frames".into()))?;
-        encoder.end()?;
-        while let Some(coded) = encoder.take()? {
+        encoders.end()?;
+        while let Some(unit) = encoders.take()? {
             job.check()?;
-            segment.take(coded)?;
+            segment.take(unit)?;
         }
         if self.decoder.as_ref().is_some_and(|d| d.damaged) {
             self.decoder = None;
         }
         segment.finish()?;
-        let config = encoder.config().ok_or_else(|| Error::Failed("the encoder gave no parameter sets".into()))?;
-        Ok(Finished { config, bridged })
+        Ok(Finished { config: encoders.config()?, bridged })
     }
 
     /// Makes a segment of the source's own packets.
@@ -182,7 +173,7 @@ impl Video {
         rendition: &Rendition,
         video: &VideoRendition,
     ) -> Result<Vec<u8>, Error> {
-        let values = values(rendition, video, 0, self.rotation);
+        let values = values(rendition, video, rendition.grid.ticks(0).cast_signed(), self.rotation);
         let sample = black(values.scaled)?;
         let caps =
             input_caps(sample.caps_owned().ok_or_else(|| Error::Failed("a picture without caps".into()))?, video);
@@ -297,30 +288,18 @@ impl Video {
 struct Segment<'a> {
     times: Vec<i64>,
     end: i64,
-    positions: HashMap<Option<gst::ClockTime>, usize>,
     taken: usize,
     emit: &'a mut dyn FnMut(Output),
 }
 
-impl<'a> Segment<'a> {
-    fn new(times: Vec<i64>, end: i64, emit: &'a mut dyn FnMut(Output)) -> Self {
-        Self { times, end, positions: HashMap::new(), taken: 0, emit }
-    }
-
-    fn expect(&mut self, pts: Option<gst::ClockTime>, position: usize) {
-        self.positions.insert(pts, position);
-    }
-
+impl Segment<'_> {
     /// The `k`-th unit in decode order is decoded when the `k`-th frame in presentation order is shown.
-    fn take(&mut self, coded: Coded) -> Result<(), Error> {
-        let position = self.positions.remove(&Some(coded.pts));
-        let position = position
-            .ok_or_else(|| Error::Failed(format!("the encoder made a frame at {} that it was not given", coded.pts)))?;
+    fn take(&mut self, Unit { frame, coded }: Unit) -> Result<(), Error> {
         let decode = self.times[self.taken];
         let next = self.times.get(self.taken + 1).copied().unwrap_or(self.end);
         let sample = Sample {
             duration: ticks_u32(next - decode)?,
-            composition: ticks_i32(self.times[position] - decode)?,
+            composition: ticks_i32(self.times[frame] - decode)?,
             sync: coded.key,
             data: Bytes::from(without_parameter_sets(coded.data)),
         };
@@ -366,26 +345,31 @@ fn nearest(shown: &[Shown], at: i64) -> Option<usize> {
     exact.or_else(|| close(after)).or_else(|| after.checked_sub(1).and_then(close))
 }
 
-fn values(rendition: &Rendition, video: &VideoRendition, number: u32, rotation: Rotation) -> VideoValues {
+/// For a group of so many ticks.
+fn values(rendition: &Rendition, video: &VideoRendition, ticks: i64, rotation: Rotation) -> VideoValues {
     let (ceiling, level) = match video.source {
         VideoSource::Encode { ceiling, level, .. } => (ceiling, level),
         VideoSource::Passthrough { .. } => (rendition.bandwidth, 40),
     };
-    let scaled = if rotation.swaps_sides() { (video.height, video.width) } else { (video.width, video.height) };
-    let (bits_per_second, vbv_ms) = vbv(rendition, video, number, ceiling);
-    VideoValues { scaled, rotation, colour: video.colour, bits_per_second, vbv_ms, level }
+    let (bits_per_second, vbv_ms) = vbv(rendition, video, ticks, ceiling);
+    VideoValues { scaled: scaled(video, rotation), rotation, colour: video.colour, bits_per_second, vbv_ms, level }
 }
 
-/// VBV rate and buffer such that the whole segment, container included, stays below the ceiling: an encode may spend what
-/// the buffer holds at its start on top of the rate.
+/// The size to encode at, before it is turned upright.
+fn scaled(video: &VideoRendition, rotation: Rotation) -> (u32, u32) {
+    if rotation.swaps_sides() { (video.height, video.width) } else { (video.width, video.height) }
+}
+
+/// VBV rate and buffer such that a whole group of so many ticks, container included, stays below the ceiling: an encode
+/// may spend what the buffer holds at its start on top of the rate.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a frame rate and milliseconds")]
-fn vbv(rendition: &Rendition, video: &VideoRendition, number: u32, ceiling: u64) -> (u64, u64) {
+fn vbv(rendition: &Rendition, video: &VideoRendition, ticks: i64, ceiling: u64) -> (u64, u64) {
     let scale = u64::from(rendition.grid.timescale().get());
-    let segment_ms = (rendition.grid.ticks(number) * 1000 / scale).max(1);
+    let group_ms = (ticks.max(0).cast_unsigned() * 1000 / scale).max(1);
     let overhead = (video.rate.fps() as u64 * OVERHEAD_PER_FRAME + OVERHEAD_PER_SECOND) * 8;
     let usable = (ceiling * RATE_CONTROL_SLACK / 100).saturating_sub(overhead).max(ceiling / 2);
-    let buffer_ms = (segment_ms / 5).clamp(50, 500);
-    let rate = usable * segment_ms / (segment_ms + buffer_ms * VBV_INITIAL / 100);
+    let buffer_ms = (group_ms / 5).clamp(50, 500);
+    let rate = usable * group_ms / (group_ms + buffer_ms * VBV_INITIAL / 100);
     (rate, buffer_ms)
 }
 

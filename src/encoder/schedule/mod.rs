@@ -14,6 +14,9 @@ use super::lock;
 use crate::media::Generation;
 use queue::Queue;
 
+/// Cores that a video encode keeps busy if it may: its decoder, its scaler and the encoders of its groups have threads of
+/// their own. Somebody waits for a viewer's, so look-ahead leaves it these.
+const CORES_PER_VIEWER: usize = 2;
 /// Light jobs (sound, passthrough, parameter sets) per heavy slot.
 const LIGHT_PER_HEAVY: usize = 2;
 /// A viewer who was turned away is asked to come back after at least and at most this many seconds: sooner the queue is
@@ -79,6 +82,8 @@ pub struct Schedule {
 
 struct Slots {
     total: usize,
+    /// Slots that a viewer's job counts for where look-ahead asks how many are free.
+    per_viewer: usize,
     warm: usize,
     queue: usize,
     waiting: Queue<oneshot::Sender<Slot>>,
@@ -95,7 +100,7 @@ struct Working {
     wanted: Arc<Notify>,
 }
 
-/// Leave to work. Dropping it lets the next one in.
+/// Leave to work. Dropping it lets the next in.
 pub struct Slot {
     slots: Arc<Mutex<Slots>>,
     /// Told when somebody of a higher lane needs this slot and nobody is known to wait for what it makes.
@@ -117,8 +122,8 @@ impl Schedule {
     pub fn new(limits: Limits) -> Self {
         let light = limits.heavy * LIGHT_PER_HEAVY;
         Self {
-            heavy: Slots::new(limits.heavy, limits.warm, limits.queue),
-            light: Slots::new(light, limits.warm, limits.queue),
+            heavy: Slots::new((limits.heavy, CORES_PER_VIEWER), limits.warm, limits.queue),
+            light: Slots::new((light, 1), limits.warm, limits.queue),
             patience: limits.patience,
         }
     }
@@ -184,9 +189,9 @@ impl Schedule {
 }
 
 impl Slots {
-    fn new(total: usize, warm: usize, queue: usize) -> Arc<Mutex<Self>> {
+    fn new((total, per_viewer): (usize, usize), warm: usize, queue: usize) -> Arc<Mutex<Self>> {
         let waiting = Queue::default();
-        Arc::new(Mutex::new(Self { total, warm, queue, waiting, working: Vec::new(), closed: false }))
+        Arc::new(Mutex::new(Self { total, per_viewer, warm, queue, waiting, working: Vec::new(), closed: false }))
     }
 
     /// A slot is free, and nobody waits who would come first.
@@ -196,8 +201,19 @@ impl Slots {
     }
 
     fn is_open(&self, lane: Lane) -> bool {
-        let warm = || self.working.iter().filter(|working| working.lane == Lane::Warm).count();
-        self.working.len() < self.total && (lane != Lane::Warm || warm() < self.warm)
+        let of = |lane| self.working.iter().filter(|working| working.lane == lane).count();
+        let fits = match lane {
+            Lane::Viewer => true,
+            Lane::Ahead => self.load() < self.total,
+            Lane::Warm => of(Lane::Warm) < self.warm,
+        };
+        self.working.len() < self.total && fits
+    }
+
+    /// Slots that viewers and look-ahead need to be quick. Warming is too kind to count.
+    fn load(&self) -> usize {
+        let of = |lane| self.working.iter().filter(|working| working.lane == lane).count();
+        of(Lane::Viewer) * self.per_viewer + of(Lane::Ahead)
     }
 
     /// A viewer who would wait for longer than a player does is better told so.
@@ -227,8 +243,20 @@ impl Slots {
 
     /// One job of a lower lane makes room for one that waits: the lowest, and of those the one that has done least.
     fn make_room(&mut self, lane: Lane) {
-        let lower = self.working.iter_mut().filter(|working| working.lane > lane && !working.told);
-        if let Some(victim) = lower.max_by_key(|working| (working.lane, working.until)) {
+        self.stop_one(|working| working.lane > lane);
+    }
+
+    /// Look-ahead that runs beside more viewers' jobs than the cores can keep up with makes them wait for what nobody
+    /// waits for.
+    fn relieve(&mut self) {
+        if self.load() > self.total {
+            self.stop_one(|working| working.lane == Lane::Ahead);
+        }
+    }
+
+    fn stop_one(&mut self, of: impl Fn(&Working) -> bool) {
+        let those = self.working.iter_mut().filter(|working| of(working) && !working.told);
+        if let Some(victim) = those.max_by_key(|working| (working.lane, working.until)) {
             victim.told = true;
             victim.wanted.notify_one();
         }
@@ -238,6 +266,9 @@ impl Slots {
         let wanted = Arc::new(Notify::new());
         let working = Working { lane: ask.lane, until: now + ask.cost, told: false, wanted: Arc::clone(&wanted) };
         self.working.push(working);
+        if ask.lane == Lane::Viewer {
+            self.relieve();
+        }
         Slot { slots: Arc::clone(slots), wanted }
     }
 }
@@ -250,23 +281,24 @@ impl Slot {
         if let Some(own) = own {
             own.lane = Lane::Viewer;
         }
+        slots.relieve();
     }
 }
 
 impl Drop for Slot {
-    /// Lets the next one in.
+    /// Lets the next in.
     fn drop(&mut self) {
-        let mut undelivered = None;
+        let mut undelivered = Vec::new();
         let mut slots = lock(&self.slots);
         slots.working.retain(|working| !Arc::ptr_eq(&working.wanted, &self.wanted));
-        let open = Lane::ALL.map(|lane| slots.is_open(lane));
-        while let Some((ask, ticket)) = slots.waiting.pop(|lane| open[lane as usize]) {
-            if ticket.is_closed() {
-                continue;
+        // A viewer's job may have kept more than one waiting.
+        loop {
+            let open = Lane::ALL.map(|lane| slots.is_open(lane));
+            let Some((ask, ticket)) = slots.waiting.pop(|lane| open[lane as usize]) else { break };
+            if !ticket.is_closed() {
+                let slot = slots.grant(&self.slots, &ask, Instant::now());
+                undelivered.extend(ticket.send(slot).err());
             }
-            let slot = slots.grant(&self.slots, &ask, Instant::now());
-            undelivered = ticket.send(slot).err();
-            break;
         }
         drop(slots);
         // Whoever waited gave up in this instant: dropping the slot, unlocked, passes it on.

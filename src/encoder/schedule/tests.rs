@@ -56,6 +56,24 @@ async fn look_ahead_takes_the_slot_from_warming_and_not_from_a_viewer() {
 }
 
 #[tokio::test]
+async fn look_ahead_leaves_a_viewer_the_cores_that_one_encode_can_use() {
+    let schedule = schedule(2, 4);
+    let ahead = schedule.slot(ask(Lane::Ahead), Weight::Heavy).await.unwrap();
+    // A slot is free, and still somebody would wait longer for the sake of nobody.
+    let viewer = schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.unwrap();
+    ahead.wanted.notified().await;
+    drop(ahead);
+    let mut one = Box::pin(schedule.slot(ask(Lane::Ahead), Weight::Heavy));
+    let mut two = Box::pin(schedule.slot(ask(Lane::Ahead), Weight::Heavy));
+    assert!(poll(&mut one).await.is_none() && poll(&mut two).await.is_none());
+    drop(viewer);
+    let slots = (one.await.unwrap(), two.await.unwrap());
+    // One that a viewer joins is theirs, and the other makes room.
+    slots.0.promote();
+    slots.1.wanted.notified().await;
+}
+
+#[tokio::test]
 async fn what_a_viewer_came_for_is_not_stopped_any_more() {
     let schedule = schedule(1, 4);
     let warm = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
