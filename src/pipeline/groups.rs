@@ -7,12 +7,18 @@
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 
+use gst::prelude::*;
+
 use super::Error;
 use super::encode::{Coded, Encoder};
 use crate::media::Timescale;
 
 /// Wished length of a group, seconds.
 const GROUP_SECONDS: i64 = 2;
+
+/// Scaled pictures that may wait for their encoder, bytes, where another group follows: the pictures of a group at 720p.
+/// The more can wait, the sooner the next encoder begins; the last one's pictures need not.
+const WAITING_BYTES: u32 = 64 << 20;
 
 /// The groups of a segment's frames, given when each is shown and when the segment ends. None is empty.
 pub fn groups(times: &[i64], end: i64, timescale: Timescale) -> Vec<Range<usize>> {
@@ -48,8 +54,12 @@ pub struct Unit {
 
 impl Encoders {
     /// Begins the next group; the one before takes no more.
-    pub fn begin(&mut self, pipeline: gst::Pipeline, caps: gst::Caps) -> Result<(), Error> {
+    pub fn begin(&mut self, pipeline: gst::Pipeline, caps: gst::Caps, is_last: bool) -> Result<(), Error> {
         self.end()?;
+        if let (Some(waiting), false) = (pipeline.by_name("waiting"), is_last) {
+            waiting.set_property("max-size-buffers", 0_u32);
+            waiting.set_property("max-size-bytes", WAITING_BYTES);
+        }
         let encoder = Encoder::start(pipeline, &caps)?;
         self.running.push_back(Running { encoder, caps, frames: HashMap::new() });
         Ok(())

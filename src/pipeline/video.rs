@@ -108,7 +108,7 @@ impl Video {
                 before = fields.then_some(sample);
                 let caps = input_caps(caps, video);
                 if i == group.start {
-                    encoders.begin(template.video(&values)?, caps.clone())?;
+                    encoders.begin(template.video(&values)?, caps.clone(), group.end == frames.len())?;
                 }
                 {
                     let buffer = buffer.make_mut();
