@@ -32,6 +32,8 @@ pub struct Config {
     /// Seconds between two chunks of a segment being made, and (three times that) for the whole of one, before the
     /// answer is given up.
     pub chunk_seconds: u64,
+    /// How a segment is sent that is still being made.
+    pub delivery: Delivery,
     /// Seconds that answers under way have when the server stops.
     pub drain_seconds: u64,
     /// Bytes of plans and playlists kept in memory.
@@ -46,6 +48,17 @@ pub struct Config {
     pub api_requests_per_minute: u32,
 }
 
+/// How bytes that are being made are sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Delivery {
+    /// Part by part, as they come.
+    #[default]
+    Stream,
+    /// All at once, with a length, when the whole is there.
+    Hold,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -58,6 +71,7 @@ impl Default for Config {
             max_streams: 100,
             first_byte_seconds: 20,
             chunk_seconds: 20,
+            delivery: Delivery::default(),
             drain_seconds: 20,
             presentation_bytes: 32 << 20,
             trusted_proxies: Vec::new(),

@@ -10,15 +10,16 @@ use crate::cache::{Cache, Claim, FlightError, Key, Object, Writer};
 use crate::manifest::iframes;
 use crate::packager;
 
+use super::config::Delivery;
 use super::error::Problem;
 use super::respond::{Asked, Response};
 use super::route::Media;
-use super::segment::{self, Delivery, Make, Order, Target};
+use super::segment::{self, Make, Order, Target};
 use super::{Origin, Presentation};
 
 /// `/v/{id}/{generation}/{rendition}/iframe/{n}.m4s`.
 pub(super) async fn answer(origin: &Origin, asked: &Asked, media: Media) -> Result<Response, Problem> {
-    segment::object(origin, asked, media, Delivery::Whole).await
+    segment::object(origin, asked, media, Delivery::Hold).await
 }
 
 /// Makes one for whoever reads the writer's flight. A task of its own, so that the one who asked first may leave.

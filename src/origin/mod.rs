@@ -123,6 +123,7 @@ pub struct Origin {
     presentations: Arc<Presentations>,
     plays: Plays,
     patience: Patience,
+    delivery: config::Delivery,
     proxies: Proxies,
     /// Limits playback, if it is limited.
     rate: Option<Rate>,
@@ -143,6 +144,7 @@ impl Origin {
             plays: Plays::new(rooms.on_quality.clone()),
             rooms,
             patience: config.patience(),
+            delivery: config.delivery,
             proxies: Proxies::new(&config.trusted_proxies, config.client_field),
             rate: Rate::per_minute(config.playback_requests_per_minute),
             counters: Arc::default(),

@@ -14,6 +14,7 @@ use crate::media::RenditionKind;
 use super::body::Stream;
 use super::cmcd::Cmcd;
 use super::conditional;
+use super::config::Delivery;
 use super::error::Problem;
 use super::iframe;
 use super::plays::Play;
@@ -42,15 +43,6 @@ pub struct Order {
     pub due_in: Option<Duration>,
 }
 
-/// How bytes that are being made are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Delivery {
-    /// Chunk by chunk, as they come.
-    Chunks,
-    /// All at once, with a length.
-    Whole,
-}
-
 /// An object of a rendition that exists.
 pub(super) struct Target {
     pub presentation: Arc<Presentation>,
@@ -75,7 +67,7 @@ pub(super) enum Claimed {
 
 /// `/v/{id}/{generation}/{rendition}/{n}.m4s`.
 pub(super) async fn answer(origin: &Origin, asked: &Asked, media: Media) -> Result<Response, Problem> {
-    object(origin, asked, media, Delivery::Chunks).await
+    object(origin, asked, media, origin.delivery).await
 }
 
 /// Every kind of object.
@@ -114,7 +106,7 @@ async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery
     let patience = origin.patience;
     let part = Wanted::of(&asked.parts.headers, &target.etag) != Wanted::Whole;
     // HTTP/1.0 has no chunks: a body without length that breaks off would look complete.
-    if part || delivery == Delivery::Whole || asked.parts.version < http::Version::HTTP_11 {
+    if part || delivery == Delivery::Hold || asked.parts.version < http::Version::HTTP_11 {
         let bytes = whole(reader, patience.whole).await?;
         return respond::whole(asked, &target, bytes, came, Some(asked.received.elapsed()));
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 
 use crate::cache::FlightError;
 
+use super::super::config::{Config, Delivery};
 use super::http1::{Client, ask, get};
 use super::support::{BASE, TestServer, fail, finish, make, push};
 
@@ -125,6 +126,18 @@ async fn a_cold_segment_streams_as_it_is_made() {
     finish(order.writer);
     assert_eq!(client.chunk().await, Some(Vec::new()), "a proper end");
     assert_eq!(get(server.address, &path).await.body, b"firstsecond");
+}
+
+#[tokio::test]
+async fn a_cold_segment_is_held_until_it_is_whole_where_that_is_wished() {
+    let mut server = TestServer::with(Config { delivery: Delivery::Hold, ..Config::default() }).await;
+    let made = made(&mut server, "720p/4.m4s", &bytes(1000)).await;
+    let path = format!("{BASE}/720p/5.m4s");
+    let (answer, ()) = tokio::join!(get(server.address, &path), async {
+        make(server.order().await, &bytes(500));
+    });
+    assert_eq!((answer.the("content-length"), answer.the("x-cache"), &*answer.body), ("500", "made", &bytes(500)[..]));
+    assert_eq!(get(server.address, &made).await.the("content-length"), "1000");
 }
 
 #[tokio::test]
