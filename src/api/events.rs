@@ -124,6 +124,7 @@ fn text(name: Option<&str>, title: &TitleId, what: &What) -> String {
         What::State { .. } => "state",
         What::Progress { .. } => "progress",
         What::Changed { .. } => "changed",
+        What::Replaced { .. } => "replaced",
         What::Removed { .. } => "removed",
     };
     let mut data = json!(what);

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use http::request;
 use serde_json::{Value, json};
 
-use super::problem::{Kind, Problem};
+use super::problem::{self, Problem};
 use super::query::{self, Listing};
 use super::video::time;
 use super::{Api, Response, blocking, respond};
-use crate::catalog::{Cancelled, Failure, Job, JobCursor, JobState, State, now_ms};
+use crate::catalog::{Cancelled, Failure, Job, JobCursor, JobState, Kind, State, now_ms};
 use crate::ingest::discard;
 use crate::ingest::events::What;
 use crate::media::JobId;
@@ -26,7 +26,7 @@ pub(super) async fn list(api: &Arc<Api>, parts: &request::Parts) -> Result<Respo
 /// `GET /jobs/{id}`.
 pub(super) async fn one(api: &Arc<Api>, id: &JobId) -> Result<Response, Problem> {
     let (catalog, id) = (api.rooms.catalog.clone(), id.clone());
-    let job = blocking(move || Ok(catalog.job(&id)?)).await?.ok_or_else(|| Problem::of(Kind::NoJob))?;
+    let job = blocking(move || Ok(catalog.job(&id)?)).await?.ok_or_else(|| Problem::of(problem::Kind::NoJob))?;
     Ok(respond::json(&shown(&job)))
 }
 
@@ -35,23 +35,29 @@ pub(super) async fn cancel(api: &Arc<Api>, id: &JobId) -> Result<Response, Probl
     let (this, id) = (api.clone(), id.clone());
     let (job, title) = blocking(move || {
         let catalog = &this.rooms.catalog;
-        let job = catalog.job(&id)?.ok_or_else(|| Problem::of(Kind::NoJob))?;
-        let source = catalog.title(&job.title)?.and_then(|title| title.entry.source);
+        let job = catalog.job(&id)?.ok_or_else(|| Problem::of(problem::Kind::NoJob))?;
+        let source = match job.source {
+            Some(source) => Some(source),
+            None => catalog.title(&job.title)?.and_then(|title| title.entry.source),
+        };
         let title = match catalog.cancel(&id, now_ms())? {
             Cancelled::Done(title) => title,
-            Cancelled::Ended => return Err(Problem::of(Kind::JobEnded)),
-            Cancelled::Absent => return Err(Problem::of(Kind::NoJob)),
+            Cancelled::Ended => return Err(Problem::of(problem::Kind::JobEnded)),
+            Cancelled::Absent => return Err(Problem::of(problem::Kind::NoJob)),
         };
         this.rooms.processor.call_off(&id);
         (this.rooms.forget)(&title);
         if let Some(digest) = source {
             discard::source(catalog, &this.rooms.library, &digest)?;
         }
-        let job = catalog.job(&id)?.ok_or_else(|| Problem::of(Kind::NoJob))?;
+        let job = catalog.job(&id)?.ok_or_else(|| Problem::of(problem::Kind::NoJob))?;
         Ok((job, catalog.title(&title)?))
     })
     .await?;
-    if let Some(entry) = title.map(|title| title.entry).filter(|entry| entry.state == State::Failed) {
+    if job.kind == Kind::Replace {
+        let error = Some(Failure { code: "cancelled".to_owned(), message: "somebody called it off".to_owned() });
+        api.rooms.events.tell(&job.title, What::Replaced { replaced: false, error });
+    } else if let Some(entry) = title.map(|title| title.entry).filter(|entry| entry.state == State::Failed) {
         api.rooms.events.tell(&entry.id, What::State { state: entry.state, error: entry.failure });
     }
     Ok(respond::json(&shown(&job)))

@@ -28,6 +28,7 @@ mod query;
 mod remove;
 mod respond;
 mod route;
+mod source;
 mod tokens;
 mod tus;
 mod upload;
@@ -186,6 +187,7 @@ impl Api {
             (Route::Video(id), &Method::PATCH) => videos::change(self, parts, payload, id).await,
             (Route::Video(id), &Method::DELETE) => remove::video(self, id).await,
             (Route::Video(id), _) => videos::one(self, id).await,
+            (Route::Source(id), _) => source::replace(self, parts, payload, id, &caller).await,
             (Route::Warm(id), _) => warm::create(self, parts, payload, id).await,
             (Route::PlaybackTokens(id), _) => playback::sign(self, parts, payload, id).await,
             (Route::VideoEvents(id), _) => events::of_one(self, parts, id).await,

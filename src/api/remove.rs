@@ -62,12 +62,16 @@ impl Api {
     ) -> Result<Gone, Problem> {
         let catalog = &self.rooms.catalog;
         let jobs = catalog.open_jobs(id)?;
+        let successor = catalog.replacement(id)?.filter(|job| job.ended_at_ms.is_none()).and_then(|job| job.source);
         if !catalog.remove(id)? {
             return Err(Problem::of(Kind::NoTitle));
         }
         // Playback first: from here on nobody begins to play it.
         (self.rooms.forget)(id);
         jobs.iter().for_each(|job| self.rooms.processor.call_off(job));
+        if let Some(successor) = successor {
+            discard::source(catalog, &self.rooms.library, &successor)?;
+        }
         let mut gone = Gone { jobs, source_removed: false, unused: generation };
         if let Some(digest) = source {
             gone.source_removed = discard::source(catalog, &self.rooms.library, digest)?;

@@ -50,6 +50,11 @@ pub(super) fn document(text: &'static str) -> Response {
 pub(super) fn created(value: &Value, etag: &str, location: &str) -> Response {
     let mut response = versioned(value, etag);
     *response.status_mut() = StatusCode::CREATED;
+    with_location(response, location)
+}
+
+/// With where the thing is.
+pub(super) fn with_location(mut response: Response, location: &str) -> Response {
     response.headers_mut().extend(HeaderValue::from_str(location).ok().map(|place| (LOCATION, place)));
     response
 }
@@ -58,8 +63,7 @@ pub(super) fn created(value: &Value, etag: &str, location: &str) -> Response {
 pub(super) fn made(value: &Value, location: &str) -> Response {
     let mut response = json(value);
     *response.status_mut() = StatusCode::CREATED;
-    response.headers_mut().extend(HeaderValue::from_str(location).ok().map(|place| (LOCATION, place)));
-    response
+    with_location(response, location)
 }
 
 /// A body that must be a JSON object.

@@ -15,6 +15,8 @@ pub enum Route {
     File(String),
     /// `/videos/{id}`.
     Video(TitleId),
+    /// `/videos/{id}/source`.
+    Source(TitleId),
     /// `/videos/{id}/warm`.
     Warm(TitleId),
     /// `/videos/{id}/playback-tokens`.
@@ -52,6 +54,7 @@ impl Route {
         match parts[..] {
             ["videos"] | ["videos", ""] => Some(Self::Videos),
             ["videos", id, "events"] => id.parse().ok().map(Self::VideoEvents),
+            ["videos", id, "source"] => id.parse().ok().map(Self::Source),
             ["videos", id, "warm"] => id.parse().ok().map(Self::Warm),
             ["videos", id, "playback-tokens"] => id.parse().ok().map(Self::PlaybackTokens),
             ["videos", id] if !id.contains('.') => id.parse().ok().map(Self::Video),
@@ -83,6 +86,7 @@ impl Route {
             Self::Videos => matches!(*method, Method::POST | Method::PUT),
             Self::File(_) => *method == Method::PUT,
             Self::Video(_)
+            | Self::Source(_)
             | Self::Warm(_)
             | Self::Uploads
             | Self::Upload(_)
@@ -112,6 +116,7 @@ impl Route {
             Self::Videos => &[READ, HEAD, (Method::POST, Scope::Upload), (Method::PUT, Scope::Upload)],
             Self::File(_) => &[(Method::PUT, Scope::Upload)],
             Self::Video(_) => &[READ, HEAD, (Method::PATCH, Scope::Upload), (Method::DELETE, Scope::Admin)],
+            Self::Source(_) => &[(Method::PUT, Scope::Upload)],
             Self::Warm(_) => &[(Method::POST, Scope::Admin)],
             Self::Uploads => &[(Method::POST, Scope::Upload)],
             // Who may not upload need not know of what others upload.

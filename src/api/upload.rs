@@ -12,6 +12,7 @@ use super::{Api, Response, blocking, digest, disposition, idempotency, multipart
 use crate::access::Grant;
 use crate::catalog::{Creation, Known};
 use crate::ingest::{self, About, Admission, Wanted};
+use crate::library::Staged;
 use crate::media::TitleId;
 
 /// What is taken, for who sent something else.
@@ -19,7 +20,7 @@ const TAKEN: &str = "video/*, audio/*, application/octet-stream, multipart/form-
 
 /// How the film comes.
 #[derive(PartialEq, Eq)]
-enum Form {
+pub(super) enum Form {
     /// The body is the film.
     Raw,
     /// One part of the body is; the text divides the parts.
@@ -35,10 +36,6 @@ pub(super) async fn create(
     caller: &Caller,
 ) -> Result<Response, Problem> {
     let form = Form::of(parts)?;
-    if let Some(coding) = parts.headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
-        let detail = format!("{coding:?} is not taken: send the bytes as they are, without Content-Encoding");
-        return Err(Problem::new(Kind::Encoding, detail).header(ACCEPT_ENCODING, "identity"));
-    }
     let mut about = from_request(parts, named)?;
     if let Some(grant) = &caller.grant {
         let announced = if form == Form::Raw { payload.announced_bytes() } else { None };
@@ -50,7 +47,8 @@ pub(super) async fn create(
     about.creation = idempotency::creation(parts, caller, fingerprint)?;
     let Some(creation) = about.creation.clone() else {
         let admission = admit(api, caller, &form, &payload).await?;
-        return receive(api, parts, payload, form, about, Bounds { max_bytes, admission }).await;
+        let bounds = Bounds { max_bytes, admission };
+        return accept(api, parts, payload, form, about, bounds).await;
     };
     let _under_way = api.creations.begin(&creation)?;
     match known(api, creation).await? {
@@ -64,7 +62,7 @@ pub(super) async fn create(
         Some(Known::Over(exceeded)) => Err(ingest::Error::Quota(exceeded).into()),
         None => {
             let admission = admit(api, caller, &form, &payload).await?;
-            receive(api, parts, payload, form, about, Bounds { max_bytes, admission }).await
+            accept(api, parts, payload, form, about, Bounds { max_bytes, admission }).await
         }
     }
 }
@@ -84,14 +82,28 @@ async fn admit(api: &Api, caller: &Caller, form: &Form, payload: &Payload) -> Re
     Ok(api.rooms.uploads.admit(caller.owner.as_ref(), open, wanted).await?)
 }
 
-async fn receive(
+async fn accept(
+    api: &Arc<Api>,
+    parts: &request::Parts,
+    payload: Payload,
+    form: Form,
+    about: About,
+    bounds: Bounds,
+) -> Result<Response, Problem> {
+    let (staged, about) = receive(api, parts, payload, form, about, &bounds).await?;
+    let id = api.rooms.uploads.accept(staged, about).await?;
+    created(api, id).await
+}
+
+/// Takes the body: the film, and what a form says of it.
+pub(super) async fn receive(
     api: &Arc<Api>,
     parts: &request::Parts,
     mut payload: Payload,
     form: Form,
     about: About,
-    bounds: Bounds,
-) -> Result<Response, Problem> {
+    bounds: &Bounds,
+) -> Result<(Staged, About), Problem> {
     let expected = digest::expected(&parts.headers)?;
     let uploads = &api.rooms.uploads;
     let (staged, about) = match form {
@@ -107,11 +119,10 @@ async fn receive(
             let detail = "a digest of a whole form is not checked: put Content-Digest into the file's part, or send the film alone";
             return Err(Problem::new(Kind::DigestAlgorithm, detail));
         }
-        Form::Multipart(boundary) => multipart::receive(uploads, payload, boundary, about, &bounds).await?,
+        Form::Multipart(boundary) => multipart::receive(uploads, payload, boundary, about, bounds).await?,
     };
     digest::check(&expected, staged.digest())?;
-    let id = uploads.accept(staged, about).await?;
-    created(api, id).await
+    Ok((staged, about))
 }
 
 /// What a token allows, as far as it can be seen before the first byte. That a token is spent once is decided when its
@@ -139,11 +150,11 @@ async fn known(api: &Arc<Api>, creation: Creation) -> Result<Option<Known>, Prob
 async fn created(api: &Arc<Api>, id: TitleId) -> Result<Response, Problem> {
     let title = videos::find(api, &id).await?;
     let etag = video::etag(&title.entry);
-    Ok(respond::created(&video::json(api, &title), &etag, &format!("/api/v1/videos/{id}")))
+    Ok(respond::created(&video::json(api, &title, None), &etag, &format!("/api/v1/videos/{id}")))
 }
 
 /// What headers and query say of the film.
-fn from_request(parts: &request::Parts, named: Option<&str>) -> Result<About, Problem> {
+pub(super) fn from_request(parts: &request::Parts, named: Option<&str>) -> Result<About, Problem> {
     let mut about = About::default();
     let disposition = parts.headers.get(CONTENT_DISPOSITION).and_then(|value| disposition::file_name(value.as_bytes()));
     about.file_name = named.map(str::to_owned).or(disposition).unwrap_or_default();
@@ -159,7 +170,12 @@ fn from_request(parts: &request::Parts, named: Option<&str>) -> Result<About, Pr
 }
 
 impl Form {
-    fn of(parts: &request::Parts) -> Result<Self, Problem> {
+    /// How the head says that the film will come.
+    pub(super) fn of(parts: &request::Parts) -> Result<Self, Problem> {
+        if let Some(coding) = parts.headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
+            let detail = format!("{coding:?} is not taken: send the bytes as they are, without Content-Encoding");
+            return Err(Problem::new(Kind::Encoding, detail).header(ACCEPT_ENCODING, "identity"));
+        }
         let Some(value) = parts.headers.get(CONTENT_TYPE) else { return Ok(Self::Raw) };
         let text = value.to_str().unwrap_or_default();
         let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::problem::{Kind, Problem};
 use crate::cache::{Key, Object};
-use crate::catalog::{Entry, Metadata, Title};
+use crate::catalog::{Entry, Job, JobState, Metadata, Title};
 use crate::ingest::About;
 use crate::ingest::name::MAX_NAME_CHARS;
 use crate::media::{Generation, Policy, Rendition, RenditionKind};
@@ -17,7 +17,7 @@ const MAX_DESCRIPTION_CHARS: usize = 5000;
 const MAX_METADATA_BYTES: usize = 16 << 10;
 
 /// The title as the API shows it.
-pub(super) fn json(api: &Api, title: &Title) -> Value {
+pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>) -> Value {
     let Title { entry, plan } = title;
     let mut video = json!({
         "id": entry.id, "title": entry.name, "description": entry.description, "metadata": entry.metadata,
@@ -25,7 +25,7 @@ pub(super) fn json(api: &Api, title: &Title) -> Value {
         "file_name": entry.file_name, "size_bytes": entry.size_bytes, "source": entry.source,
         "duration_s": entry.duration_s, "width": null, "height": null, "frame_rate": null, "tracks": [],
         "renditions": [], "playback": {}, "warnings": entry.notes,
-        "playback_policy": entry.policy,
+        "playback_policy": entry.policy, "replacement": replacement.and_then(waiting),
     });
     if let (Some(plan), Some(digest)) = (plan, &entry.source) {
         let generation = (api.rooms.generation)(digest, plan);
@@ -44,6 +44,16 @@ pub(super) fn json(api: &Api, title: &Title) -> Value {
         });
     }
     video
+}
+
+/// What waits to be the title's source, or could not be.
+fn waiting(job: &Job) -> Option<Value> {
+    let (file_name, size_bytes) = job.film();
+    (job.state != JobState::Done).then(|| {
+        json!({
+            "job": job.id, "state": job.state, "error": job.failure, "file_name": file_name, "size_bytes": size_bytes,
+        })
+    })
 }
 
 /// Names the version of what its uploader can change, not of what is cached of it.

@@ -28,7 +28,9 @@ pub(super) async fn list(api: &Arc<Api>, parts: &request::Parts) -> Result<Respo
         let mut videos = Vec::with_capacity(page.entries.len());
         for entry in page.entries {
             // A page has no plans; a title that is gone since is left out.
-            videos.extend(api.rooms.catalog.title(&entry.id)?.map(|title| video::json(&api, &title)));
+            let replacement = api.rooms.catalog.replacement(&entry.id)?;
+            let title = api.rooms.catalog.title(&entry.id)?;
+            videos.extend(title.map(|title| video::json(&api, &title, replacement.as_ref())));
         }
         Ok(json!({ "videos": videos, "next_cursor": page.next.map(|next| next.to_string()) }))
     });
@@ -37,8 +39,10 @@ pub(super) async fn list(api: &Arc<Api>, parts: &request::Parts) -> Result<Respo
 
 /// `GET /videos/{id}`.
 pub(super) async fn one(api: &Arc<Api>, id: &TitleId) -> Result<Response, Problem> {
-    let title = find(api, id).await?;
-    Ok(respond::versioned(&video::json(api, &title), &video::etag(&title.entry)))
+    let (catalog, of) = (api.rooms.catalog.clone(), id.clone());
+    let (title, replacement) = blocking(move || Ok((catalog.title(&of)?, catalog.replacement(&of)?))).await?;
+    let title = title.ok_or_else(|| Problem::of(Kind::NoTitle))?;
+    Ok(respond::versioned(&video::json(api, &title, replacement.as_ref()), &video::etag(&title.entry)))
 }
 
 /// `PATCH /videos/{id}`: a merge patch of `title`, `description` and `metadata`.
@@ -57,7 +61,8 @@ pub(super) async fn change(
     let patch: Map<String, Value> =
         serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))?;
     let old = find(api, id).await?;
-    let expected = expected(parts, &old)?;
+    // Metadata are merged into what was read, so without `If-Match` it is the version that was read.
+    let expected = if_match(parts, &old)?.or(Some(old.entry.version));
     let change = read(patch, &old.entry.metadata)?;
     let (catalog, id) = (api.rooms.catalog.clone(), id.clone());
     let title = blocking(move || match catalog.change(&id, &change, expected)? {
@@ -65,10 +70,10 @@ pub(super) async fn change(
         Changed::Stale => Err(Problem::of(Kind::Version)),
         Changed::Absent => Err(Problem::of(Kind::NoTitle)),
     });
-    let title = title.await?;
+    let title: Title = title.await?;
     (api.rooms.forget)(&title.entry.id);
     api.rooms.events.tell(&title.entry.id, What::Changed { version: title.entry.version });
-    Ok(respond::versioned(&video::json(api, &title), &video::etag(&title.entry)))
+    one(api, &title.entry.id).await
 }
 
 /// A title that is there.
@@ -77,19 +82,17 @@ pub(super) async fn find(api: &Arc<Api>, id: &TitleId) -> Result<Title, Problem>
     blocking(move || Ok(catalog.title(&id)?)).await?.ok_or_else(|| Problem::of(Kind::NoTitle))
 }
 
-/// The version the title must be at. Metadata are merged into what was read, so without `If-Match` it is the version
-/// that was read.
-fn expected(parts: &request::Parts, old: &Title) -> Result<Option<u64>, Problem> {
-    let version = Some(old.entry.version);
+/// The version the title must be at, if `If-Match` names one.
+pub(super) fn if_match(parts: &request::Parts, old: &Title) -> Result<Option<u64>, Problem> {
     let mut tags = parts.headers.get_all(IF_MATCH).iter().peekable();
     if tags.peek().is_none() {
-        return Ok(version);
+        return Ok(None);
     }
     let ours = video::etag(&old.entry);
     let matches = |value: &http::HeaderValue| {
         value.to_str().is_ok_and(|list| list.split(',').map(str::trim).any(|tag| tag == "*" || tag == ours))
     };
-    if tags.any(matches) { Ok(version) } else { Err(Problem::of(Kind::Version)) }
+    if tags.any(matches) { Ok(Some(old.entry.version)) } else { Err(Problem::of(Kind::Version)) }
 }
 
 fn read(patch: Map<String, Value>, old: &Metadata) -> Result<Change, Problem> {

@@ -9,6 +9,7 @@
 //! Arrow: `main` -> `app` -> every room.
 
 mod claim;
+mod retire;
 mod rooms;
 mod scrape;
 mod stale;

@@ -8,14 +8,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::spawn_blocking;
 
 use super::claim::{Claim, claim};
-use super::{Error, Running, rooms, scrape::Scrape, stale};
+use super::{Error, Running, retire, rooms, scrape::Scrape, stale};
 use crate::access::{Grants, Keys, Playback, Secret};
 use crate::api::Api;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::{Auth, Config};
 use crate::encoder::{self, Encoder, Recipe, Source};
-use crate::ingest::{self, Events, OnChange, Processor, Resumables, Uploads};
+use crate::ingest::{self, Events, OnChange, OnRetire, Processor, Resumables, Uploads};
 use crate::library::Library;
 use crate::media::{Digest, Trial};
 use crate::origin::{Origin, Server};
@@ -66,7 +66,13 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
     let playback = Arc::new(OnceLock::new());
     let forget = forget(&playback);
     let warmer = warmer(config, &data, &encoder)?;
-    let uploading = Uploading::start(config, &data, &pool, and_warm(&forget, &warmer))?;
+    let uploading = Uploading::start(
+        config,
+        &data,
+        &pool,
+        and_warm(&forget, &warmer),
+        retire::retire(&data.catalog, &data.cache, &encoder),
+    )?;
     let processor = uploading.processor.clone();
     let api = Api::new(rooms::api(config, &data, &encoder, &uploading, &warmer, forget));
     let _ = scrape.warmer.set(warmer.clone());
@@ -106,7 +112,13 @@ pub(super) struct Uploading {
 }
 
 impl Uploading {
-    fn start(config: &Config, data: &Data, pool: &Pool, on_change: OnChange) -> Result<Self, Error> {
+    fn start(
+        config: &Config,
+        data: &Data,
+        pool: &Pool,
+        on_change: OnChange,
+        on_retire: OnRetire,
+    ) -> Result<Self, Error> {
         let rooms = ingest::Rooms {
             catalog: data.catalog.clone(),
             library: data.library.clone(),
@@ -114,7 +126,7 @@ impl Uploading {
             ladder: config.ladder.clone(),
         };
         let events = Events::new();
-        let processor = Processor::start(&config.uploads, rooms.clone(), events.clone(), on_change);
+        let processor = Processor::start(&config.uploads, rooms.clone(), events.clone(), on_change, on_retire);
         let uploads = Uploads::new(&config.uploads, rooms, processor.clone(), events.clone());
         let resumables = Resumables::open(uploads.clone())?;
         Ok(Self { uploads, resumables, processor, events })

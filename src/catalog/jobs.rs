@@ -8,14 +8,15 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params};
 use serde::Serialize;
 
+use super::replacements::{replaced, touch};
 use super::{Catalog, Error, Failure, MAX_PAGE};
-use crate::media::{JobId, Plan, TitleId};
+use crate::media::{Digest, JobId, Plan, TitleId};
 
 /// Jobs that ended and are still shown; older ones are forgotten, so that the table is bounded.
 const ENDED_KEPT: u32 = 1000;
 
-const COLUMNS: &str = "id, kind, title, state, attempts, progress, due_at_ms, error_code, error_message, \
-     created_at_ms, ended_at_ms, detail";
+pub(super) const COLUMNS: &str = "id, kind, title, state, attempts, progress, due_at_ms, error_code, error_message, \
+     created_at_ms, ended_at_ms, detail, source";
 
 /// A job as it was when asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,8 @@ pub struct Job {
     pub ended_at_ms: Option<i64>,
     /// What exactly is to be done, JSON; its form is the kind's.
     pub detail: String,
+    /// The source that it is about, if that is not its title's.
+    pub source: Option<Digest>,
 }
 
 /// What a job does.
@@ -52,6 +55,8 @@ pub enum Kind {
     Process,
     /// Encodes a title ahead of demand.
     Warm,
+    /// Makes another source playable, which then takes the place of the title's.
+    Replace,
 }
 
 /// Where a job is in its life.
@@ -214,6 +219,8 @@ impl Catalog {
             return Ok(false);
         }
         match outcome {
+            Outcome::Ready { plan, notes } if job.kind == Kind::Replace => replaced(&transaction, job, plan, notes)?,
+            Outcome::Failed(_) if job.kind == Kind::Replace => touch(&transaction, &job.title)?,
             Outcome::Ready { plan, notes } => ready(&transaction, &job.title, plan, notes)?,
             Outcome::Failed(failure) => fail(&transaction, &job.title, failure)?,
             Outcome::Done | Outcome::Again { .. } | Outcome::Released => {}
@@ -240,19 +247,23 @@ impl Catalog {
     pub fn cancel(&self, id: &JobId, now_ms: i64) -> Result<Cancelled, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let query = "SELECT title, ended_at_ms FROM jobs WHERE id = ?1";
-        let read = |row: &Row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?));
-        let title: TitleId = match transaction.query_row(query, [id.as_str()], read).optional()? {
+        let query = "SELECT title, ended_at_ms, kind FROM jobs WHERE id = ?1";
+        let read = |row: &Row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, String>(2)?));
+        let (title, kind): (TitleId, _) = match transaction.query_row(query, [id.as_str()], read).optional()? {
             None => return Ok(Cancelled::Absent),
-            Some((_, Some(_))) => return Ok(Cancelled::Ended),
-            Some((title, None)) => title.parse().map_err(|e| damaged(&title, format!("{e}")))?,
+            Some((_, Some(_), _)) => return Ok(Cancelled::Ended),
+            Some((title, None, kind)) => (title.parse().map_err(|e| damaged(&title, format!("{e}")))?, kind),
         };
         transaction.execute(
             "UPDATE jobs SET state = 'cancelled', owner = NULL, lease_until_ms = NULL, ended_at_ms = ?2 WHERE id = ?1",
             params![id.as_str(), now_ms],
         )?;
-        let message = "its processing was cancelled: upload it again".to_owned();
-        fail(&transaction, &title, &Failure { code: "cancelled".to_owned(), message })?;
+        if kind == Kind::Replace.as_str() {
+            touch(&transaction, &title)?;
+        } else {
+            let message = "its processing was cancelled: upload it again".to_owned();
+            fail(&transaction, &title, &Failure { code: "cancelled".to_owned(), message })?;
+        }
         forget_old(&transaction)?;
         transaction.commit()?;
         Ok(Cancelled::Done(title))
@@ -353,16 +364,17 @@ fn forget_old(connection: &Connection) -> Result<(), Error> {
     Ok(())
 }
 
-fn damaged(title: &str, why: String) -> Error {
+pub(super) fn damaged(title: &str, why: String) -> Error {
     Error::Damaged { title: title.to_owned(), why }
 }
 
-fn job(row: &Row) -> Result<Job, Error> {
+pub(super) fn job(row: &Row) -> Result<Job, Error> {
     let title: String = row.get("title")?;
     let fault = |why: String| damaged(&title, format!("its job: {why}"));
     let (id, kind, state): (String, String, String) = (row.get("id")?, row.get("kind")?, row.get("state")?);
     let code: Option<String> = row.get("error_code")?;
     let message: Option<String> = row.get("error_message")?;
+    let source: Option<String> = row.get("source")?;
     Ok(Job {
         id: id.parse().map_err(|e| fault(format!("{e}")))?,
         kind: kind.parse().map_err(fault)?,
@@ -375,6 +387,7 @@ fn job(row: &Row) -> Result<Job, Error> {
         created_at_ms: row.get("created_at_ms")?,
         ended_at_ms: row.get("ended_at_ms")?,
         detail: row.get("detail")?,
+        source: source.map(|source| source.parse()).transpose().map_err(|e| fault(format!("{e}")))?,
     })
 }
 
@@ -394,6 +407,7 @@ impl Kind {
         match self {
             Self::Process => "process",
             Self::Warm => "warm",
+            Self::Replace => "replace",
         }
     }
 }
@@ -401,8 +415,8 @@ impl Kind {
 impl FromStr for Kind {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = [Self::Process, Self::Warm].into_iter().find(|kind| kind.as_str() == text);
-        found.ok_or_else(|| format!("{text:?} is neither process nor warm"))
+        let found = [Self::Process, Self::Warm, Self::Replace].into_iter().find(|kind| kind.as_str() == text);
+        found.ok_or_else(|| format!("{text:?} is none of process, warm, replace"))
     }
 }
 

@@ -142,7 +142,14 @@ impl Catalog {
     }
 }
 
-/// What would be too much for the owner of one more title of this size, and with `except` gone, if anything.
+/// What a key itself may have.
+pub(super) fn quota(connection: &Connection, key: &KeyId) -> Result<Quota, Error> {
+    let mut query = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM api_keys WHERE id = ?1"))?;
+    let found = query.query_row([key.as_str()], |row| Ok(read(row))).optional()?.transpose()?;
+    Ok(found.map(|key| key.quota).unwrap_or_default())
+}
+
+/// What would be too much for the owner of this many more titles and bytes, with some bytes gone, if anything.
 pub(super) fn exceeded(
     connection: &Connection,
     owner: &Owner,

@@ -16,6 +16,7 @@ mod arrivals;
 mod jobs;
 mod keys;
 mod popularity;
+mod replacements;
 mod schema;
 mod titles;
 
@@ -29,6 +30,7 @@ pub use arrivals::{Arrival, Change, Changed, Creation, Known};
 pub use jobs::{Cancelled, Job, JobCursor, JobPage, JobState, Kind, Lease, Outcome, new_job_id};
 pub use keys::{ApiKey, MAX_KEYS, Owner};
 pub use popularity::Popularity;
+pub use replacements::{Replacement, Replacing, Superseded};
 pub use titles::{Cursor, Entry, Failure, MAX_PAGE, Metadata, NewTitle, Page, State, Title, new_id, now_ms};
 
 /// Name of the file in the data folder.

@@ -15,7 +15,7 @@ const APPLICATION_ID: i64 = 0x4d54_4e45;
 /// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
 /// fields; `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
 /// title that a client can see. A `creation` remembers which title a client's Idempotency-Key made.
-const STEPS: [&str; 7] = [
+const STEPS: [&str; 8] = [
     "
     CREATE TABLE titles (
         id            TEXT PRIMARY KEY,
@@ -109,6 +109,10 @@ const STEPS: [&str; 7] = [
     ALTER TABLE api_keys ADD COLUMN max_uploads INTEGER;
     ALTER TABLE titles ADD COLUMN owner TEXT;
     CREATE INDEX titles_owner ON titles (owner) WHERE owner IS NOT NULL;
+",
+    "
+    ALTER TABLE jobs ADD COLUMN source TEXT;
+    CREATE INDEX jobs_source ON jobs (source) WHERE source IS NOT NULL;
 ",
 ];
 

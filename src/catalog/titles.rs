@@ -253,12 +253,13 @@ impl Catalog {
         ids.into_iter().map(parse).collect()
     }
 
-    /// How many titles name a source. It stays true only as long as the library is frozen.
+    /// How many titles name a source, or are to. It stays true only as long as the library is frozen.
     ///
     /// # Errors
     /// As any call.
     pub fn sources_in_use(&self, source: &Digest) -> Result<u64, Error> {
-        let count = "SELECT count(*) FROM titles WHERE source = ?1";
+        let count = "SELECT (SELECT count(*) FROM titles WHERE source = ?1)
+                 + (SELECT count(*) FROM jobs WHERE source = ?1 AND ended_at_ms IS NULL)";
         let count = self.reader().query_row(count, [source.as_str()], |row| row.get::<_, i64>(0))?;
         Ok(count.cast_unsigned())
     }

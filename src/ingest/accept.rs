@@ -46,8 +46,8 @@ pub(super) struct Inner {
     pub places: Arc<Semaphore>,
     /// Uploads that keys have under way in this moment.
     under_way: Mutex<HashMap<KeyId, u64>>,
-    processor: Processor,
-    events: Events,
+    pub processor: Processor,
+    pub events: Events,
 }
 
 impl Uploads {
@@ -118,23 +118,23 @@ impl Inner {
         let id = match entered {
             Ok(None) => arrival.id,
             Ok(Some(Known::Made(other))) => {
-                self.take_back(&arrival);
+                self.take_back(&arrival.source);
                 return Ok(other);
             }
             Ok(Some(Known::Spent)) => {
-                self.take_back(&arrival);
+                self.take_back(&arrival.source);
                 return Err(Error::Spent);
             }
             Ok(Some(Known::Over(exceeded))) => {
-                self.take_back(&arrival);
+                self.take_back(&arrival.source);
                 return Err(Error::Quota(exceeded));
             }
             Ok(Some(Known::Other)) => {
-                self.take_back(&arrival);
+                self.take_back(&arrival.source);
                 return Err(Error::KeyReused);
             }
             Err(error) => {
-                self.take_back(&arrival);
+                self.take_back(&arrival.source);
                 return Err(error.into());
             }
         };
@@ -142,13 +142,6 @@ impl Inner {
         self.events.tell(&id, What::State { state: State::Processing, error: None });
         self.processor.wake();
         Ok(id)
-    }
-
-    fn take_back(&self, arrival: &Arrival) {
-        let digest = &arrival.source;
-        if let Err(error) = super::discard::source(&self.rooms.catalog, &self.rooms.library, digest) {
-            tracing::warn!(%digest, %error, "a source that no title names is left to the server's next start");
-        }
     }
 }
 

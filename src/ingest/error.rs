@@ -89,6 +89,15 @@ pub enum Error {
     /// The Idempotency-Key was used for another film.
     #[error("this Idempotency-Key was used for another film: use a new one for each film")]
     KeyReused,
+    /// There is no such title, of which the film should be the source.
+    #[error("there is no such title")]
+    NoTitle,
+    /// The title whose source the film should be was changed.
+    #[error("the title was changed since: get it again")]
+    Stale,
+    /// The title whose source the film should be is still being made of its first one.
+    #[error("the title is being processed: replace its source when it is ready or has failed")]
+    NotReady,
     /// The key may not have more.
     #[error("{}", exceeded(.0))]
     Quota(Exceeded),
@@ -122,6 +131,9 @@ impl Error {
             Self::TooLarge { .. } => "too_large",
             Self::TooMany { .. } => "too_many",
             Self::KeyReused => "key_reused",
+            Self::NoTitle => "no_title",
+            Self::Stale => "stale",
+            Self::NotReady => "not_ready",
             Self::Quota(_) => "quota",
             Self::Spent => "token_spent",
             Self::NoName(_) => "no_name",
@@ -146,6 +158,9 @@ impl Error {
             | Self::Sidecar { .. }
             | Self::TooLarge { .. }
             | Self::KeyReused
+            | Self::NoTitle
+            | Self::Stale
+            | Self::NotReady
             | Self::Quota(_)
             | Self::Spent => false,
         }

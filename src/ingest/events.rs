@@ -46,6 +46,13 @@ pub enum What {
         /// The title's version now.
         version: u64,
     },
+    /// Another source has taken the place of its own, or could not.
+    Replaced {
+        /// Whether it has.
+        replaced: bool,
+        /// Why not.
+        error: Option<Failure>,
+    },
     /// It is gone.
     Removed {
         /// Always true.

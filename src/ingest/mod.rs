@@ -25,6 +25,7 @@ pub mod name;
 mod process;
 pub mod quota;
 mod receive;
+pub mod replace;
 pub mod resume;
 mod sidecars;
 
@@ -39,7 +40,7 @@ pub use error::Error;
 pub use events::Events;
 pub use file::file;
 pub use inspect::probe;
-pub use process::{OnChange, Processor};
+pub use process::{OnChange, OnRetire, Processor};
 pub use quota::{Admission, Wanted};
 pub use receive::Receiving;
 pub use resume::Resumables;

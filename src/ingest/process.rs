@@ -19,8 +19,10 @@ use super::events::{Events, What};
 use super::file::blocking;
 use super::{Config, Error, Rooms, discard, inspect};
 use crate::catalog::{Failure, Job, Kind, Lease, Outcome, State, now_ms};
-use crate::media::{Digest, JobId, TitleId};
+use crate::media::{Digest, JobId, Plan, TitleId};
 
+/// What is done here, most urgent first.
+const KINDS: [Kind; 2] = [Kind::Process, Kind::Replace];
 /// A claim lasts this long without a heartbeat: how late a job goes on whose process was killed.
 const LEASE: Duration = Duration::from_secs(9);
 /// Heartbeats; two may fail before the claim is lost.
@@ -35,6 +37,9 @@ const CATALOG_PAUSE: Duration = Duration::from_secs(2);
 /// Told of every title whose state changed, before anybody else hears of it; must not block.
 pub type OnChange = Arc<dyn Fn(&TitleId) + Send + Sync>;
 
+/// Told of what a title played before its source was replaced: nobody plays it any more. Must not block.
+pub type OnRetire = Arc<dyn Fn(Digest, Arc<Plan>) + Send + Sync>;
+
 /// Does the jobs. Clones are the same one.
 #[derive(Clone)]
 pub struct Processor(Arc<Inner>);
@@ -44,6 +49,7 @@ struct Inner {
     config: Config,
     events: Events,
     on_change: OnChange,
+    on_retire: OnRetire,
     /// This process, as the catalog knows it.
     owner: String,
     wake: Notify,
@@ -63,12 +69,13 @@ enum Attempt {
 impl Processor {
     /// Starts working: first on what a process that ended has left. Call it within a tokio runtime.
     #[must_use]
-    pub fn start(config: &Config, rooms: Rooms, events: Events, on_change: OnChange) -> Self {
+    pub fn start(config: &Config, rooms: Rooms, events: Events, on_change: OnChange, on_retire: OnRetire) -> Self {
         let inner = Arc::new(Inner {
             rooms,
             config: config.clone(),
             events,
             on_change,
+            on_retire,
             owner: format!("{}-{:016x}", std::process::id(), getrandom::u64().unwrap_or_default()),
             wake: Notify::new(),
             closing: watch::Sender::new(false),
@@ -122,9 +129,15 @@ impl Inner {
         while jobs.len() < self.config.workers {
             let inner = self.clone();
             let claimed = blocking(move || {
-                let job = inner.rooms.catalog.claim(Kind::Process, inner.lease())?;
-                let next = if job.is_none() { inner.rooms.catalog.next_due(Kind::Process)? } else { None };
-                Ok((job, next))
+                let catalog = &inner.rooms.catalog;
+                // A title that cannot be played at all comes before one that plays its old source.
+                for kind in KINDS {
+                    if let Some(job) = catalog.claim(kind, inner.lease())? {
+                        return Ok((Some(job), None));
+                    }
+                }
+                let next = KINDS.map(|kind| catalog.next_due(kind));
+                Ok((None, next.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().min()))
             });
             match claimed.await {
                 Ok((Some(job), _)) => {
@@ -199,13 +212,17 @@ impl Inner {
     }
 
     async fn process(&self, job: &Job, progress: &AtomicU16) -> Result<Attempt, Error> {
-        let (catalog, library, id) = (self.rooms.catalog.clone(), self.rooms.library.clone(), job.title.clone());
+        let (catalog, library, job_of) = (self.rooms.catalog.clone(), self.rooms.library.clone(), job.clone());
         let found = blocking(move || {
-            let Some(entry) = catalog.title(&id)?.map(|title| title.entry) else { return Ok(None) };
-            let Some(digest) = entry.source else { return Ok(None) };
+            let Some(entry) = catalog.title(&job_of.title)?.map(|title| title.entry) else { return Ok(None) };
+            let (source, file_name) = match &job_of.source {
+                Some(source) => (Some(source.clone()), job_of.film().0),
+                None => (entry.source, entry.file_name),
+            };
+            let Some(digest) = source else { return Ok(None) };
             // The same bytes may have been inspected for another title: it is the index that was used there.
             let index = library.read_index(&digest)?;
-            Ok(Some((digest, entry.file_name, index)))
+            Ok(Some((digest, file_name, index)))
         });
         let Some((digest, file_name, index)) = found.await? else { return Ok(Attempt::Gone) };
         let name = Path::new(&file_name);
@@ -243,24 +260,38 @@ impl Inner {
     }
 
     async fn end(self: &Arc<Self>, job: Job, outcome: Outcome) {
+        let is_new_source = job.kind == Kind::Replace;
         let told = match &outcome {
+            Outcome::Ready { .. } if is_new_source => Some(What::Replaced { replaced: true, error: None }),
+            Outcome::Failed(failure) if is_new_source => {
+                Some(What::Replaced { replaced: false, error: Some(failure.clone()) })
+            }
             Outcome::Ready { .. } => Some(What::State { state: State::Ready, error: None }),
             Outcome::Failed(failure) => Some(What::State { state: State::Failed, error: Some(failure.clone()) }),
             Outcome::Done | Outcome::Again { .. } | Outcome::Released => None,
         };
         let (inner, title) = (self.clone(), job.title.clone());
         let ended = blocking(move || {
-            let Rooms { catalog, library, .. } = &inner.rooms;
-            let source = catalog.title(&job.title)?.and_then(|title| title.entry.source);
+            let catalog = &inner.rooms.catalog;
+            let old = catalog.title(&job.title)?;
+            let (source, plan) = old.map(|title| (title.entry.source, title.plan)).unwrap_or_default();
             let counts = catalog.end_attempt(&job, &inner.owner, now_ms(), &outcome)?;
-            if let (true, Outcome::Failed(_), Some(digest)) = (counts, &outcome, source) {
-                discard::source(catalog, library, &digest)?;
-            }
-            Ok(counts)
+            let (unused, retired) = match (&outcome, is_new_source) {
+                _ if !counts => (None, None),
+                (Outcome::Ready { .. }, true) => (source.clone(), source.zip(plan)),
+                (Outcome::Failed(_), true) => (job.source, None),
+                (Outcome::Failed(_), false) => (source, None),
+                _ => (None, None),
+            };
+            Ok((counts, unused, retired))
         });
         match (ended.await, told) {
-            (Ok(true), Some(what)) => {
+            (Ok((true, unused, retired)), Some(what)) => {
                 (self.on_change)(&title);
+                if let Some((digest, plan)) = retired {
+                    (self.on_retire)(digest, plan);
+                }
+                self.discard(unused).await;
                 tracing::info!(%title, ?what, "processed");
                 self.events.tell(&title, what);
             }
@@ -268,6 +299,16 @@ impl Inner {
             (Err(error), _) => {
                 tracing::error!(%title, %error, "the end of a job cannot be noted; it will be done again")
             }
+        }
+    }
+
+    /// Removes a source that may not be needed any more. What is left of it goes with the next start.
+    async fn discard(self: &Arc<Self>, unused: Option<Digest>) {
+        let Some(digest) = unused else { return };
+        let inner = self.clone();
+        let (of, Rooms { catalog, library, .. }) = (digest.clone(), inner.rooms.clone());
+        if let Err(error) = blocking(move || discard::source(&catalog, &library, &of)).await {
+            tracing::warn!(%digest, %error, "a source that no title names is left to the server's next start");
         }
     }
 

@@ -18,6 +18,7 @@ mod media;
 mod memory;
 mod mutants;
 mod pictures;
+mod replace;
 mod repository;
 mod store;
 mod support;

@@ -33,7 +33,7 @@ fn word(answer: &Answer) -> (u16, String) {
 
 /// What a server leaves that is killed while it processes a film: the title's id and the job's. The lease has so long
 /// to run.
-fn left_in_processing(data: &Data, lease_ms: i64) -> (String, String) {
+pub fn left_in_processing(data: &Data, lease_ms: i64) -> (String, String) {
     let (catalog, library) = (Catalog::open(data.path()).unwrap(), Library::open(data.path()).unwrap());
     let mut incoming = library.stage(0).unwrap();
     incoming.write(&film().1).unwrap();

@@ -79,7 +79,9 @@ impl Operation {
             by_status.entry(kind.entry().0.as_u16()).or_default().push(kind);
         }
         let mut out = Map::new();
-        out.insert(self.gives.0.to_string(), schemas::response(self.gives.1));
+        for (status, gives) in [Some(self.gives), self.or_gives].into_iter().flatten() {
+            out.insert(status.to_string(), schemas::response(gives));
+        }
         // By the connection, before anybody looks at the path.
         out.insert("431".into(), json!({ "description": "the request's head is longer than server.max_header_bytes" }));
         for (status, kinds) in by_status {
@@ -116,7 +118,8 @@ impl Route {
             Self::Videos => Some(Self::File("a.mp4".into())),
             Self::File(_) => title().map(Self::Video),
             Self::Video(_) => title().map(Self::PlaybackTokens),
-            Self::PlaybackTokens(_) => title().map(Self::Warm),
+            Self::PlaybackTokens(_) => title().map(Self::Source),
+            Self::Source(_) => title().map(Self::Warm),
             Self::Warm(_) => title().map(Self::VideoEvents),
             Self::VideoEvents(_) => Some(Self::Events),
             Self::Events => Some(Self::Jobs),
@@ -137,6 +140,7 @@ impl Route {
             // One path for OpenAPI, which tells templates apart by what is around the names.
             Self::File(_) | Self::Video(_) => "/videos/{video}",
             Self::PlaybackTokens(_) => "/videos/{video}/playback-tokens",
+            Self::Source(_) => "/videos/{video}/source",
             Self::VideoEvents(_) => "/videos/{video}/events",
             Self::Events => "/events",
             Self::Jobs => "/jobs",
@@ -162,7 +166,9 @@ impl Route {
                 "name": "video", "in": "path", "required": true, "description": "the file's name, which has a dot",
                 "schema": { "type": "string", "pattern": "^[^/]*\\.[^/]*$" }, "example": "film.mp4",
             })),
-            Self::Video(_) | Self::Warm(_) | Self::PlaybackTokens(_) | Self::VideoEvents(_) => Some(id("video")),
+            Self::Video(_) | Self::Source(_) | Self::Warm(_) | Self::PlaybackTokens(_) | Self::VideoEvents(_) => {
+                Some(id("video"))
+            }
             Self::Job(_) => Some(id("job")),
             Self::Upload(_) => Some(id("upload")),
             Self::Key(_) => Some(id("key")),

@@ -16,6 +16,7 @@ pub(super) struct Operation {
     pub parameters: &'static [&'static str],
     pub takes: Takes,
     pub gives: (u16, Gives),
+    pub or_gives: Option<(u16, Gives)>,
     /// Besides what any call may be answered with.
     pub fails: &'static [Kind],
     /// Needs no key.
@@ -29,6 +30,7 @@ const BASE: Operation = Operation {
     parameters: &[],
     takes: Takes::Nothing,
     gives: (200, Gives::Nothing),
+    or_gives: None,
     fails: &[],
     is_public: false,
 };
@@ -65,6 +67,7 @@ pub(super) fn operation(route: &Route, method: &Method) -> Option<Operation> {
         Route::Videos => videos(method),
         Route::File(_) => file(method),
         Route::Video(_) => video(method),
+        Route::Source(_) => source(method),
         Route::Warm(_) => warm(method),
         Route::Uploads => uploads(method),
         Route::Upload(_) => upload(method),
@@ -153,6 +156,37 @@ fn video(method: &Method) -> Option<Operation> {
     }
 }
 
+fn source(method: &Method) -> Option<Operation> {
+    (*method == Method::PUT).then_some(Operation {
+        id: "replaceSource",
+        summary: "Gives a title another film. It plays the old one until the new one can be played: `replacement` of the \
+            video, the job and the event `replaced` tell. 200 if it is the same film.",
+        parameters: &["filename", "If-Match", "Content-Digest"],
+        takes: Takes::Film,
+        gives: (202, Gives::CreatedVideo),
+        or_gives: Some((200, Gives::CreatedVideo)),
+        fails: &[
+            Kind::NoTitle,
+            Kind::NoRoute,
+            Kind::NotReady,
+            Kind::Version,
+            Kind::Body,
+            Kind::Empty,
+            Kind::Digest,
+            Kind::DigestAlgorithm,
+            Kind::Incomplete,
+            Kind::Stalled,
+            Kind::TooLarge,
+            Kind::MediaType,
+            Kind::Encoding,
+            Kind::DiskFull,
+            Kind::Quota,
+            Kind::TooManyUploads,
+        ],
+        ..BASE
+    })
+}
+
 fn warm(method: &Method) -> Option<Operation> {
     (*method == Method::POST).then_some(Operation {
         id: "warmVideo",
@@ -174,7 +208,7 @@ fn warm(method: &Method) -> Option<Operation> {
 }
 
 /// What may become of an upload's bytes, whichever call brings them.
-const APPENDING: [Kind; 13] = [
+const APPENDING: [Kind; 15] = [
     Kind::TusVersion,
     Kind::MediaType,
     Kind::Body,
@@ -188,9 +222,11 @@ const APPENDING: [Kind; 13] = [
     Kind::UploadExpired,
     Kind::Quota,
     Kind::TooManyUploads,
+    Kind::NoTitle,
+    Kind::NotReady,
 ];
 
-const SENDING: [Kind; 17] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffset, Kind::UploadLocked]);
+const SENDING: [Kind; 19] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffset, Kind::UploadLocked]);
 
 const RESUMABLE: Operation = Operation {
     tag: "uploads",
@@ -220,6 +256,8 @@ fn upload(method: &Method) -> Option<Operation> {
                 Kind::UploadExpired,
                 Kind::UploadLocked,
                 Kind::NoTitle,
+                Kind::NotReady,
+                Kind::Quota,
             ],
             ..RESUMABLE
         }),
@@ -242,8 +280,8 @@ fn upload(method: &Method) -> Option<Operation> {
 }
 
 /// Both lists, and that there is no such path.
-const fn with(many: [Kind; 13], few: [Kind; 3]) -> [Kind; 17] {
-    let mut all = [Kind::NoRoute; 17];
+const fn with(many: [Kind; 15], few: [Kind; 3]) -> [Kind; 19] {
+    let mut all = [Kind::NoRoute; 19];
     let mut n = 0;
     while n < many.len() {
         all[n] = many[n];

@@ -79,7 +79,7 @@ pub(super) fn response(gives: Gives) -> Value {
             response
         }
         Gives::CreatedVideo => {
-            let mut response = body("the title, which is being processed", "Video");
+            let mut response = body("the title, of which the film is being processed", "Video");
             response["headers"] = tag();
             response["headers"]["Location"] = place();
             response
@@ -87,7 +87,7 @@ pub(super) fn response(gives: Gives) -> Value {
         Gives::VideoPage => body("a page of titles", "VideoPage"),
         Gives::Removed => body("what was removed", "Removed"),
         Gives::Events => json!({
-            "description": "`state`, `progress`, `changed` and `removed`, each with the title's id as `video`",
+            "description": "`state`, `progress`, `changed`, `replaced` and `removed`, each with the title's id as `video`",
             "content": { "text/event-stream": { "schema": { "type": "string" } } },
         }),
         Gives::Job => body("the job", "Job"),
@@ -230,6 +230,10 @@ fn schemas() -> Value {
             "frame_rate": { "type": ["number", "null"] }, "tracks": list(reference("schemas", "Track")),
             "renditions": list(reference("schemas", "Rendition")), "playback": reference("schemas", "Playback"),
             "warnings": list(text()), "playback_policy": reference("schemas", "Policy"),
+            "replacement": { "oneOf": [{ "type": "null" }, reference("schemas", "Replacement")] },
+        })),
+        "Replacement": closed(json!({
+            "job": id(), "state": { "enum": JOB_STATES }, "error": error(), "file_name": text(), "size_bytes": count(),
         })),
         "Track": open(json!({
             "kind": text(), "codec": text(), "language": text_or_null(), "name": text_or_null(),

@@ -10,7 +10,8 @@ use super::{append, check_version, location, metadata, standing};
 use crate::api::access::Caller;
 use crate::api::payload::Payload;
 use crate::api::problem::Problem;
-use crate::api::{Api, Response};
+use crate::api::{Api, Response, videos};
+use crate::catalog::State;
 use crate::ingest::resume::{Declared, Purpose};
 
 pub(in crate::api) async fn create(
@@ -21,6 +22,11 @@ pub(in crate::api) async fn create(
 ) -> Result<Response, Problem> {
     check_version(parts)?;
     let declared = Declared { purpose: fields::purpose(parts)?, owner: caller.owner.clone(), ..metadata::read(parts)? };
+    if let Some(title) = &declared.replaces
+        && matches!(videos::find(api, title).await?.entry.state, State::Receiving | State::Processing)
+    {
+        return Err(crate::ingest::Error::NotReady.into());
+    }
     let resumables = &api.rooms.resumables;
     if let Purpose::Whole(_) = declared.purpose {
         let status = resumables.create_whole(declared).await?;

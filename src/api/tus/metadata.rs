@@ -16,7 +16,7 @@ use crate::ingest::resume::Declared;
 /// because what a film is shows in its bytes.
 pub(super) fn read(parts: &request::Parts) -> Result<Declared, Problem> {
     let Some(text) = fields::text(parts, &UPLOAD_METADATA)? else { return Ok(Declared::default()) };
-    let (mut about, mut seen) = (About::default(), BTreeSet::new());
+    let (mut about, mut seen, mut replaces) = (About::default(), BTreeSet::new(), None);
     for pair in text.split(',').map(str::trim).filter(|pair| !pair.is_empty()) {
         let (key, encoded) = pair.split_once(' ').unwrap_or((pair, ""));
         let not =
@@ -26,6 +26,10 @@ pub(super) fn read(parts: &request::Parts) -> Result<Declared, Problem> {
         }
         let value = STANDARD.decode(encoded.trim()).map_err(|_| not("has another"))?;
         let value = String::from_utf8(value).map_err(|_| not("is not UTF-8"))?;
+        if key == "replaces" {
+            replaces = Some(value.parse().map_err(|_| not("is no title's id"))?);
+            continue;
+        }
         match key {
             "filename" => about.file_name = value,
             // What Uppy calls it.
@@ -36,7 +40,8 @@ pub(super) fn read(parts: &request::Parts) -> Result<Declared, Problem> {
         }
     }
     let About { title, description, metadata, file_name, .. } = about;
-    Ok(Declared { title, description, metadata, file_name, verbatim: text.to_owned(), ..Declared::default() })
+    let verbatim = text.to_owned();
+    Ok(Declared { title, description, metadata, file_name, verbatim, replaces, ..Declared::default() })
 }
 
 #[cfg(test)]

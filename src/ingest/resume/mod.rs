@@ -20,9 +20,10 @@ use tokio::sync::{OwnedMutexGuard, watch};
 use tokio::time::{interval, timeout};
 
 use super::file::blocking;
+use super::replace::Successor;
 use super::{About, Uploads, Wanted};
 use crate::catalog::{Creation, Metadata, now_ms};
-use crate::library::Resumable;
+use crate::library::{Resumable, Staged};
 use crate::media::{KeyId, TitleId, UploadId, Usage};
 
 pub use error::Error;
@@ -51,6 +52,9 @@ pub struct Declared {
     /// On whose quota it counts.
     #[serde(default)]
     pub owner: Option<KeyId>,
+    /// The title whose source it is to become; otherwise it becomes a title of its own.
+    #[serde(default)]
+    pub replaces: Option<TitleId>,
 }
 
 /// What an upload is for.
@@ -163,7 +167,7 @@ impl Resumables {
         let owner = declared.owner.as_ref();
         // What is put together of others was counted with them.
         let bytes = if matches!(declared.purpose, Purpose::Whole(_)) { None } else { length_bytes };
-        let titles = u64::from(declared.purpose != Purpose::Part);
+        let titles = u64::from(declared.purpose != Purpose::Part && declared.replaces.is_none());
         let wanted = Wanted { bytes, titles, replaced_bytes: 0 };
         let _admission = uploads.admit(owner, self.open_of(owner, None), wanted).await?;
         if self.all().len() >= config.max_open {
@@ -269,7 +273,7 @@ impl Resumables {
                 Ok((hold.held, staged))
             })
             .await?;
-            let id = self.0.uploads.accept(staged, upload.about()).await?;
+            let id = self.bring(staged, &upload).await?;
             let finished = blocking(move || {
                 let mut held = held;
                 held.finish(id, now_ms())?;
@@ -280,6 +284,17 @@ impl Resumables {
             return Ok(upload.status());
         }
         Ok(hold.upload.status())
+    }
+
+    /// Makes of what was uploaded what it is for.
+    async fn bring(&self, staged: Staged, upload: &Upload) -> Result<TitleId, Error> {
+        let Some(title) = upload.declared.replaces.clone() else {
+            return Ok(self.0.uploads.accept(staged, upload.about()).await?);
+        };
+        let file_name = upload.declared.file_name.clone();
+        // After a crash between this and the mark it is said again, and is the source already, or waits to be.
+        self.0.uploads.replace(staged, Successor { title: title.clone(), expected: None, file_name }).await?;
+        Ok(title)
     }
 
     fn find(&self, id: &UploadId) -> Result<Arc<Upload>, Error> {
