@@ -8,7 +8,7 @@
 //! | 2 | [`manifest`], [`packager`], [`pipeline`], [`library`], [`catalog`], [`outbound`] |
 //! | 3 | [`worker`], [`cache`], [`access`] |
 //! | 4 | [`encoder`] |
-//! | 5 | [`origin`], [`ingest`], [`warmer`] |
+//! | 5 | [`origin`], [`ingest`], [`warmer`], [`hooks`] |
 //! | 6 | [`api`] |
 //! | 7 | [`config`] |
 //! | 8 | [`app`] |
@@ -20,6 +20,7 @@ pub mod cache;
 pub mod catalog;
 pub mod config;
 pub mod encoder;
+pub mod hooks;
 pub mod ingest;
 pub mod library;
 pub mod manifest;

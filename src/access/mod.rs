@@ -15,6 +15,7 @@ mod key;
 mod playback;
 mod rate;
 mod secret;
+mod webhook;
 
 use std::io;
 use std::path::PathBuf;
@@ -26,6 +27,7 @@ pub use key::{Issued, Keys, MAX_NAME_CHARS};
 pub use playback::{MAX_SECONDS as MAX_PLAYBACK_SECONDS, Pass, Playback, Refused};
 pub use rate::{Client, Rate, Taken};
 pub use secret::{FILE as SECRET_FILE, Secret};
+pub use webhook::Signer;
 
 /// Why it could not be done.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,8 @@
 //! The rule not to break: limits come before bytes. A request that will be refused is refused before its body is asked
 //! for, and whatever is read is bounded.
 //!
-//! Arrow: `app` -> `api` -> `ingest`, `access`, `warmer`, `cache`, `catalog`, `library`, `media`. What it needs of encoder and origin comes as
+//! Arrow: `app` -> `api` -> `ingest`, `access`, `warmer`, `cache`, `catalog`, `library`, `outbound`,
+//! `media`. What it needs of encoder and origin comes as
 //! closures in [`Rooms`], filled in by `app`.
 
 pub mod access;
@@ -35,6 +36,7 @@ mod upload;
 mod video;
 mod videos;
 mod warm;
+mod webhooks;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -49,12 +51,13 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tokio::sync::{Semaphore, watch};
 
-use crate::access::{Client, Grants, Keys, Playback, Rate, Taken};
+use crate::access::{Client, Grants, Keys, Playback, Rate, Signer, Taken};
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::ingest::{Events, Processor, Resumables, Uploads};
 use crate::library::Library;
 use crate::media::{Digest, Generation, Plan, TitleId};
+use crate::outbound;
 
 pub use access::{Authorise, Caller, Scope};
 pub use problem::{Kind, Problem};
@@ -107,6 +110,10 @@ pub struct Rooms {
     pub playback: Playback,
     /// Who may.
     pub authorise: Authorise,
+    /// The way out, for addresses that are to be told something.
+    pub outbound: outbound::Client,
+    /// Makes secrets of webhooks.
+    pub signer: Signer,
     /// How often, if that is limited.
     pub rate: Option<Arc<Rate>>,
 }
@@ -205,6 +212,11 @@ impl Api {
             (Route::Key(id), &Method::DELETE) => keys::revoke(self, id).await,
             (Route::Key(id), _) => keys::one(self, id).await,
             (Route::UploadTokens, _) => tokens::issue(self, parts, payload, &caller).await,
+            (Route::Webhooks, &Method::POST) => webhooks::create(self, parts, payload).await,
+            (Route::Webhooks, _) => webhooks::list(self).await,
+            (Route::Webhook(id), &Method::DELETE) => webhooks::remove(self, id).await,
+            (Route::Webhook(id), _) => webhooks::one(self, id).await,
+            (Route::Deliveries(id), _) => webhooks::deliveries(self, parts, id).await,
             // Answered before.
             (Route::OpenApi, _) => Err(Problem::of(Kind::NoRoute)),
         }

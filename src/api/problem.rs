@@ -80,6 +80,10 @@ pub enum Kind {
     TokenSpent,
     /// There are as many keys as there may be.
     TooManyKeys,
+    /// No webhook has this id.
+    NoWebhook,
+    /// There are as many webhooks as there may be.
+    TooManyWebhooks,
     /// A page of another site.
     CrossSite,
     /// The server was reached by a name that anybody may have made lead to it.
@@ -110,7 +114,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 41] = [
         Self::NoRoute,
         Self::NoTitle,
         Self::NotReady,
@@ -137,6 +141,8 @@ impl Kind {
         Self::Scope,
         Self::TokenSpent,
         Self::TooManyKeys,
+        Self::NoWebhook,
+        Self::TooManyWebhooks,
         Self::CrossSite,
         Self::Host,
         Self::NoUpload,
@@ -214,6 +220,10 @@ impl Kind {
                 "Token spent",
                 "this upload token was used: ask for another for another film",
             ),
+            Self::NoWebhook => (S::NOT_FOUND, "no-webhook", "Unknown webhook", "there is no such webhook"),
+            Self::TooManyWebhooks => {
+                (S::CONFLICT, "too-many-webhooks", "Too many webhooks", "there may be no more webhooks: remove one")
+            }
             Self::TooManyKeys => (S::CONFLICT, "too-many-keys", "Too many keys", "there may be no more keys"),
             Self::Host => (
                 S::FORBIDDEN,
@@ -427,6 +437,8 @@ impl From<catalog::Error> for Problem {
             | catalog::Error::Unusable { .. }
             | catalog::Error::Damaged { .. }
             | catalog::Error::DamagedKey { .. }
+            | catalog::Error::DamagedWebhook { .. }
+            | catalog::Error::Chance(_)
             | catalog::Error::Sqlite(_) => Self::internal(error),
         }
     }

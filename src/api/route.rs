@@ -4,7 +4,7 @@ use http::Method;
 use percent_encoding::percent_decode_str;
 
 use super::access::Scope;
-use crate::media::{JobId, KeyId, TitleId, UploadId};
+use crate::media::{JobId, KeyId, TitleId, UploadId, WebhookId};
 
 /// What a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,12 @@ pub enum Route {
     Key(KeyId),
     /// `/upload-tokens`.
     UploadTokens,
+    /// `/webhooks`.
+    Webhooks,
+    /// `/webhooks/{id}`.
+    Webhook(WebhookId),
+    /// `/webhooks/{id}/deliveries`.
+    Deliveries(WebhookId),
     /// `/openapi.json`, also without `/api/v1` before it.
     OpenApi,
 }
@@ -66,6 +72,9 @@ impl Route {
             ["jobs", id] => id.parse().ok().map(Self::Job),
             ["upload-tokens"] => Some(Self::UploadTokens),
             ["openapi.json"] => Some(Self::OpenApi),
+            ["webhooks"] => Some(Self::Webhooks),
+            ["webhooks", id] => id.parse().ok().map(Self::Webhook),
+            ["webhooks", id, "deliveries"] => id.parse().ok().map(Self::Deliveries),
             ["keys"] => Some(Self::Keys),
             ["keys", id] => id.parse().ok().map(Self::Key),
             _ => None,
@@ -98,6 +107,9 @@ impl Route {
             | Self::Keys
             | Self::Key(_)
             | Self::UploadTokens
+            | Self::Webhooks
+            | Self::Webhook(_)
+            | Self::Deliveries(_)
             | Self::OpenApi => false,
         }
     }
@@ -132,8 +144,11 @@ impl Route {
             Self::Jobs | Self::OpenApi => &[READ, HEAD],
             Self::Job(_) => &[READ, HEAD, (Method::DELETE, Scope::Admin)],
             Self::UploadTokens => &[(Method::POST, Scope::Upload)],
-            Self::Keys => &[(Method::GET, Scope::Admin), (Method::HEAD, Scope::Admin), (Method::POST, Scope::Admin)],
-            Self::Key(_) => {
+            Self::Keys | Self::Webhooks => {
+                &[(Method::GET, Scope::Admin), (Method::HEAD, Scope::Admin), (Method::POST, Scope::Admin)]
+            }
+            Self::Deliveries(_) => &[(Method::GET, Scope::Admin), (Method::HEAD, Scope::Admin)],
+            Self::Key(_) | Self::Webhook(_) => {
                 &[(Method::GET, Scope::Admin), (Method::HEAD, Scope::Admin), (Method::DELETE, Scope::Admin)]
             }
         }

@@ -31,6 +31,7 @@ use crate::api::Api;
 use crate::cache::Cache;
 use crate::config::Config;
 use crate::encoder::{self, Encoder};
+use crate::hooks::Courier;
 use crate::ingest::Processor;
 use crate::origin::{self, Origin, Server};
 use crate::warmer::Warmer;
@@ -116,6 +117,7 @@ struct Running {
     origin: Arc<Origin>,
     api: Arc<Api>,
     processor: Processor,
+    courier: Courier,
     warmer: Warmer,
     encoder: Encoder,
     pool: Pool,
@@ -163,13 +165,14 @@ fn registry(data_dir: &Path) -> PathBuf {
 
 impl Running {
     async fn until(self, told: Arc<Notify>) {
-        let Self { server, origin, api, processor, warmer, encoder, pool, cache, claim } = self;
+        let Self { server, origin, api, processor, courier, warmer, encoder, pool, cache, claim } = self;
         let stop = async move {
             told.notified().await;
             api.close();
         };
         let drained = server.run(origin, stop).await;
         end("jobs", processor.close()).await;
+        end("news", courier.close()).await;
         end("warming", warmer.close()).await;
         end("encodes", encoder.close()).await;
         end("workers", pool.close()).await;

@@ -100,6 +100,8 @@ pub(super) fn api(
         playback: data.playback.clone(),
         grants: data.grants.clone(),
         authorise,
+        outbound: data.outbound.clone(),
+        signer: data.signer.clone(),
         rate: Rate::per_minute(config.server.api_requests_per_minute).map(Arc::new),
         warm: Arc::new(move || warmer.wake()),
     }

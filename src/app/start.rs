@@ -5,20 +5,24 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::spawn_blocking;
 
 use super::claim::{Claim, claim};
 use super::{Error, Running, retire, rooms, scrape::Scrape, stale};
-use crate::access::{Grants, Keys, Playback, Secret};
+use crate::access::{Grants, Keys, Playback, Secret, Signer};
 use crate::api::Api;
 use crate::cache::Cache;
 use crate::catalog::Catalog;
 use crate::config::{Auth, Config};
 use crate::encoder::{self, Encoder, Recipe, Source};
+use crate::hooks::{self, Courier};
+use crate::ingest::events::{Event, What};
 use crate::ingest::{self, Events, OnChange, OnRetire, Processor, Resumables, Uploads};
 use crate::library::Library;
 use crate::media::{Digest, Trial};
 use crate::origin::{Origin, Server};
+use crate::outbound;
 use crate::telemetry::{Metrics, metrics::Encode};
 use crate::warmer::{self, Warmer};
 use crate::worker::{self, Pool};
@@ -30,6 +34,8 @@ pub(super) struct Data {
     pub cache: Cache,
     pub playback: Playback,
     pub grants: Grants,
+    pub signer: Signer,
+    pub outbound: outbound::Client,
 }
 
 pub(super) async fn start(config: &Config) -> Result<Running, Error> {
@@ -74,6 +80,7 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
         retire::retire(&data.catalog, &data.cache, &encoder),
     )?;
     let processor = uploading.processor.clone();
+    let courier = courier(config, &data, &uploading.events)?;
     let api = Api::new(rooms::api(config, &data, &encoder, &uploading, &warmer, forget));
     let _ = scrape.warmer.set(warmer.clone());
     let origin = rooms::origin(config, data, &encoder, &warmer, scrape.clone(), api.clone());
@@ -81,7 +88,7 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
     let _ = playback.set(Arc::downgrade(&origin));
     let _ = scrape.counters.set(origin.counters().clone());
     let _ = scrape.origin.set(Arc::downgrade(&origin));
-    Ok(Running { server, origin, api, processor, warmer, encoder, pool, cache, claim })
+    Ok(Running { server, origin, api, processor, courier, warmer, encoder, pool, cache, claim })
 }
 
 fn warmer(config: &Config, data: &Data, encoder: &Encoder) -> Result<Warmer, Error> {
@@ -92,6 +99,26 @@ fn warmer(config: &Config, data: &Data, encoder: &Encoder) -> Result<Warmer, Err
         disk_bytes: config.cache.disk_bytes,
     };
     Ok(Warmer::start(&config.warmer, rooms)?)
+}
+
+/// Delivers news, and hears of it.
+fn courier(config: &Config, data: &Data, events: &Events) -> Result<Courier, Error> {
+    let rooms =
+        hooks::Rooms { catalog: data.catalog.clone(), client: data.outbound.clone(), signer: data.signer.clone() };
+    let courier = Courier::start(&config.webhooks, rooms)?;
+    let (_, mut heard) = events.listen(None);
+    let waked = courier.clone();
+    tokio::spawn(async move {
+        loop {
+            match heard.recv().await {
+                // News is in the catalog before its event is told; progress is no news.
+                Ok(Event { what: What::Progress { .. }, .. }) => {}
+                Ok(_) | Err(RecvError::Lagged(_)) => waked.wake(),
+                Err(RecvError::Closed) => return,
+            }
+        }
+    });
+    Ok(courier)
 }
 
 /// Whoever hears of a title that is ready makes its head, too.
@@ -158,8 +185,9 @@ fn open(config: &Config) -> Result<(Claim, Data), Error> {
     remove_unnamed(&catalog, &library)?;
     let cache = Cache::open(&config.cache, &config.data_dir.join("cache"))?;
     let secret = Secret::open(&config.data_dir)?;
-    let (playback, grants) = (Playback::new(&secret), Grants::new(&secret));
-    Ok((claim, Data { catalog, library, cache, playback, grants }))
+    let (playback, grants, signer) = (Playback::new(&secret), Grants::new(&secret), Signer::new(&secret));
+    let outbound = outbound::Client::new(&config.outbound);
+    Ok((claim, Data { catalog, library, cache, playback, grants, signer, outbound }))
 }
 
 /// Beyond loopback somebody must have a key, unless anybody may do anything.

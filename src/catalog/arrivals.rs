@@ -1,10 +1,12 @@
 //! Titles that came over HTTP: entered with the job that makes them playable, and changed by their uploaders.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, named_params, params};
+use serde_json::json;
 
 use super::jobs::{Kind, enqueue};
 use super::keys::exceeded;
-use super::{Catalog, Error, Metadata, Owner};
+use super::webhooks::{News, tell, tell_purge};
+use super::{Catalog, Error, Metadata, Owner, now_ms};
 use crate::media::{Digest, Exceeded, JobId, Policy, TitleId};
 
 /// How long a client's Idempotency-Key is remembered, milliseconds: a day is longer than any client retries.
@@ -144,6 +146,7 @@ impl Catalog {
             )?;
         }
         enqueue(&transaction, job, Kind::Process, &arrival.id, now)?;
+        tell(&transaction, News::Created, &arrival.id, json!({ "state": "processing" }), now)?;
         transaction.commit()?;
         Ok(None)
     }
@@ -172,8 +175,9 @@ impl Catalog {
     pub fn change(&self, id: &TitleId, change: &Change, expected: Option<u64>) -> Result<Changed, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let version = "SELECT version FROM titles WHERE id = ?1";
-        let version: Option<i64> = transaction.query_row(version, [id.as_str()], |row| row.get(0)).optional()?;
+        let old = "SELECT version, playback_policy FROM titles WHERE id = ?1";
+        let read = |row: &rusqlite::Row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
+        let (version, policy) = transaction.query_row(old, [id.as_str()], read).optional()?.unzip();
         match (version, expected) {
             (None, _) => return Ok(Changed::Absent),
             (Some(version), Some(expected)) if version.cast_unsigned() != expected => return Ok(Changed::Stale),
@@ -191,6 +195,12 @@ impl Catalog {
                 ":policy": change.policy.map(Policy::as_str),
             },
         )?;
+        let (now, version) = (now_ms(), version.map(|version| version + 1));
+        tell(&transaction, News::Changed, id, json!({ "version": version }), now)?;
+        if change.policy.is_some_and(|new| Some(new.as_str()) != policy.as_deref()) {
+            // What was public is to be had from whoever keeps copies until they drop it.
+            tell_purge(&transaction, id, "policy", now)?;
+        }
         transaction.commit()?;
         Ok(Changed::Done)
     }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params};
 use serde::Serialize;
+use serde_json::json;
 
-use super::replacements::{replaced, touch};
+use super::replacements::{not_replaced, replaced};
+use super::webhooks::{News, tell};
 use super::{Catalog, Error, Failure, MAX_PAGE};
 use crate::media::{Digest, JobId, Plan, TitleId};
 
@@ -219,10 +221,14 @@ impl Catalog {
             return Ok(false);
         }
         match outcome {
-            Outcome::Ready { plan, notes } if job.kind == Kind::Replace => replaced(&transaction, job, plan, notes)?,
-            Outcome::Failed(_) if job.kind == Kind::Replace => touch(&transaction, &job.title)?,
-            Outcome::Ready { plan, notes } => ready(&transaction, &job.title, plan, notes)?,
-            Outcome::Failed(failure) => fail(&transaction, &job.title, failure)?,
+            Outcome::Ready { plan, notes } if job.kind == Kind::Replace => {
+                replaced(&transaction, job, plan, notes, now_ms)?;
+            }
+            Outcome::Failed(failure) if job.kind == Kind::Replace => {
+                not_replaced(&transaction, &job.title, failure, now_ms)?;
+            }
+            Outcome::Ready { plan, notes } => ready(&transaction, &job.title, plan, notes, now_ms)?,
+            Outcome::Failed(failure) => fail(&transaction, &job.title, failure, now_ms)?,
             Outcome::Done | Outcome::Again { .. } | Outcome::Released => {}
         }
         forget_old(&transaction)?;
@@ -258,11 +264,12 @@ impl Catalog {
             "UPDATE jobs SET state = 'cancelled', owner = NULL, lease_until_ms = NULL, ended_at_ms = ?2 WHERE id = ?1",
             params![id.as_str(), now_ms],
         )?;
+        let message = "its processing was cancelled: upload it again".to_owned();
+        let failure = Failure { code: "cancelled".to_owned(), message };
         if kind == Kind::Replace.as_str() {
-            touch(&transaction, &title)?;
+            not_replaced(&transaction, &title, &failure, now_ms)?;
         } else {
-            let message = "its processing was cancelled: upload it again".to_owned();
-            fail(&transaction, &title, &Failure { code: "cancelled".to_owned(), message })?;
+            fail(&transaction, &title, &failure, now_ms)?;
         }
         forget_old(&transaction)?;
         transaction.commit()?;
@@ -334,25 +341,26 @@ pub(super) fn enqueue(
     Ok(())
 }
 
-fn ready(connection: &Connection, title: &TitleId, plan: &Plan, notes: &[String]) -> Result<(), Error> {
+fn ready(connection: &Connection, title: &TitleId, plan: &Plan, notes: &[String], now_ms: i64) -> Result<(), Error> {
     let notes = serde_json::to_string(notes).map_err(|why| damaged(title.as_str(), why.to_string()))?;
     let text = serde_json::to_string(plan).map_err(|why| damaged(title.as_str(), why.to_string()))?;
-    connection.execute(
+    let changed = connection.execute(
         "UPDATE titles SET state = 'ready', plan = ?2, duration_s = ?3, notes = ?4, version = version + 1
          WHERE id = ?1 AND state = 'processing'",
         params![title.as_str(), text, plan.duration_seconds(), notes],
     )?;
-    Ok(())
+    if changed == 0 { Ok(()) } else { tell(connection, News::Ready, title, json!({ "state": "ready" }), now_ms) }
 }
 
 /// A title that failed names no source any more: what cannot be played is not kept.
-fn fail(connection: &Connection, title: &TitleId, failure: &Failure) -> Result<(), Error> {
-    connection.execute(
+fn fail(connection: &Connection, title: &TitleId, failure: &Failure, now_ms: i64) -> Result<(), Error> {
+    let changed = connection.execute(
         "UPDATE titles SET state = 'failed', error_code = ?2, error_message = ?3, source = NULL, version = version + 1
          WHERE id = ?1 AND state = 'processing'",
         params![title.as_str(), failure.code, failure.message],
     )?;
-    Ok(())
+    let data = json!({ "state": "failed", "error": failure });
+    if changed == 0 { Ok(()) } else { tell(connection, News::Failed, title, data, now_ms) }
 }
 
 fn forget_old(connection: &Connection) -> Result<(), Error> {

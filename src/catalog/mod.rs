@@ -19,6 +19,7 @@ mod popularity;
 mod replacements;
 mod schema;
 mod titles;
+mod webhooks;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,6 +33,7 @@ pub use keys::{ApiKey, MAX_KEYS, Owner};
 pub use popularity::Popularity;
 pub use replacements::{Replacement, Replacing, Superseded};
 pub use titles::{Cursor, Entry, Failure, MAX_PAGE, Metadata, NewTitle, Page, State, Title, new_id, now_ms};
+pub use webhooks::{Delivery, DeliveryCursor, DeliveryPage, DeliveryState, MAX_WEBHOOKS, News, Told, Webhook};
 
 /// Name of the file in the data folder.
 pub const FILE: &str = "catalog.sqlite";
@@ -102,6 +104,17 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// The row of a webhook or of a delivery to it cannot be understood.
+    #[error("the catalog's row of webhook {webhook} is damaged ({why}): remove the webhook and add it again")]
+    DamagedWebhook {
+        /// Its id.
+        webhook: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The system has no randomness to give.
+    #[error("the system has no randomness to give: {0}")]
+    Chance(String),
     /// Anything else.
     #[error("catalog: {0}")]
     Sqlite(rusqlite::Error),

@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::jobs::{self, Job, Kind, enqueue};
 use super::keys::{self, exceeded};
-use super::{Catalog, Error, Owner, State};
+use super::webhooks::{News, tell, tell_purge};
+use super::{Catalog, Error, Failure, Owner, State};
 use crate::media::{Digest, Exceeded, JobId, KeyId, Plan, Quota, TitleId};
 
 /// A stored film that is to become a title's source.
@@ -104,7 +105,13 @@ impl Catalog {
 }
 
 /// The replacement takes its place.
-pub(super) fn replaced(connection: &Connection, job: &Job, plan: &Plan, notes: &[String]) -> Result<(), Error> {
+pub(super) fn replaced(
+    connection: &Connection,
+    job: &Job,
+    plan: &Plan,
+    notes: &[String],
+    now_ms: i64,
+) -> Result<(), Error> {
     let damaged = |why: serde_json::Error| jobs::damaged(job.title.as_str(), why.to_string());
     let notes = serde_json::to_string(notes).map_err(damaged)?;
     let text = serde_json::to_string(plan).map_err(damaged)?;
@@ -122,11 +129,23 @@ pub(super) fn replaced(connection: &Connection, job: &Job, plan: &Plan, notes: &
             notes
         ],
     )?;
-    Ok(())
+    tell(connection, News::Replaced, &job.title, json!({ "state": "ready" }), now_ms)?;
+    tell_purge(connection, &job.title, "replaced", now_ms)
+}
+
+/// The replacement cannot take its place.
+pub(super) fn not_replaced(
+    connection: &Connection,
+    title: &TitleId,
+    failure: &Failure,
+    now_ms: i64,
+) -> Result<(), Error> {
+    touch(connection, title)?;
+    tell(connection, News::ReplacementFailed, title, json!({ "error": failure }), now_ms)
 }
 
 /// A client sees another title now.
-pub(super) fn touch(connection: &Connection, title: &TitleId) -> Result<(), Error> {
+fn touch(connection: &Connection, title: &TitleId) -> Result<(), Error> {
     connection.execute("UPDATE titles SET version = version + 1 WHERE id = ?1", [title.as_str()])?;
     Ok(())
 }

@@ -15,7 +15,7 @@ const APPLICATION_ID: i64 = 0x4d54_4e45;
 /// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
 /// fields; `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
 /// title that a client can see. A `creation` remembers which title a client's Idempotency-Key made.
-const STEPS: [&str; 8] = [
+const STEPS: [&str; 9] = [
     "
     CREATE TABLE titles (
         id            TEXT PRIMARY KEY,
@@ -113,6 +113,33 @@ const STEPS: [&str; 8] = [
     "
     ALTER TABLE jobs ADD COLUMN source TEXT;
     CREATE INDEX jobs_source ON jobs (source) WHERE source IS NOT NULL;
+",
+    "
+    CREATE TABLE webhooks (
+        id             TEXT PRIMARY KEY,
+        url            TEXT NOT NULL,
+        events         TEXT NOT NULL,
+        created_at_ms  INTEGER NOT NULL,
+        disabled_at_ms INTEGER,
+        disabled_why   TEXT
+    ) STRICT;
+    CREATE TABLE deliveries (
+        id            TEXT PRIMARY KEY,
+        webhook       TEXT NOT NULL REFERENCES webhooks (id) ON DELETE CASCADE,
+        event         TEXT NOT NULL,
+        body          TEXT NOT NULL,
+        state         TEXT NOT NULL CHECK (state IN ('queued', 'delivered', 'failed')),
+        sending       INTEGER NOT NULL DEFAULT 0,
+        attempts      INTEGER NOT NULL DEFAULT 0,
+        due_at_ms     INTEGER NOT NULL,
+        status        INTEGER,
+        error         TEXT,
+        created_at_ms INTEGER NOT NULL,
+        ended_at_ms   INTEGER,
+        CHECK ((state = 'queued') = (ended_at_ms IS NULL))
+    ) STRICT;
+    CREATE INDEX deliveries_due ON deliveries (due_at_ms) WHERE ended_at_ms IS NULL;
+    CREATE INDEX deliveries_webhook ON deliveries (webhook);
 ",
 ];
 

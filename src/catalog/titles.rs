@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::ValueRef;
-use rusqlite::{OptionalExtension, Row, named_params, params};
+use rusqlite::{OptionalExtension, Row, TransactionBehavior, named_params, params};
 use serde::Serialize;
+use serde_json::json;
 
+use super::webhooks::{News, tell, tell_purge};
 use super::{Catalog, Error};
 use crate::media::{Digest, Plan, Policy, TitleId};
 
@@ -203,7 +205,9 @@ impl Catalog {
         let damaged = |why: serde_json::Error| Error::Damaged { title: title.id.to_string(), why: why.to_string() };
         let plan = serde_json::to_string(&*title.plan).map_err(damaged)?;
         let notes = serde_json::to_string(&title.notes).map_err(damaged)?;
-        self.writer().execute(
+        let mut writer = self.writer();
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute(
             "INSERT INTO titles (id, name, state, created_at_ms, source, file_name, size_bytes, duration_s, notes, plan)
              VALUES (?1, ?2, 'ready', ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             params![
@@ -218,7 +222,8 @@ impl Catalog {
                 plan
             ],
         )?;
-        Ok(())
+        tell(&transaction, News::Ready, &title.id, json!({ "state": State::Ready }), title.created_at_ms)?;
+        Ok(transaction.commit()?)
     }
 
     /// Removes a title; false if there was none. Its source is the caller's to remove, if no other title
@@ -227,8 +232,17 @@ impl Catalog {
     /// # Errors
     /// As any call.
     pub fn remove(&self, id: &TitleId) -> Result<bool, Error> {
+        let mut writer = self.writer();
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         // Its jobs and what remembers its creation go with it.
-        Ok(self.writer().execute("DELETE FROM titles WHERE id = ?1", [id.as_str()])? > 0)
+        let removed = transaction.execute("DELETE FROM titles WHERE id = ?1", [id.as_str()])? > 0;
+        if removed {
+            let now = now_ms();
+            tell(&transaction, News::Deleted, id, json!({}), now)?;
+            tell_purge(&transaction, id, "deleted", now)?;
+        }
+        transaction.commit()?;
+        Ok(removed)
     }
 
     /// How many titles there are.

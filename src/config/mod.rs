@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::media::{Ladder, LadderError};
 use crate::telemetry::logs;
-use crate::{cache, encoder, ingest, origin, outbound, warmer, worker};
+use crate::{cache, encoder, hooks, ingest, origin, outbound, warmer, worker};
 
 pub use load::{Flags, Origin, Problem, Problems};
 pub use values::size;
@@ -44,6 +44,8 @@ pub struct Config {
     pub uploads: ingest::Config,
     /// `[outbound]`
     pub outbound: outbound::Config,
+    /// `[webhooks]`
+    pub webhooks: hooks::Config,
     /// `[cache]`
     pub cache: cache::Config,
     /// `[encoder]`
@@ -85,6 +87,7 @@ impl Default for Config {
             server: origin::Config::default(),
             uploads: ingest::Config::default(),
             outbound: outbound::Config::default(),
+            webhooks: hooks::Config::default(),
             cache: cache::Config::default(),
             encoder: encoder::Config::default(),
             worker: worker::Config::default(),
@@ -118,8 +121,16 @@ impl Config {
             check("data_dir", &"\"\"", false, "a folder");
         }
         let (server, uploads, warmer) = (self.server.problems(), self.uploads.problems(), self.warmer.problems());
-        let rooms =
-            [server, uploads, warmer, self.cache.problems(), self.encoder.problems(), self.worker.problems()].concat();
+        let rooms = [
+            server,
+            uploads,
+            warmer,
+            self.webhooks.problems(),
+            self.cache.problems(),
+            self.encoder.problems(),
+            self.worker.problems(),
+        ]
+        .concat();
         found.extend(rooms.into_iter().map(Fault::of_room));
         found.extend(self.ladder.problems().into_iter().map(Fault::from));
         found

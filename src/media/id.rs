@@ -74,6 +74,14 @@ text_id!(
     KeyId, "key id", |t| t.len() == 12 && lower_alphanumeric(t)
 );
 text_id!(
+    /// A webhook's name: 12 characters of lower-case base 32, as a title's.
+    WebhookId, "webhook id", |t| t.len() == 12 && lower_alphanumeric(t)
+);
+text_id!(
+    /// A delivery's name: 12 characters of lower-case base 32, as a title's.
+    DeliveryId, "delivery id", |t| t.len() == 12 && lower_alphanumeric(t)
+);
+text_id!(
     /// A resumable upload's name: 32 hexadecimal digits, 128 bits of chance, so that it cannot be guessed.
     UploadId, "upload id", |t| t.len() == 32 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 );
@@ -100,6 +108,22 @@ impl TitleId {
 }
 
 impl KeyId {
+    /// A fresh id from 64 random bits.
+    #[must_use]
+    pub fn from_random(bits: u64) -> Self {
+        Self(twelve(bits))
+    }
+}
+
+impl WebhookId {
+    /// A fresh id from 64 random bits.
+    #[must_use]
+    pub fn from_random(bits: u64) -> Self {
+        Self(twelve(bits))
+    }
+}
+
+impl DeliveryId {
     /// A fresh id from 64 random bits.
     #[must_use]
     pub fn from_random(bits: u64) -> Self {

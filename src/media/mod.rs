@@ -27,7 +27,7 @@ mod text;
 mod time;
 
 pub use grid::{Cut, Grid, GridError};
-pub use id::{Digest, Generation, IdError, JobId, KeyId, RenditionName, TitleId, UploadId};
+pub use id::{DeliveryId, Digest, Generation, IdError, JobId, KeyId, RenditionName, TitleId, UploadId, WebhookId};
 pub use index::{Access, AudioTrack, Crop, Index, Packet, Shown, Skipped, Track, TrackKind, VideoTrack};
 pub use ladder::{AudioRung, Ladder, LadderError, VideoRung};
 pub use picture::{Picture, Thumbnails, Tile, scale_to_fit};

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use http::HeaderName;
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub playback_requests_per_minute: u32,
     /// Requests to the management API from one address in a minute; 0 for no limit.
     pub api_requests_per_minute: u32,
+    /// Header field with the title's id, for CDNs; empty for none.
+    pub cache_tag_field: String,
 }
 
 /// How bytes that are being made are sent.
@@ -78,6 +81,7 @@ impl Default for Config {
             client_field: Field::default(),
             playback_requests_per_minute: 0,
             api_requests_per_minute: 0,
+            cache_tag_field: "Surrogate-Key".to_owned(),
         }
     }
 }
@@ -104,7 +108,16 @@ impl Config {
                 problems.push(format!("server.{key} = {value}: must be {least} to {most}"));
             }
         }
+        if !self.cache_tag_field.is_empty() && self.tag().is_none() {
+            let key = &self.cache_tag_field;
+            problems.push(format!("server.cache_tag_field = {key:?}: must be the name of a header field, or \"\""));
+        }
         problems
+    }
+
+    /// The field that names the title, if there is to be one.
+    pub(super) fn tag(&self) -> Option<HeaderName> {
+        HeaderName::try_from(&self.cache_tag_field).ok()
     }
 
     /// The clocks of a connection.
@@ -167,8 +180,9 @@ mod tests {
     #[test]
     fn the_default_has_no_problem_and_each_bad_number_is_named() {
         assert_eq!(Config::default().problems(), Vec::<String>::new());
-        let bad = Config { max_connections: 0, stall_seconds: 0, ..Config::default() };
-        assert_eq!(bad.problems().len(), 2);
+        let cache_tag_field = "a b".to_owned();
+        let bad = Config { max_connections: 0, stall_seconds: 0, cache_tag_field, ..Config::default() };
+        assert_eq!(bad.problems().len(), 3);
         assert!(bad.problems()[1].contains("server.stall_seconds = 0: must be 1 to 3600"));
     }
 }

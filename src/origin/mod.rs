@@ -49,7 +49,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderName, Method};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use tracing::Instrument as _;
@@ -125,6 +125,8 @@ pub struct Origin {
     patience: Patience,
     delivery: config::Delivery,
     proxies: Proxies,
+    /// The field that names the title an answer is of.
+    tag: Option<HeaderName>,
     /// Limits playback, if it is limited.
     rate: Option<Rate>,
     counters: Arc<Counters>,
@@ -146,6 +148,7 @@ impl Origin {
             patience: config.patience(),
             delivery: config.delivery,
             proxies: Proxies::new(&config.trusted_proxies, config.client_field),
+            tag: config.tag(),
             rate: Rate::per_minute(config.playback_requests_per_minute),
             counters: Arc::default(),
             stopping: AtomicBool::new(false),
@@ -165,6 +168,9 @@ impl Origin {
         };
         self.counters.answered(response.status());
         asked.ticket.limit(response.headers_mut());
+        if let (Some(name), Some(title)) = (&self.tag, asked.title.get()) {
+            response.headers_mut().insert(name.clone(), title.clone());
+        }
         respond::common(response.headers_mut(), asked.id);
         response.body_mut().hold(open);
         response
@@ -235,6 +241,7 @@ impl Origin {
     /// The snapshot of a title that this request may have.
     async fn presentation(&self, asked: &Asked, title: &TitleId) -> Result<Arc<Presentation>, Problem> {
         let presentation = self.presentations.get(title).await?;
+        let _ = asked.title.set(presentation.tag().clone());
         match presentation.facts().policy {
             Policy::Public => {}
             Policy::Signed => asked.ticket.admit(&self.rooms.playback, title)?,

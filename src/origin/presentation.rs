@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::HeaderValue;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -103,6 +104,8 @@ pub struct Facts {
 #[derive(Debug)]
 pub struct Presentation {
     facts: Facts,
+    /// Its id, for CDNs.
+    tag: HeaderValue,
     master: OnceLock<Playlist>,
     master_ts: OnceLock<Playlist>,
     manifest: OnceLock<Playlist>,
@@ -173,13 +176,19 @@ impl Presentation {
         let empty = || facts.plan.renditions.iter().map(|_| OnceLock::new()).collect();
         let (media, iframes, media_ts) = (empty(), empty(), empty());
         let (master, master_ts, manifest, thumbnails, images) = Default::default();
-        Self { facts, master, master_ts, manifest, thumbnails, images, media, iframes, media_ts }
+        let tag = HeaderValue::try_from(facts.id.as_str()).unwrap_or(HeaderValue::from_static("-"));
+        Self { facts, tag, master, master_ts, manifest, thumbnails, images, media, iframes, media_ts }
     }
 
     /// What is known of the title.
     #[must_use]
     pub fn facts(&self) -> &Facts {
         &self.facts
+    }
+
+    /// Its id as a header's value.
+    pub(super) fn tag(&self) -> &HeaderValue {
+        &self.tag
     }
 
     /// The multivariant playlist.

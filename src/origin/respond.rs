@@ -61,6 +61,8 @@ pub(super) struct Asked {
     pub cmcd: Option<Cmcd>,
     /// What lets it have signed titles.
     pub ticket: Ticket,
+    /// Names the title it is about, once that is found.
+    pub title: OnceLock<HeaderValue>,
 }
 
 impl Asked {
@@ -68,7 +70,15 @@ impl Asked {
         let ticket = Ticket::take(&mut parts.uri, client);
         let id = parts.headers.get(&X_REQUEST_ID).filter(|v| acceptable(v.as_bytes())).cloned();
         let cmcd = Cmcd::of(&parts);
-        Self { parts, id: id.unwrap_or_else(fresh_id), received: Instant::now(), client, cmcd, ticket }
+        Self {
+            parts,
+            id: id.unwrap_or_else(fresh_id),
+            received: Instant::now(),
+            client,
+            cmcd,
+            ticket,
+            title: OnceLock::new(),
+        }
     }
 
     pub(super) fn head(&self) -> bool {

@@ -12,6 +12,7 @@ mod flights;
 mod frames;
 mod full;
 mod functions;
+mod hooks;
 mod limits;
 mod manage;
 mod media;

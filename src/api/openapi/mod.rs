@@ -8,6 +8,7 @@
 
 mod operations;
 mod schemas;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -112,8 +113,10 @@ impl Route {
     }
 
     fn next(&self) -> Option<Self> {
-        let (title, job, key) =
-            (|| "000000000000".parse().ok(), || "000000000000".parse().ok(), || "000000000000".parse().ok());
+        const ID: &str = "000000000000";
+        let (title, job, key, webhook) =
+            (|| ID.parse().ok(), || ID.parse().ok(), || ID.parse().ok(), || ID.parse().ok());
+        let webhook_of = || ID.parse().ok();
         match self {
             Self::Videos => Some(Self::File("a.mp4".into())),
             Self::File(_) => title().map(Self::Video),
@@ -129,7 +132,10 @@ impl Route {
             Self::Key(_) => Some(Self::UploadTokens),
             Self::UploadTokens => Some(Self::Uploads),
             Self::Uploads => Self::parse("/api/v1/uploads/000000000000"),
-            Self::Upload(_) => Some(Self::OpenApi),
+            Self::Upload(_) => Some(Self::Webhooks),
+            Self::Webhooks => webhook().map(Self::Webhook),
+            Self::Webhook(_) => webhook_of().map(Self::Deliveries),
+            Self::Deliveries(_) => Some(Self::OpenApi),
             Self::OpenApi => None,
         }
     }
@@ -151,6 +157,9 @@ impl Route {
             Self::Warm(_) => "/videos/{video}/warm",
             Self::Uploads => "/uploads",
             Self::Upload(_) => "/uploads/{upload}",
+            Self::Webhooks => "/webhooks",
+            Self::Webhook(_) => "/webhooks/{webhook}",
+            Self::Deliveries(_) => "/webhooks/{webhook}/deliveries",
             Self::OpenApi => "/openapi.json",
         }
     }
@@ -172,12 +181,14 @@ impl Route {
             Self::Job(_) => Some(id("job")),
             Self::Upload(_) => Some(id("upload")),
             Self::Key(_) => Some(id("key")),
+            Self::Webhook(_) | Self::Deliveries(_) => Some(id("webhook")),
             Self::Videos
             | Self::Events
             | Self::Jobs
             | Self::Keys
             | Self::Uploads
             | Self::UploadTokens
+            | Self::Webhooks
             | Self::OpenApi => None,
         }
     }
@@ -203,6 +214,7 @@ fn made() -> Value {
         },
         "servers": [{ "url": "/api/v1" }],
         "paths": paths,
+        "webhooks": webhooks::news(),
         "components": schemas::components(),
     })
 }

@@ -3,6 +3,7 @@
 use http::Method;
 
 use super::schemas::{Gives, Takes};
+use super::webhooks;
 use crate::api::Route;
 use crate::api::problem::Kind;
 
@@ -23,7 +24,7 @@ pub(super) struct Operation {
     pub is_public: bool,
 }
 
-const BASE: Operation = Operation {
+pub(super) const BASE: Operation = Operation {
     id: "",
     tag: "videos",
     summary: "",
@@ -79,6 +80,9 @@ pub(super) fn operation(route: &Route, method: &Method) -> Option<Operation> {
         Route::Keys => keys(method),
         Route::Key(_) => key(method),
         Route::UploadTokens => upload_tokens(method),
+        Route::Webhooks => webhooks::webhooks(method),
+        Route::Webhook(_) => webhooks::webhook(method),
+        Route::Deliveries(_) => webhooks::deliveries(method),
         Route::OpenApi => openapi(method),
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::reference;
+use super::{reference, webhooks};
 use crate::access::{MAX_NAME_CHARS, MAX_PLAYBACK_SECONDS, MAX_UPLOAD_SECONDS};
 
 /// What a call takes.
@@ -16,6 +16,7 @@ pub(super) enum Takes {
     PlaybackToken,
     UploadToken,
     Stretch,
+    Webhook,
 }
 
 /// What a call gives when it succeeds.
@@ -34,6 +35,10 @@ pub(super) enum Gives {
     IssuedKey,
     PlaybackToken,
     UploadToken,
+    Webhook,
+    WebhookList,
+    IssuedWebhook,
+    DeliveryPage,
     Document,
 }
 
@@ -61,6 +66,7 @@ pub(super) fn request(takes: Takes) -> Option<Value> {
         Takes::Stretch => object("Stretch", &["application/json"]),
         Takes::UploadToken => object("NewUploadToken", &["application/json"]),
         Takes::Key => object("NewKey", &["application/json"]),
+        Takes::Webhook => object("NewWebhook", &["application/json"]),
     })
 }
 
@@ -109,6 +115,14 @@ pub(super) fn response(gives: Gives) -> Value {
             response["headers"] = json!({ "Location": place() });
             response
         }
+        Gives::Webhook => body("the webhook, without its secret", "Webhook"),
+        Gives::WebhookList => body("all webhooks", "WebhookList"),
+        Gives::IssuedWebhook => {
+            let mut response = body("the webhook, with its secret", "IssuedWebhook");
+            response["headers"] = json!({ "Location": place() });
+            response
+        }
+        Gives::DeliveryPage => body("a page of deliveries", "DeliveryPage"),
         Gives::Document => json!({
             "description": "OpenAPI 3.1", "content": { "application/json": { "schema": { "type": "object" } } },
         }),
@@ -153,10 +167,13 @@ pub(super) fn add_health(paths: &mut Map<String, Value>) {
 }
 
 pub(super) fn components() -> Value {
+    let (mut parameters, mut schemas) = (parameters(), schemas());
+    webhooks::add_parameters(&mut parameters);
+    webhooks::add_schemas(&mut schemas);
     json!({
         "securitySchemes": { "key": { "type": "http", "scheme": "bearer", "description": "an API key" } },
-        "parameters": parameters(),
-        "schemas": schemas(),
+        "parameters": parameters,
+        "schemas": schemas,
     })
 }
 
@@ -332,7 +349,7 @@ fn schemas() -> Value {
 }
 
 /// An object that has all of these and nothing else.
-fn closed(properties: Value) -> Value {
+pub(super) fn closed(properties: Value) -> Value {
     let mut object = open(properties);
     object["additionalProperties"] = json!(false);
     object

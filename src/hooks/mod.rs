@@ -1,0 +1,17 @@
+//! Webhooks: news is delivered to whoever asked for it, at least once, and signed. What copies a CDN is to drop is news like
+//! any other.
+//!
+//! News is in the catalog from the moment of what it tells of (`catalog::webhooks`); here it only leaves. Runs unasked: one
+//! task that waits for news and sends a few at a time; it sleeps while there is none, and looks once a minute for what
+//! another process entered. A delivery costs a connection and two writes to the catalog.
+//!
+//! The rule not to break: a delivery ends only when its receiver took it, or was tried often enough, or wants no more; and no
+//! secret and no address of a receiver is logged.
+//!
+//! Arrow: `api`, `app` -> `hooks` -> `outbound`, `access`, `catalog`, `media`.
+
+mod config;
+mod courier;
+
+pub use config::Config;
+pub use courier::{Courier, Rooms};
