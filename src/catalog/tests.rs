@@ -203,11 +203,11 @@ fn cursors_that_are_not_ours_are_refused() {
 fn a_newer_catalog_is_refused_with_the_remedy_and_not_one_byte_is_touched() {
     let (data, catalog) = catalog();
     drop(catalog);
-    sql(data.path(), "PRAGMA user_version = 9; PRAGMA journal_mode = DELETE");
+    sql(data.path(), "PRAGMA user_version = 99; PRAGMA journal_mode = DELETE");
     let before = fs::read(data.path().join(FILE)).unwrap();
     let said = Catalog::open(data.path()).unwrap_err().to_string();
     let expected = format!(
-        "{} has format 9, and this matinee knows formats up to {}: use the newer matinee that wrote it, or choose \
+        "{} has format 99, and this matinee knows formats up to {}: use the newer matinee that wrote it, or choose \
          another folder with --data (nothing was changed)",
         data.path().join(FILE).display(),
         schema::KNOWN

@@ -131,7 +131,7 @@ impl Route {
             Self::Keys => key().map(Self::Key),
             Self::Key(_) => Some(Self::UploadTokens),
             Self::UploadTokens => Some(Self::Uploads),
-            Self::Uploads => Self::parse("/api/v1/uploads/000000000000"),
+            Self::Uploads => Self::parse("/api/v1/uploads/00000000000000000000000000000000"),
             Self::Upload(_) => Some(Self::Webhooks),
             Self::Webhooks => webhook().map(Self::Webhook),
             Self::Webhook(_) => webhook_of().map(Self::Deliveries),
