@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::header::ORIGIN;
+use http::{HeaderMap, HeaderName};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -55,11 +56,27 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Delivery {
-    /// Part by part, as they come.
+    /// Held for a page's script, streamed to everybody else.
     #[default]
+    Auto,
+    /// Part by part, as they come.
     Stream,
     /// All at once, with a length, when the whole is there.
     Hold,
+}
+
+impl Delivery {
+    /// True if this request is answered when the whole is there. A script that plays (Media Source Extensions) appends
+    /// whole segments, so it gains nothing by parts; but it takes the time between the first byte and the last for the
+    /// speed of the network.
+    pub(super) fn holds(self, headers: &HeaderMap) -> bool {
+        match self {
+            // What browsers say of a script's own request: Fetch Metadata §2.1, and for other sites' pages Fetch §3.2.
+            Self::Auto => headers.get("sec-fetch-dest").is_some_and(|to| to == "empty") || headers.contains_key(ORIGIN),
+            Self::Stream => false,
+            Self::Hold => true,
+        }
+    }
 }
 
 impl Default for Config {

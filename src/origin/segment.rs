@@ -106,7 +106,7 @@ async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery
     let patience = origin.patience;
     let part = Wanted::of(&asked.parts.headers, &target.etag) != Wanted::Whole;
     // HTTP/1.0 has no chunks: a body without length that breaks off would look complete.
-    if part || delivery == Delivery::Hold || asked.parts.version < http::Version::HTTP_11 {
+    if part || delivery.holds(&asked.parts.headers) || asked.parts.version < http::Version::HTTP_11 {
         let bytes = whole(reader, patience.whole).await?;
         return respond::whole(asked, &target, bytes, came, Some(asked.received.elapsed()));
     }

@@ -129,15 +129,24 @@ async fn a_cold_segment_streams_as_it_is_made() {
 }
 
 #[tokio::test]
-async fn a_cold_segment_is_held_until_it_is_whole_where_that_is_wished() {
-    let mut server = TestServer::with(Config { delivery: Delivery::Hold, ..Config::default() }).await;
-    let made = made(&mut server, "720p/4.m4s", &bytes(1000)).await;
-    let path = format!("{BASE}/720p/5.m4s");
-    let (answer, ()) = tokio::join!(get(server.address, &path), async {
-        make(server.order().await, &bytes(500));
-    });
-    assert_eq!((answer.the("content-length"), answer.the("x-cache"), &*answer.body), ("500", "made", &bytes(500)[..]));
-    assert_eq!(get(server.address, &made).await.the("content-length"), "1000");
+async fn a_cold_segment_is_held_for_scripts_and_where_that_is_wished() {
+    let script = ("sec-fetch-dest", "empty");
+    for (delivery, headers, is_held) in [
+        (Delivery::Auto, &[script][..], true),
+        (Delivery::Auto, &[("origin", "https://player.example")], true),
+        (Delivery::Auto, &[("sec-fetch-dest", "video")], false),
+        (Delivery::Auto, &[], false),
+        (Delivery::Hold, &[], true),
+        (Delivery::Stream, &[script], false),
+    ] {
+        let mut server = TestServer::with(Config { delivery, ..Config::default() }).await;
+        let path = format!("{BASE}/720p/5.m4s");
+        let (answer, ()) = tokio::join!(ask(server.address, "GET", &path, headers), async {
+            make(server.orders.recv().await.unwrap(), &bytes(500));
+        });
+        assert_eq!((answer.status, answer.the("x-cache"), &*answer.body), (200, "made", &bytes(500)[..]));
+        assert_eq!(answer.header("content-length"), is_held.then_some("500"), "{delivery:?} {headers:?}");
+    }
 }
 
 #[tokio::test]
