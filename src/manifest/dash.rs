@@ -3,6 +3,9 @@
 //! One period, in it an adaptation set for the pictures, one for each audio and text track, and one with single
 //! pictures for scrubbing. Renditions share a set where a player may switch between them at every boundary. The timeline repeats the
 //! grid's integers; only the duration of the whole is rounded, to the nanosecond.
+//!
+//! Every path is written whole, below the manifest, and no BaseURL stands above another: of two relative ones FFmpeg takes
+//! the inner one alone, where §5.6.4 joins them.
 
 use std::time::Duration;
 
@@ -24,6 +27,9 @@ const MIN_BUFFER: Duration = Duration::from_secs(1);
 const OVERHANG: Duration = Duration::from_millis(200);
 /// Single pictures a second or more apart can be shown this many times faster than real time.
 const MAX_PLAYOUT_RATE: u32 = 32;
+/// Titles shorter than this have nothing to scrub through. FFmpeg looks through the first five seconds for the rate of
+/// every stream, and if single pictures run out before that, FFmpeg 9 reads the last segment of every other stream twice.
+const SHORTEST_SCRUBBED: Duration = Duration::from_secs(6);
 
 /// Renditions between which a player may switch at every boundary; never empty.
 type Set<'a, Kind> = Vec<(&'a Rendition, &'a Kind)>;
@@ -43,26 +49,30 @@ pub fn manifest(plan: &Plan, generation: &Generation) -> String {
         .with("mediaPresentationDuration", seconds(duration(plan)))
         .with("maxSegmentDuration", seconds(longest.unwrap_or_default()))
         .with("minBufferTime", seconds(min_buffer(plan)))
-        .holding([Element::new("BaseURL").saying(&format!("{generation}/"))])
-        .holding([Element::new("Period").with("id", 0).with("start", "PT0S").holding(adaptation_sets(plan))])
+        .holding([Element::new("Period")
+            .with("id", 0)
+            .with("start", "PT0S")
+            .holding(adaptation_sets(plan, generation))])
         .document()
 }
 
-fn adaptation_sets(plan: &Plan) -> Vec<Element> {
+fn adaptation_sets(plan: &Plan, generation: &Generation) -> Vec<Element> {
     let mut made = Vec::new();
     for set in sets(plan.video(), |a, b| range(a.1) == range(b.1)) {
-        made.push(video_set(made.len(), &set));
+        made.push(video_set(made.len(), generation, &set));
     }
     let chosen = plan.audio().find(|(_, a)| a.label.default).or_else(|| plan.audio().next());
     let main_track = chosen.map(|(_, a)| a.track);
     for set in sets(plan.audio(), alike) {
-        made.push(audio_set(made.len(), plan, &set, main_track));
+        made.push(audio_set(made.len(), plan, generation, &set, main_track));
     }
     for (rendition, text) in plan.text() {
-        made.push(text_set(made.len(), plan, rendition, text));
+        made.push(text_set(made.len(), plan, generation, (rendition, text)));
     }
-    made.extend(scrub_set(made.len(), &iframes::offered(plan).collect()));
-    made.extend(Thumbnails::of(plan).map(|all| thumbnail_set(made.len(), &all)));
+    if duration(plan) >= SHORTEST_SCRUBBED {
+        made.extend(scrub_set(made.len(), generation, &iframes::offered(plan).collect()));
+    }
+    made.extend(Thumbnails::of(plan).map(|all| thumbnail_set(made.len(), generation, &all)));
     made
 }
 
@@ -97,7 +107,7 @@ fn alike(a: &(&Rendition, &AudioRendition), b: &(&Rendition, &AudioRendition)) -
     (a.1.track, a.1.rate, a.1.channels, family(a.0)) == (b.1.track, b.1.rate, b.1.channels, family(b.0))
 }
 
-fn video_set(id: usize, set: &Set<VideoRendition>) -> Element {
+fn video_set(id: usize, generation: &Generation, set: &Set<VideoRendition>) -> Element {
     let essential = range(set[0].1).map(|colour| properties("EssentialProperty", colour));
     let representation = |(rendition, video): &(&Rendition, &VideoRendition)| {
         let described = if range(video).is_some() { None } else { unusual(video.colour) };
@@ -110,10 +120,16 @@ fn video_set(id: usize, set: &Set<VideoRendition>) -> Element {
         .with_some("maxHeight", set.iter().map(|(_, v)| v.height).max())
         .holding(essential.unwrap_or_default())
         .holding([role("main")])
-        .holding(timed(set, representation))
+        .holding(timed(generation, set, representation))
 }
 
-fn audio_set(id: usize, plan: &Plan, set: &Set<AudioRendition>, main_track: Option<u32>) -> Element {
+fn audio_set(
+    id: usize,
+    plan: &Plan,
+    generation: &Generation,
+    set: &Set<AudioRendition>,
+    main_track: Option<u32>,
+) -> Element {
     let (_, audio) = set[0];
     let representation = |(rendition, audio): &(&Rendition, &AudioRendition)| {
         represented(rendition.name.as_str(), rendition.bandwidth, rendition).with("audioSamplingRate", audio.rate)
@@ -123,17 +139,22 @@ fn audio_set(id: usize, plan: &Plan, set: &Set<AudioRendition>, main_track: Opti
         .holding(channels(audio.channels))
         .holding([Element::new("Label").saying(&names::of_audio(plan, audio.track))])
         .holding([role(if Some(audio.track) == main_track { "main" } else { "alternate" })])
-        .holding(timed(set, representation))
+        .holding(timed(generation, set, representation))
 }
 
 /// Words, as one document beside the period: what every player reads, and a film's fit into a segment of its pictures.
-fn text_set(id: usize, plan: &Plan, rendition: &Rendition, text: &TextRendition) -> Element {
+fn text_set(
+    id: usize,
+    plan: &Plan,
+    generation: &Generation,
+    (rendition, text): (&Rendition, &TextRendition),
+) -> Element {
     let purpose = match (text.label.forced, text.label.hearing_impaired) {
         (true, _) => "forced-subtitle",
         (false, true) => "caption",
         (false, false) => "subtitle",
     };
-    let document = Element::new("BaseURL").saying(&format!("{}/all.vtt", rendition.name));
+    let document = Element::new("BaseURL").saying(&format!("{generation}/{}/all.vtt", rendition.name));
     let representation =
         Element::new("Representation").with("id", &rendition.name).with("bandwidth", rendition.bandwidth);
     Element::new("AdaptationSet")
@@ -148,10 +169,11 @@ fn text_set(id: usize, plan: &Plan, rendition: &Rendition, text: &TextRendition)
 
 /// Trick mode (DASH-IF IOP §3.2.9): the same grid, and of each segment only the picture it begins with. Each
 /// representation has its own template: FFmpeg does not find what lies behind a BaseURL of one below a shared template.
-fn scrub_set(id: usize, set: &Set<VideoRendition>) -> Option<Element> {
+fn scrub_set(id: usize, generation: &Generation, set: &Set<VideoRendition>) -> Option<Element> {
     let representation = |&(rendition, video): &(&Rendition, &VideoRendition)| {
         let name = &rendition.name;
-        let (init, media) = (format!("{name}/init.mp4"), format!("{name}/iframe/$Number$.m4s"));
+        let (init, media) =
+            (format!("{generation}/{name}/init.mp4"), format!("{generation}/{name}/iframe/$Number$.m4s"));
         pictures(&format!("{name}-iframe"), iframes::bandwidth(rendition), rendition, video)
             .with("frameRate", mean_rate(&rendition.grid))
             .holding([template(&rendition.grid, &init, &media)])
@@ -165,13 +187,13 @@ fn scrub_set(id: usize, set: &Set<VideoRendition>) -> Option<Element> {
 }
 
 /// Sheets of thumbnails (DASH-IF IOP §6.2.6): each stands for the same time, also the last, whose rest is left black.
-fn thumbnail_set(id: usize, all: &Thumbnails) -> Element {
+fn thumbnail_set(id: usize, generation: &Generation, all: &Thumbnails) -> Element {
     let (width, height) = all.sheet_size();
     let tiles = format!("{}x{}", all.columns, all.rows);
     let template = Element::new("SegmentTemplate")
         .with("timescale", 1000)
         .with("duration", all.sheet_ms())
-        .with("media", "$RepresentationID$/$Number$.jpg")
+        .with("media", format!("{generation}/$RepresentationID$/$Number$.jpg"))
         .with("startNumber", 0);
     let representation = Element::new("Representation")
         .with("id", "thumbnails")
@@ -197,10 +219,12 @@ fn adaptation_set(id: usize, content: &str) -> Element {
 
 /// Representations below the one timeline they share; if their ends differ, each has its own.
 fn timed<Kind>(
+    generation: &Generation,
     set: &Set<Kind>,
     representation: impl Fn(&(&Rendition, &Kind)) -> Element,
 ) -> impl Iterator<Item = Element> {
-    let template = |grid: &Grid| template(grid, "$RepresentationID$/init.mp4", "$RepresentationID$/$Number$.m4s");
+    let folder = format!("{generation}/$RepresentationID$");
+    let template = |grid: &Grid| template(grid, &format!("{folder}/init.mp4"), &format!("{folder}/$Number$.m4s"));
     let times = |r: &Rendition| (r.grid.timescale(), r.grid.cuts().iter().map(|c| c.at).collect::<Vec<_>>());
     let shared = set.iter().all(|(r, _)| times(r) == times(set[0].0));
     let own = |one: &(&Rendition, &Kind)| match shared {

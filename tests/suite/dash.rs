@@ -38,7 +38,7 @@ fn every_segment_of_the_manifest_is_the_one_hls_made() {
     let answer = server.get(&format!("/v/{id}/manifest.mpd"));
     assert_eq!(answer.header("content-type"), Some("application/dash+xml"));
     let manifest = answer.text();
-    let base = manifest.split("<BaseURL>").nth(1).unwrap().split('<').next().unwrap();
+    let base = values(&manifest, "media")[0].split('$').next().unwrap();
     let mut named = Vec::new();
     // Single pictures and thumbnails are no segments.
     let plays = |set: &&str| !set.contains("trickmode") && !set.contains("thumbnail_tile");

@@ -174,8 +174,9 @@ fn pictures_are_the_same_whenever_they_are_made_and_are_kept() {
     assert!(made[1].len() < 200_000);
     // DASH names the very same sheet.
     let manifest = server.text(&format!("/v/{id}/manifest.mpd"));
-    let base = manifest.split("<BaseURL>").nth(1).unwrap().split('<').next().unwrap();
-    assert!(manifest.contains("media=\"$RepresentationID$/$Number$.jpg\"") && manifest.contains("id=\"thumbnails\""));
+    let base = manifest.split("media=\"").nth(1).unwrap().split('$').next().unwrap();
+    let media = format!("media=\"{base}$RepresentationID$/$Number$.jpg\"");
+    assert!(manifest.contains(&media) && manifest.contains("id=\"thumbnails\""), "{manifest}");
     assert_eq!(paths[1], format!("/v/{id}/{base}thumbnails/0.jpg"));
     let second = server.get(&paths[1]);
     assert_eq!(second.header("x-cache"), Some("memory"));

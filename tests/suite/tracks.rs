@@ -83,6 +83,14 @@ fn every_track_of_a_film_is_offered_and_every_byte_of_it_repeats() {
     let whole = server.text(&words.replace("index.m3u8", "all.vtt"));
     assert!(across(&whole) && whole.contains("Hello"), "{whole}");
 
+    // FFmpeg, unlike players, does not join relative BaseURLs.
+    let manifest = format!("http://{}/v/{id}/manifest.mpd", server.address);
+    let mut ffprobe = Command::new("ffprobe");
+    ffprobe.args(["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", &manifest]);
+    let opened = run(ffprobe);
+    let has_words = opened.stdout.lines().any(|codec| codec == "webvtt");
+    assert_eq!((opened.code(), &*opened.stderr, has_words), (0, "", true), "{opened:?}");
+
     let surround = server.segments(&server.playlist(&id, "surround-384k"));
     let sound: Vec<Vec<u8>> = surround.iter().map(|path| server.bytes(path)).collect();
     drop(server);

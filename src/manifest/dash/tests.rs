@@ -80,13 +80,12 @@ fn a_manifest_lists_every_rendition_once_and_what_a_player_scrubs_with() {
 <MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011,\
 urn:mpeg:dash:profile:cmaf:2019\" type=\"static\" mediaPresentationDuration=\"PT11.011S\" \
 maxSegmentDuration=\"PT11.011S\" minBufferTime=\"PT1S\">
- <BaseURL>0123456789abcdef/</BaseURL>
  <Period id=\"0\" start=\"PT0S\">
   <AdaptationSet id=\"0\" contentType=\"video\" mimeType=\"video/mp4\" segmentAlignment=\"true\" startWithSAP=\"1\" \
 maxWidth=\"1280\" maxHeight=\"720\">
    <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"main\"/>
-   <SegmentTemplate timescale=\"30000\" initialization=\"$RepresentationID$/init.mp4\" \
-media=\"$RepresentationID$/$Number$.m4s\" startNumber=\"0\">
+   <SegmentTemplate timescale=\"30000\" initialization=\"0123456789abcdef/$RepresentationID$/init.mp4\" \
+media=\"0123456789abcdef/$RepresentationID$/$Number$.m4s\" startNumber=\"0\">
     <SegmentTimeline>
      <S t=\"0\" d=\"30030\" r=\"1\"/>
      <S d=\"120120\" r=\"1\"/>
@@ -103,8 +102,8 @@ lang=\"pt-BR\">
    <AudioChannelConfiguration schemeIdUri=\"urn:mpeg:dash:23003:3:audio_channel_configuration:2011\" value=\"2\"/>
    <Label>pt-BR</Label>
    <Role schemeIdUri=\"urn:mpeg:dash:role:2011\" value=\"main\"/>
-   <SegmentTemplate timescale=\"48000\" initialization=\"$RepresentationID$/init.mp4\" \
-media=\"$RepresentationID$/$Number$.m4s\" startNumber=\"0\">
+   <SegmentTemplate timescale=\"48000\" initialization=\"0123456789abcdef/$RepresentationID$/init.mp4\" \
+media=\"0123456789abcdef/$RepresentationID$/$Number$.m4s\" startNumber=\"0\">
     <SegmentTimeline>
      <S t=\"0\" d=\"48128\" r=\"1\"/>
      <S d=\"192512\"/>
@@ -120,7 +119,7 @@ maxPlayoutRate=\"32\" codingDependency=\"false\">
    <EssentialProperty schemeIdUri=\"http://dashif.org/guidelines/trickmode\" value=\"0\"/>
    <Representation id=\"240p-iframe\" bandwidth=\"120000\" codecs=\"avc1.64001F\" width=\"426\" height=\"240\" \
 sar=\"1:1\" frameRate=\"150000/330330\">
-    <SegmentTemplate timescale=\"30000\" initialization=\"240p/init.mp4\" media=\"240p/iframe/$Number$.m4s\" \
+    <SegmentTemplate timescale=\"30000\" initialization=\"0123456789abcdef/240p/init.mp4\" media=\"0123456789abcdef/240p/iframe/$Number$.m4s\" \
 startNumber=\"0\">
      <SegmentTimeline>
       <S t=\"0\" d=\"30030\" r=\"1\"/>
@@ -131,7 +130,7 @@ startNumber=\"0\">
    </Representation>
   </AdaptationSet>
   <AdaptationSet id=\"3\" contentType=\"image\" mimeType=\"image/jpeg\">
-   <SegmentTemplate timescale=\"1000\" duration=\"20000\" media=\"$RepresentationID$/$Number$.jpg\" startNumber=\"0\"/>
+   <SegmentTemplate timescale=\"1000\" duration=\"20000\" media=\"0123456789abcdef/$RepresentationID$/$Number$.jpg\" startNumber=\"0\"/>
    <Representation id=\"thumbnails\" bandwidth=\"145059\" width=\"800\" height=\"180\">
     <EssentialProperty schemeIdUri=\"http://dashif.org/guidelines/thumbnail_tile\" value=\"5x2\"/>
    </Representation>
@@ -167,7 +166,11 @@ fn text_is_one_document_with_a_purpose_and_the_chosen_sound_is_main() {
     let made = manifest_of(vec![first, second, text("text-0", 0, false, true), text("text-1", 1, true, false)]);
     assert_eq!(values(&made, "Role", "value"), ["alternate", "main", "caption", "forced-subtitle", "main"]);
     assert_eq!(values(&made, "AdaptationSet", "mimeType")[2..], ["text/vtt", "text/vtt"]);
-    assert!(made.contains("<BaseURL>text-0/all.vtt</BaseURL>") && made.contains("&lt;Signs&gt; &amp; songs"), "{made}");
+    assert!(
+        made.contains("<BaseURL>0123456789abcdef/text-0/all.vtt</BaseURL>")
+            && made.contains("&lt;Signs&gt; &amp; songs"),
+        "{made}"
+    );
 }
 
 #[test]
@@ -199,7 +202,7 @@ fn what_cannot_be_switched_is_in_sets_of_its_own() {
 
 #[test]
 fn colours_that_are_not_assumed_are_described_and_high_range_is_essential() {
-    let ticks = || grid(25, &[0, 100]);
+    let ticks = || grid(25, &[0, 200]);
     let source = || VideoSource::Passthrough { avcc: Vec::new(), buffer_ms: 2400 };
     let sd = Colour { primaries: 6, transfer: 6, matrix: 6, full_range: false };
     let pq = Colour { primaries: 9, transfer: 16, matrix: 9, full_range: false };
@@ -213,7 +216,7 @@ fn colours_that_are_not_assumed_are_described_and_high_range_is_essential() {
     assert_eq!(values(&made, "SupplementalProperty", "value"), ["6", "6", "6"]);
     assert_eq!(
         values(&made, "EssentialProperty", "value"),
-        ["9", "16", "9", "0", "2x1"],
+        ["9", "16", "9", "0", "4x1"],
         "the trick mode's, and the tiles of thumbnails"
     );
     assert_eq!(values(&made, "Role", "value").len(), 2, "a set for each range");
@@ -267,4 +270,15 @@ proptest! {
         }
         prop_assert_eq!(found, at);
     }
+}
+
+#[test]
+fn a_title_of_a_few_seconds_has_no_single_pictures_to_scrub_through() {
+    let sets_of = |seconds: u64| {
+        let source = VideoSource::Encode { ceiling: 1, level: 31, min_frame_ticks: 0 };
+        let made = manifest_of(vec![video("360p", 360, grid(90_000, &[0, seconds * 90_000]), BT709, source)]);
+        values(&made, "AdaptationSet", "contentType")
+    };
+    assert_eq!(sets_of(5), ["video", "image"]);
+    assert_eq!(sets_of(6), ["video", "video", "image"]);
 }
