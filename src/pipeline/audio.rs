@@ -35,6 +35,11 @@ const SILENT_PACKETS: usize = 2;
 const LAST_PACKETS: usize = 24;
 /// Samples around what is resampled, so that the filter has settled.
 const RESAMPLE_MARGIN: i64 = 2048;
+/// After so many blocks the watchdog is told that work goes on, and it is looked whether it is still wanted.
+const BLOCKS_A_LIFE_SIGN: usize = 16;
+
+/// Says that work goes on, and fails once it is not wanted.
+type Alive<'a> = &'a mut dyn FnMut() -> Result<(), Error>;
 
 /// An audio track of an open source.
 pub struct Audio {
@@ -67,8 +72,12 @@ impl Audio {
     ) -> Result<Finished, Error> {
         let (from, to) = frames(job)?;
         let start = (from - WARM_UP) * FRAME;
-        let pcm = self.sound(start, (to + 1) * FRAME, audio, job)?;
-        emit(Output::Progress(0));
+        let mut alive = || {
+            emit(Output::Progress(0));
+            job.check()
+        };
+        let pcm = self.sound(start, (to + 1) * FRAME, audio, &mut alive)?;
+        alive()?;
         let encoder = start_encoder(template, audio, bitrate)?;
         feed(&encoder, &pcm.samples, audio.rate, audio.channels)?;
         encoder.end()?;
@@ -125,16 +134,16 @@ impl Audio {
 
     /// Decoded sound between two sample positions of the rendition. Before the title's zero and where the source has
     /// none, it is silent.
-    fn sound(&self, from: i64, to: i64, audio: &AudioRendition, job: Job) -> Result<Pcm, Error> {
+    fn sound(&self, from: i64, to: i64, audio: &AudioRendition, alive: Alive) -> Result<Pcm, Error> {
         if audio.rate == self.rate {
-            return self.decoded(from, to, audio.channels, job);
+            return self.decoded(from, to, audio.channels, alive);
         }
         let divisor = gcd(self.rate, audio.rate);
         let (per_in, per_out) = (i64::from(self.rate / divisor), i64::from(audio.rate / divisor));
         // Start where an input and an output sample coincide, or the phase of the resampler would differ by segment.
         let start = (from - RESAMPLE_MARGIN).div_euclid(per_out) * per_in;
         let end = ((to + RESAMPLE_MARGIN).div_euclid(per_out) + 1) * per_in;
-        let input = self.decoded(start, end, audio.channels, job)?;
+        let input = self.decoded(start, end, audio.channels, alive)?;
         let output = resample(&input.samples, self.rate, audio.rate, audio.channels)?;
         let channels = audio.channels as usize;
         let skip = usize::try_from(from - start / per_in * per_out).unwrap_or(0) * channels;
@@ -144,7 +153,7 @@ impl Audio {
     }
 
     /// The same at the source's own rate.
-    fn decoded(&self, from: i64, to: i64, channels: u32, job: Job) -> Result<Pcm, Error> {
+    fn decoded(&self, from: i64, to: i64, channels: u32, alive: Alive) -> Result<Pcm, Error> {
         let scale = Timescale::new(self.rate).ok_or_else(|| Error::Failed("a sample rate of zero".into()))?;
         let position = |ticks: i64| self.track.timescale.convert(ticks, scale);
         let packets = &self.track.packets;
@@ -157,7 +166,7 @@ impl Audio {
         let mut covered = 0;
         if begins < ends && first < end {
             let mut expected: Option<i64> = None;
-            for (said, block) in self.blocks(first..end, channels, &|| job.check())? {
+            for (said, block) in self.blocks(first..end, channels, alive)? {
                 let at = expected.filter(|e| (e - said).abs() <= i64::from(self.rate) / GAP_PART).unwrap_or(said);
                 let frames = block.chunks_exact(width);
                 expected = Some(at + i64::try_from(frames.len()).unwrap_or(0));
@@ -176,20 +185,19 @@ impl Audio {
     /// The times that GStreamer gives are not used where there is a block for every packet: when a decoder makes nothing
     /// of the first packet of a file, as AAC decoders may, the base class calls every block by the time of the packet
     /// before it.
-    fn blocks(
-        &self,
-        range: Range<usize>,
-        channels: u32,
-        check: &dyn Fn() -> Result<(), Error>,
-    ) -> Result<Vec<(i64, Vec<f32>)>, Error> {
+    fn blocks(&self, range: Range<usize>, channels: u32, alive: Alive) -> Result<Vec<(i64, Vec<f32>)>, Error> {
         let scale = Timescale::new(self.rate).ok_or_else(|| Error::Failed("a sample rate of zero".into()))?;
         let position = |ticks: i64| self.track.timescale.convert(ticks, scale);
         let chain = "audioconvert ! audio/x-raw,format=F32LE,layout=interleaved";
         let mut decoder = Decoder::open(&self.source, &self.track, range.clone(), i64::MIN, chain)?;
+        // A demuxer that has fallen silent may have been waited for, and its decoder may be.
+        alive()?;
         let mut mix: Option<(gst::Caps, Mix)> = None;
         let mut blocks = Vec::with_capacity(range.len());
         while let Some(raw) = decoder.next() {
-            check()?;
+            if blocks.len() % BLOCKS_A_LIFE_SIGN == 0 {
+                alive()?;
+            }
             let Some(buffer) = raw.sample.buffer() else { continue };
             let map = buffer.map_readable().map_err(|e| Error::Failed(e.to_string()))?;
             let values = map.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]]));
@@ -218,7 +226,7 @@ impl Audio {
 pub fn decoded_end(source: &Path, track: &Track, rate: u32) -> Option<i64> {
     let audio = Audio { source: source.to_owned(), track: Arc::new(track.clone()), rate };
     let packets = track.packets.len();
-    let blocks = audio.blocks(packets.saturating_sub(LAST_PACKETS)..packets, 1, &|| Ok(())).ok()?;
+    let blocks = audio.blocks(packets.saturating_sub(LAST_PACKETS)..packets, 1, &mut || Ok(())).ok()?;
     let last = blocks.iter().rev().find(|(_, samples)| !samples.is_empty())?;
     Some(last.0 + i64::try_from(last.1.len()).unwrap_or(0)).filter(|end| *end > 0)
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use gst::prelude::*;
@@ -26,6 +27,8 @@ pub struct Decoder {
     order: Vec<i64>,
     last: Option<i64>,
     feeder: Option<JoinHandle<()>>,
+    /// Tells the feeder that nobody waits.
+    unwanted: Arc<AtomicBool>,
     ended: bool,
 }
 
@@ -77,7 +80,7 @@ impl Decoder {
         src.set_caps(Some(&caps));
         let mut reader = Reader::open(source, track, packets.start)?;
         let avc = caps.structure(0).is_some_and(|s| s.get::<&str>("stream-format") == Ok("avc"));
-        let times = Arc::clone(track);
+        let (times, unwanted) = (Arc::clone(track), reader.stop());
         let feeder = std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
             loop {
                 match reader.next() {
@@ -98,7 +101,8 @@ impl Decoder {
         let feeder = feeder.map_err(|e| failed(&e.to_string()))?;
         let order = if chain.starts_with("video/") { presentation_order(track) } else { Vec::new() };
         let timescale = track.timescale;
-        let decoder = Self { pipeline, sink, timescale, order, last: None, feeder: Some(feeder), ended: false };
+        let feeder = Some(feeder);
+        let decoder = Self { pipeline, sink, timescale, order, last: None, feeder, unwanted, ended: false };
         decoder.pipeline.set_state(gst::State::Playing).map_err(|e| failed(&e.to_string()))?;
         Ok(decoder)
     }
@@ -150,7 +154,8 @@ fn is_disposable(unit: &gst::BufferRef) -> bool {
 
 impl Drop for Decoder {
     fn drop(&mut self) {
-        // Stopping the pipeline makes the feeder's push fail, which ends it.
+        // Stopping the pipeline makes the feeder's push fail, which ends it; it may also wait for a demuxer.
+        self.unwanted.store(true, Ordering::Relaxed);
         let _ = self.pipeline.set_state(gst::State::Null);
         if let Some(feeder) = self.feeder.take() {
             let _ = feeder.join();

@@ -16,6 +16,7 @@
 mod audio;
 mod choose;
 mod codecs;
+mod complaint;
 mod cover;
 mod decode;
 mod deinterlace;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::Error;
 use super::scan::{Scan, raw_packet};
@@ -27,13 +28,15 @@ pub struct Reader {
     /// The packet read last is known by its time, so one without a time can only be the next.
     certain: bool,
     from: From,
+    /// Whoever reads has gone; see [`Reader::stop`].
+    unwanted: Arc<AtomicBool>,
 }
 
 enum From {
     File(File),
     /// The demuxer, and the sink of the wanted track.
     Demuxer {
-        _scan: Scan,
+        scan: Scan,
         sink: gst_app::AppSink,
         zero_ns: i64,
     },
@@ -59,7 +62,13 @@ impl Reader {
             }
             Access::Demuxer { zero_ns } => Self::demuxer(source, track, first, zero_ns)?,
         };
-        Ok(Self { track: Arc::clone(track), next: first, certain: first == 0, from })
+        let unwanted = Arc::new(AtomicBool::new(false));
+        Ok(Self { track: Arc::clone(track), next: first, certain: first == 0, from, unwanted })
+    }
+
+    /// Ends a read that waits for a demuxer, from another thread, once this is set.
+    pub fn stop(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.unwanted)
     }
 
     fn demuxer(source: &Path, track: &Track, first: usize, zero_ns: i64) -> Result<From, Error> {
@@ -68,11 +77,12 @@ impl Reader {
         if first > 0 {
             let at = track.packets.get(first).map_or(0, |p| p.pts);
             let ns = track.timescale.convert(at, Timescale::NANOSECONDS) + zero_ns;
-            // The demuxer can seek once it has given a packet.
-            let _ = sink.pull_sample();
-            scan.seek(gst::ClockTime::from_nseconds(ns.max(0).cast_unsigned()))?;
+            // The demuxer can seek once it has given a packet. One that cannot reads from the start, and what comes before
+            // the wanted packet is passed over.
+            let _ = scan.pull(&sink, &AtomicBool::new(false));
+            let _ = scan.seek(gst::ClockTime::from_nseconds(ns.max(0).cast_unsigned()));
         }
-        Ok(From::Demuxer { _scan: scan, sink, zero_ns })
+        Ok(From::Demuxer { scan, sink, zero_ns })
     }
 
     /// The next packet with its number; `None` at the end.
@@ -86,8 +96,8 @@ impl Reader {
                     .map_err(|e| Error::Failed(format!("cannot read the source at byte {}: {e}", packet.offset)))?;
                 (self.next, gst::Buffer::from_mut_slice(data))
             }
-            From::Demuxer { sink, zero_ns, .. } => loop {
-                let Ok(sample) = sink.pull_sample() else { return Ok(None) };
+            From::Demuxer { scan, sink, zero_ns } => loop {
+                let Some(sample) = scan.pull(sink, &self.unwanted) else { return Ok(None) };
                 let (Some(raw), Some(buffer)) = (raw_packet(&sample), sample.buffer_owned()) else { continue };
                 if let Some(number) = self.find(raw.pts.map(|ns| ns - zero_ns), raw.size) {
                     let mut plain = gst::Buffer::new();

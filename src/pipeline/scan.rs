@@ -3,13 +3,14 @@
 //! `filesrc ! parsebin` finds demuxer and parsers by itself. Its pads end in appsinks; nothing is decoded here.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
 use super::Output;
+use super::complaint::{explain, refusal, unreadable};
 use crate::media::{Refusal, RefusalCode, Rotation};
 
 /// No file needs longer to show its tracks; a demuxer that loops is caught.
@@ -19,6 +20,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
 const OPEN_IDLE: Duration = Duration::from_millis(1200);
 /// The same once packets flow, where a busy host must not look like the end of the file.
 const READ_IDLE: Duration = Duration::from_secs(4);
+/// How often it is looked whether all packets are known.
+const READ_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 /// How often it is looked whether the tracks are known.
 const OPEN_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(5);
 /// Packets that may wait in a sink.
@@ -38,6 +41,8 @@ pub struct Scan {
     shared: Arc<Mutex<Shared>>,
     /// Reads of the file so far.
     reads: Arc<AtomicUsize>,
+    /// An element has complained.
+    has_failed: AtomicBool,
     /// Media type of the container.
     pub container: String,
 }
@@ -57,6 +62,9 @@ struct Shared {
     complete: bool,
     packets: usize,
     words_bytes: usize,
+    /// What was complained of before there was a single packet. Told by the thread that reads, so that it does not depend
+    /// on who is quicker.
+    complaint: Option<Refusal>,
 }
 
 /// A track the demuxer found.
@@ -116,10 +124,6 @@ pub fn track_part(stream_id: &str) -> String {
     }
 }
 
-fn refusal(code: RefusalCode, message: impl Into<String>) -> Refusal {
-    Refusal { code, message: message.into() }
-}
-
 impl Scan {
     /// Opens the file, waits until every track has shown a packet, and goes on collecting their times.
     pub fn open(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Self, Refusal> {
@@ -149,6 +153,7 @@ impl Scan {
         pipeline.add_many([&filesrc, &parsebin]).map_err(failed)?;
         filesrc.link(&parsebin).map_err(failed)?;
         let shared: Arc<Mutex<Shared>> = Arc::default();
+        let for_all = wanted.is_none();
         let (weak, found) = (pipeline.downgrade(), Arc::clone(&shared));
         parsebin.connect_pad_added(move |_, pad| {
             if let Some(pipeline) = weak.upgrade() {
@@ -172,6 +177,17 @@ impl Scan {
                 None
             });
         }
+        if for_all {
+            let told = Arc::clone(&shared);
+            pipeline.bus().expect("a pipeline has a bus").set_sync_handler(move |_, message| {
+                if let (gst::MessageView::Error(error), Ok(mut told)) = (message.view(), told.lock())
+                    && told.packets == 0
+                {
+                    told.complaint.get_or_insert_with(|| explain(error));
+                }
+                gst::BusSyncReply::Pass
+            });
+        }
         let reads: Arc<AtomicUsize> = Arc::default();
         let counted = Arc::clone(&reads);
         let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::PUSH | gst::PadProbeType::PULL;
@@ -181,7 +197,8 @@ impl Scan {
                 gst::PadProbeReturn::Ok
             })
         });
-        let scan = Self { pipeline, shared, reads, container: String::new() };
+        let has_failed = AtomicBool::new(false);
+        let scan = Self { pipeline, shared, reads, has_failed, container: String::new() };
         let _ = scan.pipeline.set_state(gst::State::Playing);
         Ok(scan)
     }
@@ -202,26 +219,58 @@ impl Scan {
         let deadline = Instant::now() + OPEN_TIMEOUT;
         let mut idle = Idle::new();
         while Instant::now() < deadline {
+            if let Some(complaint) = self.lock().complaint.clone() {
+                return Err(complaint);
+            }
+            // Looked at before the tracks are: what a thread did before it stopped is seen.
+            let is_over = self.has_failed.load(Ordering::Relaxed) && self.is_still();
             if enough(&self.lock()) {
                 return Ok(());
             }
-            if idle.lasts(self.activity()) > OPEN_IDLE {
+            if is_over || idle.lasts(self.activity()) > OPEN_IDLE {
                 break;
             }
             emit(Output::Progress(0));
             let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
-            match bus.timed_pop_filtered(OPEN_POLL, &kinds).as_ref().map(|m| m.view()) {
-                // What was read before the damage may be a title too.
-                Some(gst::MessageView::Error(error)) if self.lock().packets == 0 => return Err(explain(error)),
-                Some(gst::MessageView::Error(_) | gst::MessageView::Eos(_)) => return Ok(()),
-                _ => {}
+            match bus.timed_pop_filtered(OPEN_POLL, &kinds).map(|m| m.type_()) {
+                // Whatever one element complains of, others may go on.
+                Some(gst::MessageType::Error) => self.has_failed.store(true, Ordering::Relaxed),
+                Some(_) => return self.lock().complaint.clone().map_or(Ok(()), Err),
+                None => {}
             }
         }
-        if self.lock().packets > 0 { Ok(()) } else { Err(unreadable()) }
+        let shared = self.lock();
+        match &shared.complaint {
+            Some(complaint) => Err(complaint.clone()),
+            // What was read before the damage may be a title too.
+            None if shared.packets > 0 || enough(&shared) => Ok(()),
+            None => Err(unreadable()),
+        }
+    }
+
+    /// No thread moves data any more. One that waits for room moves some when there is.
+    fn is_still(&self) -> bool {
+        let pads = |element: gst::Element| element.pads();
+        let elements = self.pipeline.iterate_recurse().into_iter().map_while(Result::ok);
+        !elements.flat_map(pads).any(|pad| pad.task_state() == gst::TaskState::Started)
     }
 
     fn activity(&self) -> (usize, usize) {
         (self.reads.load(Ordering::Relaxed), self.lock().packets)
+    }
+
+    /// The next sample of a sink of [`Scan::open_track`]; `None` at the end, if the demuxer has fallen silent, or if
+    /// nobody wants it any more.
+    pub fn pull(&self, sink: &gst_app::AppSink, unwanted: &AtomicBool) -> Option<gst::Sample> {
+        let mut idle = Idle::new();
+        loop {
+            if let Some(sample) = sink.try_pull_sample(READ_POLL) {
+                return Some(sample);
+            }
+            if unwanted.load(Ordering::Relaxed) || sink.is_eos() || idle.lasts(self.activity()) > READ_IDLE {
+                return None;
+            }
+        }
     }
 
     /// The tracks found, with the packets seen so far.
@@ -236,7 +285,13 @@ impl Scan {
         let mut idle = Idle::new();
         loop {
             let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
-            let message = bus.timed_pop_filtered(gst::ClockTime::from_mseconds(100), &kinds);
+            let message = bus.timed_pop_filtered(READ_POLL, &kinds);
+            let said_end = message.as_ref().is_some_and(|m| m.type_() == gst::MessageType::Eos);
+            if message.is_some_and(|m| m.type_() == gst::MessageType::Error) {
+                self.has_failed.store(true, Ordering::Relaxed);
+            }
+            // Whatever one element complained of, others may go on.
+            let is_over = said_end || (self.has_failed.load(Ordering::Relaxed) && self.is_still());
             let count = self.lock().packets;
             if count > MOST_PACKETS {
                 return Err(refusal(RefusalCode::TooLarge, format!("the file has more than {MOST_PACKETS} packets")));
@@ -246,7 +301,7 @@ impl Scan {
                 emit(Output::Progress(0));
             }
             let ended = self.lock().tracks.iter().all(|t| t.sink.is_eos());
-            if message.is_some() || ended || idle.lasts(self.activity()) > READ_IDLE {
+            if is_over || ended || idle.lasts(self.activity()) > READ_IDLE {
                 return Ok(self.tracks());
             }
         }
@@ -435,30 +490,4 @@ pub fn raw_packet(sample: &gst::Sample) -> Option<RawPacket> {
         size: u32::try_from(buffer.size()).unwrap_or(u32::MAX),
         key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
     })
-}
-
-/// Turns the demuxer's complaint into a reason a user understands. Which of several complaints comes first depends on
-/// the threads of the demuxer, so what is said depends on their kind alone.
-fn explain(error: &gst::message::Error) -> Refusal {
-    let inner = error.error();
-    let debug = error.debug().map(|d| d.to_string()).unwrap_or_default();
-    if inner.matches(gst::StreamError::TypeNotFound) || inner.matches(gst::StreamError::WrongType) {
-        return refusal(RefusalCode::NotMedia, "this is not a media file: no known container begins like this");
-    }
-    if inner.matches(gst::StreamError::Decrypt) || inner.matches(gst::StreamError::DecryptNokey) {
-        return encrypted();
-    }
-    if inner.matches(gst::StreamError::CodecNotFound) || inner.matches(gst::CoreError::MissingPlugin) {
-        return refusal(RefusalCode::UnsupportedCodec, format!("no installed GStreamer plugin reads this: {inner}"));
-    }
-    if debug.contains("ncrypted") { encrypted() } else { unreadable() }
-}
-
-/// The file is protected.
-pub fn encrypted() -> Refusal {
-    refusal(RefusalCode::Encrypted, "the file is encrypted: upload it without DRM")
-}
-
-fn unreadable() -> Refusal {
-    refusal(RefusalCode::Damaged, "the file is damaged or incomplete: its structure cannot be read")
 }

@@ -3,8 +3,9 @@
 
 use std::path::Path;
 
+use super::complaint::encrypted;
 use super::mp4::{self, Table};
-use super::scan::{Found, RawPacket, Scan, encrypted};
+use super::scan::{Found, RawPacket, Scan};
 use super::{Output, codecs, decode, matroska};
 use crate::media::{Packet, Refusal, Timescale};
 

@@ -88,6 +88,8 @@ impl Video {
         // Neighbours of interlaced frames, inside the segment alone: the first looks at the second, the others back.
         let (mut before, mut after): (Option<gst::Sample>, Option<(gst::Sample, bool)>) = (None, None);
         self.position(frames[0])?;
+        // A demuxer that has fallen silent may be waited for, and then its decoder.
+        (segment.emit)(Output::Progress(0));
         for group in groups {
             let until = segment.times.get(group.end).copied().unwrap_or(end);
             let values = values(rendition, video, until - segment.times[group.start], self.rotation);
@@ -252,6 +254,7 @@ impl Video {
                         None => continue,
                     },
                     None => {
+                        emit(Output::Progress(0));
                         running.damaged |= !repeats;
                         running.next = wanted + 1;
                         let held = running.last.clone();

@@ -1,0 +1,35 @@
+//! What a demuxer complains of, as a reason that a user understands.
+
+use crate::media::{Refusal, RefusalCode};
+
+/// A reason.
+pub fn refusal(code: RefusalCode, message: impl Into<String>) -> Refusal {
+    Refusal { code, message: message.into() }
+}
+
+/// Turns the demuxer's complaint into a reason a user understands. Which of several complaints comes first depends on
+/// the threads of the demuxer, so what is said depends on their kind alone.
+pub fn explain(error: &gst::message::Error) -> Refusal {
+    let inner = error.error();
+    let debug = error.debug().map(|d| d.to_string()).unwrap_or_default();
+    if inner.matches(gst::StreamError::TypeNotFound) || inner.matches(gst::StreamError::WrongType) {
+        return refusal(RefusalCode::NotMedia, "this is not a media file: no known container begins like this");
+    }
+    if inner.matches(gst::StreamError::Decrypt) || inner.matches(gst::StreamError::DecryptNokey) {
+        return encrypted();
+    }
+    if inner.matches(gst::StreamError::CodecNotFound) || inner.matches(gst::CoreError::MissingPlugin) {
+        return refusal(RefusalCode::UnsupportedCodec, format!("no installed GStreamer plugin reads this: {inner}"));
+    }
+    if debug.contains("ncrypted") { encrypted() } else { unreadable() }
+}
+
+/// The file is protected.
+pub fn encrypted() -> Refusal {
+    refusal(RefusalCode::Encrypted, "the file is encrypted: upload it without DRM")
+}
+
+/// Nothing can be made of its structure.
+pub fn unreadable() -> Refusal {
+    refusal(RefusalCode::Damaged, "the file is damaged or incomplete: its structure cannot be read")
+}
