@@ -5,12 +5,13 @@ use std::io::Write as _;
 
 use sha2::{Digest as _, Sha256};
 
+use super::flush::Flush;
 use super::staged::{Entry, digest_of};
 use super::{Error, Library, Staged};
 
-/// Bytes written between two syncs. Without them the page cache takes in gigabytes, and whoever sent the last byte waits
-/// until all of them are on disk.
-const SYNC_BYTES: u64 = 64 << 20;
+/// Bytes written between two syncs, which go on meanwhile. Without them the page cache takes in gigabytes, and whoever
+/// sent the last byte waits until all of them are on disk.
+const SYNC_BYTES: u64 = 32 << 20;
 
 /// A source in `data/staging` that is not complete. Dropping it removes it. Every call blocks.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub struct Incoming {
     hash: Sha256,
     size_bytes: u64,
     unsynced_bytes: u64,
+    flush: Flush,
     reserve_bytes: u64,
 }
 
@@ -34,8 +36,8 @@ impl Library {
         let entry = Entry::create(self)?;
         let path = entry.source();
         let file = File::create_new(&path).map_err(|why| self.unwritten(&path, 0, why))?;
-        let (library, hash) = (self.clone(), Sha256::new());
-        Ok(Incoming { library, entry, file, hash, size_bytes: 0, unsynced_bytes: 0, reserve_bytes })
+        let (library, hash, flush) = (self.clone(), Sha256::new(), Flush::default());
+        Ok(Incoming { library, entry, file, hash, size_bytes: 0, unsynced_bytes: 0, flush, reserve_bytes })
     }
 
     /// Whether so many bytes can be written with so many left free.
@@ -65,7 +67,7 @@ impl Incoming {
         self.size_bytes += length;
         self.unsynced_bytes += length;
         if self.unsynced_bytes >= SYNC_BYTES {
-            self.file.sync_data().map_err(lost)?;
+            self.flush.begin(&self.file).map_err(lost)?;
             self.unsynced_bytes = 0;
         }
         Ok(())
@@ -76,8 +78,11 @@ impl Incoming {
     /// # Errors
     /// As [`Incoming::write`].
     pub fn finish(self) -> Result<Staged, Error> {
-        let Self { library, entry, file, hash, size_bytes, .. } = self;
-        file.sync_all().map_err(|why| library.unwritten(&entry.source(), size_bytes, why))?;
+        let Self { library, entry, file, hash, size_bytes, mut flush, .. } = self;
+        flush
+            .wait()
+            .and_then(|()| file.sync_all())
+            .map_err(|why| library.unwritten(&entry.source(), size_bytes, why))?;
         Ok(Staged { digest: digest_of(hash), library, size_bytes, entry })
     }
 }

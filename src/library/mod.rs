@@ -15,6 +15,7 @@
 //! Arrow: `ingest`, `worker`, `app` -> `library` -> `media`.
 
 mod error;
+mod flush;
 mod incoming;
 mod journal;
 mod lock;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::digest::common::hazmat::SerializableState as _;
 use sha2::{Digest as _, Sha256};
 
+use super::flush::Flush;
 use super::journal::Journal;
 use super::staged::{Entry, digest_of};
 use super::{Error, Library, SOURCE, Staged, entries};
@@ -52,6 +53,9 @@ struct Going {
     file: File,
     hash: Sha256,
     offset_bytes: u64,
+    flush: Flush,
+    /// The mark there will be once the sync that is under way has ended.
+    next: Option<Mark>,
 }
 
 impl Library {
@@ -149,7 +153,8 @@ impl Resumable {
             }
             file.set_len(self.mark.offset_bytes)?;
             file.seek(SeekFrom::End(0))?;
-            Ok(Going { file, hash: hash_of(&self.mark)?, offset_bytes: self.mark.offset_bytes })
+            let (hash, offset_bytes) = (hash_of(&self.mark)?, self.mark.offset_bytes);
+            Ok(Going { file, hash, offset_bytes, flush: Flush::default(), next: None })
         };
         self.going = Some(open().map_err(|why| Error::at("go on with", &path, why))?);
         Ok(())
@@ -176,19 +181,60 @@ impl Resumable {
         Ok(())
     }
 
+    /// Bytes that will not be certain until [`Resumable::hasten`] or [`Resumable::settle`] is called.
+    #[must_use]
+    pub fn unsettled_bytes(&self) -> u64 {
+        let Some(going) = &self.going else { return 0 };
+        going.offset_bytes - going.next.as_ref().unwrap_or(&self.mark).offset_bytes
+    }
+
+    /// Begins to make certain what was written so far, which goes on while the next bytes are written, and moves the mark
+    /// to where it was called the time before.
+    ///
+    /// # Errors
+    /// As [`Resumable::settle`].
+    pub fn hasten(&mut self, now_ms: i64) -> Result<(), Error> {
+        let arrived = self.arrive();
+        let begun = arrived.and_then(|()| {
+            let next = self.mark_here(now_ms);
+            let Some(going) = &mut self.going else { return Ok(()) };
+            going.next = next;
+            going.flush.begin(&going.file).map_err(|why| self.library.unwritten(&self.folder, 0, why))
+        });
+        self.unless_lost(begun)
+    }
+
     /// Makes certain what was written.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Io`]; then the mark is where it was, and what was written behind it is of no use.
     pub fn settle(&mut self, now_ms: i64) -> Result<(), Error> {
-        let Some(going) = &self.going else { return Ok(()) };
-        let mut mark = self.mark.clone();
-        (mark.offset_bytes, mark.touched_at_ms) = (going.offset_bytes, now_ms);
-        mark.hash = going.hash.serialize().to_vec();
-        let synced = going.file.sync_data();
-        let settled = synced.map_err(|why| self.library.unwritten(&self.path(), 0, why)).and_then(|()| self.put(mark));
+        let settled = self.arrive().and_then(|()| {
+            let (Some(going), Some(mark)) = (&self.going, self.mark_here(now_ms)) else { return Ok(()) };
+            going.file.sync_data().map_err(|why| self.library.unwritten(&self.path(), 0, why))?;
+            self.put(mark)
+        });
+        self.unless_lost(settled)
+    }
+
+    /// Waits for the sync that is under way, and moves the mark to what it made certain.
+    fn arrive(&mut self) -> Result<(), Error> {
+        let Some(going) = &mut self.going else { return Ok(()) };
+        let (synced, next) = (going.flush.wait(), going.next.take());
+        synced.map_err(|why| self.library.unwritten(&self.path(), 0, why))?;
+        next.map_or(Ok(()), |mark| self.put(mark))
+    }
+
+    /// The mark of all bytes that were written, which is true once they are synced.
+    fn mark_here(&self, now_ms: i64) -> Option<Mark> {
+        let Going { hash, offset_bytes, .. } = self.going.as_ref()?;
+        let (hash, offset_bytes) = (hash.serialize().to_vec(), *offset_bytes);
+        Some(Mark { offset_bytes, touched_at_ms: now_ms, hash, ..self.mark.clone() })
+    }
+
+    /// After a failed sync nobody knows what is on disk (fsync(2)): the next go begins at the mark.
+    fn unless_lost(&mut self, settled: Result<(), Error>) -> Result<(), Error> {
         if settled.is_err() {
-            // After a failed sync nobody knows what is on disk (fsync(2)): the next go begins at the mark.
             self.going = None;
         }
         settled
@@ -328,6 +374,30 @@ mod tests {
         assert!(!resumable.path().exists());
         resumable.remove().unwrap();
         assert_eq!(library.resumables().unwrap(), []);
+    }
+
+    #[test]
+    fn a_mark_follows_a_sync_that_goes_on_beside_the_writing() {
+        let (_root, library) = library();
+        let mut resumable = library.create_resumable(&ID.parse().unwrap(), b"about", Some(9), 1).unwrap();
+        resumable.begin().unwrap();
+        for (bytes, certain) in [(b"abc", 0), (b"def", 3)] {
+            resumable.write(bytes, 0).unwrap();
+            assert_eq!(resumable.unsettled_bytes(), 3);
+            resumable.hasten(2).unwrap();
+            assert_eq!((resumable.unsettled_bytes(), resumable.mark().offset_bytes), (0, certain));
+        }
+        drop(resumable);
+        let (_library, mut resumable) = again(library);
+        assert_eq!(resumable.mark().offset_bytes, 3, "what was on its way does not count");
+        resumable.begin().unwrap();
+        resumable.write(b"def", 0).unwrap();
+        resumable.hasten(3).unwrap();
+        resumable.write(b"ghi", 0).unwrap();
+        resumable.settle(4).unwrap();
+        assert_eq!((resumable.mark().offset_bytes, resumable.unsettled_bytes()), (9, 0));
+        let hex: String = Sha256::digest(b"abcdefghi").iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(resumable.stage().unwrap().digest().as_str(), hex);
     }
 
     #[test]

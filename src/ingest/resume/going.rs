@@ -15,9 +15,9 @@ use crate::media::{Exceeded, UploadId};
 
 /// As in `receive`: one block is written while the next is gathered.
 const BLOCK_BYTES: usize = 256 << 10;
-/// The mark is moved after so many bytes ...
-const SETTLE_BYTES: u64 = 32 << 20;
-/// ... or so long: what comes after the mark is sent again when the server was killed.
+/// A sync begins after so many bytes, and the mark follows when the next begins ...
+const SETTLE_BYTES: u64 = 16 << 20;
+/// ... or after so long: what comes after the mark is sent again when the server was killed.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
 
 /// One go. Dropped, it makes certain what was written, unless that had yet to be checked.
@@ -263,9 +263,9 @@ impl Writer {
     fn write(&mut self, block: &[u8]) -> Result<(), Error> {
         let held = &mut self.hold.held;
         held.write(block, self.reserve_bytes)?;
-        let unsettled = held.offset_bytes() - held.mark().offset_bytes;
-        if !self.is_checked && (unsettled >= SETTLE_BYTES || self.settled_at.elapsed() >= SETTLE_TIME) {
-            held.settle(now_ms())?;
+        let is_due = held.unsettled_bytes() >= SETTLE_BYTES || self.settled_at.elapsed() >= SETTLE_TIME;
+        if is_due && !self.is_checked {
+            held.hasten(now_ms())?;
             self.settled_at = Instant::now();
         }
         Ok(())
