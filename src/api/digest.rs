@@ -12,11 +12,11 @@ const FIELDS: [HeaderName; 2] = [HeaderName::from_static("content-digest"), Head
 const WANT_CONTENT_DIGEST: HeaderName = HeaderName::from_static("want-content-digest");
 
 /// The digests by SHA-256 that a body must have. A digest that cannot be checked is refused: whoever sends one relies
-/// on it.
+/// on it. A field without a member is as good as none (RFC 8941 §3.2).
 pub(super) fn expected(headers: &HeaderMap) -> Result<Vec<Digest>, Problem> {
     let mut found = Vec::new();
     for name in FIELDS {
-        let mut checked = headers.get(&name).is_none();
+        let mut checked = headers.get_all(&name).iter().all(|value| value.as_bytes().trim_ascii().is_empty());
         for value in headers.get_all(&name) {
             let text = value.to_str().map_err(|_| malformed(&name))?;
             for member in text.split(',').map(str::trim).filter(|member| !member.is_empty()) {
@@ -77,7 +77,8 @@ mod tests {
 
     #[test]
     fn a_digest_that_cannot_be_checked_is_refused() {
-        for bad in ["", "sha-512=:AAAA:", "sha-256", "sha-256=AAAA", "sha-256=:AAAA:", "sha-256=:!:", "md5=::"] {
+        assert_eq!(expect("content-digest", "").unwrap(), []);
+        for bad in [",", "sha-512=:AAAA:", "sha-256", "sha-256=AAAA", "sha-256=:AAAA:", "sha-256=:!:", "md5=::"] {
             assert_eq!(expect("content-digest", bad).unwrap_err().kind(), Kind::DigestAlgorithm, "{bad}");
         }
     }

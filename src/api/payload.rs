@@ -20,6 +20,9 @@ use super::problem::{Kind, Problem};
 const LINGER_BYTES: u64 = 64 << 20;
 /// ... and for at most this long.
 const LINGER_TIME: Duration = Duration::from_secs(2);
+/// How long a short body may take to come, in however many pieces: one byte now and then would keep a connection for
+/// weeks.
+const SHORT_TIME: Duration = Duration::from_secs(30);
 
 /// Why there is no more of a body.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,8 @@ pub(super) enum Cut {
     Broken(#[from] hyper::Error),
     #[error("nothing of the body came for {0} s")]
     Stalled(u64),
+    #[error("the body did not come within {} s", SHORT_TIME.as_secs())]
+    Late,
 }
 
 /// The body of a request. Dropped before its end, the rest is read for a moment.
@@ -77,12 +82,16 @@ impl Payload {
             return Err(too_large());
         }
         let mut whole = Vec::new();
-        while let Some(bytes) = self.next().await? {
-            if whole.len() + bytes.len() > limit_bytes {
-                return Err(too_large());
+        let reading = async {
+            while let Some(bytes) = self.next().await? {
+                if whole.len() + bytes.len() > limit_bytes {
+                    return Err(too_large());
+                }
+                whole.extend_from_slice(&bytes);
             }
-            whole.extend_from_slice(&bytes);
-        }
+            Ok(())
+        };
+        timeout(SHORT_TIME, reading).await.unwrap_or_else(|_| Err(Cut::Late.into()))?;
         Ok(whole)
     }
 
@@ -150,7 +159,7 @@ impl From<Cut> for Problem {
     fn from(cut: Cut) -> Self {
         match cut {
             Cut::Broken(_) => Self::of(Kind::Incomplete),
-            Cut::Stalled(_) => Self::new(Kind::Stalled, format!("{cut}: send it again")),
+            Cut::Stalled(_) | Cut::Late => Self::new(Kind::Stalled, format!("{cut}: send it again")),
         }
     }
 }

@@ -47,7 +47,8 @@ pub(super) async fn sign(
 
 fn read(mut body: Map<String, Value>, now: Timestamp) -> Result<(Timestamp, Option<IpAddr>), Problem> {
     let latest = now.as_second().saturating_add_unsigned(MAX_PLAYBACK_SECONDS);
-    let seconds = body.remove("seconds").map(|value| value.as_u64().ok_or_else(|| bad("seconds", "a whole number")));
+    let seconds =
+        body.remove("seconds").map(|value| respond::count(&value).ok_or_else(|| bad("seconds", "a whole number")));
     let at = body.remove("expires_at").map(|value| {
         let at = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
         at.ok_or_else(|| bad("expires_at", "a time such as 2030-01-01T12:00:00Z"))
@@ -84,11 +85,14 @@ mod tests {
         };
         assert_eq!(expires(json!({})), Some((1000 + 4 * 3600, None)));
         assert_eq!(expires(json!({ "seconds": 1 })), Some((1001, None)));
+        assert_eq!(expires(json!({ "seconds": 1.0 })), Some((1001, None)));
         assert_eq!(expires(json!({ "expires_at": "1970-01-01T01:00:00Z" })), Some((3600, None)));
         assert_eq!(expires(json!({ "seconds": 1, "client": "::1" })).unwrap().1, Some("::1".parse().unwrap()));
         for bad in [
             json!({ "seconds": 0 }),
             json!({ "seconds": -1 }),
+            json!({ "seconds": 1.5 }),
+            json!({ "seconds": 1e300 }),
             json!({ "seconds": MAX_PLAYBACK_SECONDS + 1 }),
             json!({ "seconds": u64::MAX }),
             json!({ "seconds": 1, "expires_at": "1970-01-01T01:00:00Z" }),

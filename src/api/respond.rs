@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use serde_json::{Map, Value};
 
 use super::problem::{Kind, Problem};
-use super::{Body, Response, Route};
+use super::{Body, Response, Route, openapi};
 
 /// A body that is there.
 pub(super) fn whole(text: String) -> Body {
@@ -77,6 +77,13 @@ pub(super) fn object(parts: &request::Parts, body: Vec<u8>) -> Result<Map<String
     serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))
 }
 
+/// A number without a fraction, which may be written with one: `1.0` is an integer in JSON Schema.
+pub(super) fn count(value: &Value) -> Option<u64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let whole = || value.as_f64().filter(|number| number.fract() == 0.0 && (0.0..EXACT).contains(number));
+    value.as_u64().or_else(|| whole().map(|number| number as u64))
+}
+
 /// What pages of other sites may send beside what any form may.
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, Content-Disposition, Content-Digest, Repr-Digest, Idempotency-Key, If-Match",
@@ -88,8 +95,10 @@ pub(super) fn options(route: &Route) -> Response {
     let mut response = Response::new(Empty::new().boxed_unsync());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
-    headers.extend(HeaderValue::from_str(&route.allow()).ok().map(|allow| (ALLOW, allow)));
-    headers.extend(HeaderValue::from_str(&route.allow()).ok().map(|allow| (ACCESS_CONTROL_ALLOW_METHODS, allow)));
+    if let Ok(methods) = HeaderValue::from_str(&openapi::methods(route)) {
+        headers.insert(ALLOW, methods.clone());
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+    }
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
     response
 }

@@ -45,7 +45,7 @@ fn read(mut body: Map<String, Value>, most: u64) -> Result<(u64, u64), Problem> 
     let mut take = |name: &str, default: u64, most: u64| {
         let Some(value) = body.remove(name) else { return Ok(default) };
         let must = || bad(name, &format!("a whole number from 1 to {most}"));
-        value.as_u64().filter(|number| (1..=most).contains(number)).ok_or_else(must)
+        respond::count(&value).filter(|number| (1..=most).contains(number)).ok_or_else(must)
     };
     let numbers = (take("max_bytes", most, most)?, take("seconds", SECONDS, MAX_UPLOAD_SECONDS)?);
     match body.keys().next() {

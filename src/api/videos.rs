@@ -61,9 +61,10 @@ pub(super) async fn change(
     let patch: Map<String, Value> =
         serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))?;
     let old = find(api, id).await?;
+    // A condition counts only if the request would succeed without it (RFC 9110 §13.2.1).
+    let change = read(patch, &old.entry.metadata)?;
     // Metadata are merged into what was read, so without `If-Match` it is the version that was read.
     let expected = if_match(parts, &old)?.or(Some(old.entry.version));
-    let change = read(patch, &old.entry.metadata)?;
     let (catalog, id) = (api.rooms.catalog.clone(), id.clone());
     let title = blocking(move || match catalog.change(&id, &change, expected)? {
         Changed::Done => catalog.title(&id)?.ok_or_else(|| Problem::of(Kind::NoTitle)),

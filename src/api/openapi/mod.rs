@@ -30,6 +30,19 @@ pub(super) fn document() -> &'static str {
     DOCUMENT.get_or_init(|| made().to_string())
 }
 
+/// The methods of a path as the document has it, as `Allow` lists them: a name in it may decide which of them it takes.
+pub(super) fn methods(route: &Route) -> String {
+    let mut names = Vec::new();
+    for same in Route::all().iter().filter(|same| same.template() == route.template()) {
+        for (method, _) in same.methods() {
+            if !names.contains(&method.as_str()) {
+                names.push(method.as_str());
+            }
+        }
+    }
+    names.join(", ") + ", OPTIONS"
+}
+
 /// Whether the document says that this call may be answered with this problem.
 pub(super) fn knows(path: &str, method: &Method, kind: Kind) -> bool {
     let method = if method == Method::HEAD { &Method::GET } else { method };
@@ -131,7 +144,7 @@ impl Route {
             Self::Keys => key().map(Self::Key),
             Self::Key(_) => Some(Self::UploadTokens),
             Self::UploadTokens => Some(Self::Uploads),
-            Self::Uploads => Self::parse("/api/v1/uploads/00000000000000000000000000000000"),
+            Self::Uploads => "0".repeat(32).parse().ok().map(Self::Upload),
             Self::Upload(_) => Some(Self::Webhooks),
             Self::Webhooks => webhook().map(Self::Webhook),
             Self::Webhook(_) => webhook_of().map(Self::Deliveries),
@@ -165,11 +178,12 @@ impl Route {
     }
 
     fn parameters(&self) -> Option<Value> {
-        let id = |name: &str| {
+        let path = |name: &str, schema: &str| {
             json!({
-                "name": name, "in": "path", "required": true, "schema": reference("schemas", "Id"),
+                "name": name, "in": "path", "required": true, "schema": reference("schemas", schema),
             })
         };
+        let id = |name: &str| path(name, "Id");
         match self {
             Self::File(_) => Some(json!({
                 "name": "video", "in": "path", "required": true, "description": "the file's name, which has a dot",
@@ -179,7 +193,7 @@ impl Route {
                 Some(id("video"))
             }
             Self::Job(_) => Some(id("job")),
-            Self::Upload(_) => Some(id("upload")),
+            Self::Upload(_) => Some(path("upload", "UploadId")),
             Self::Key(_) => Some(id("key")),
             Self::Webhook(_) | Self::Deliveries(_) => Some(id("webhook")),
             Self::Videos
@@ -270,6 +284,23 @@ mod tests {
         for to in found {
             assert!(document.pointer(to.trim_start_matches('#')).is_some(), "{to}");
         }
+    }
+
+    #[test]
+    fn the_chain_of_routes_has_an_end_and_all_of_it_is_in_the_document() {
+        let (document, all) = (made(), Route::all());
+        assert_eq!(all.last(), Some(&Route::OpenApi), "a name in it is none");
+        for route in all {
+            assert!(document["paths"][route.template()].is_object(), "{route:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_takes_names_of_two_kinds_allows_what_it_is_described_with() {
+        let id = Route::parse("/api/v1/videos/000000000000").unwrap();
+        let file = Route::parse("/api/v1/videos/a.mp4").unwrap();
+        assert_eq!(methods(&file), "PUT, GET, HEAD, PATCH, DELETE, OPTIONS");
+        assert_eq!(methods(&id), methods(&file));
     }
 
     #[test]

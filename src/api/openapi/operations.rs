@@ -234,6 +234,7 @@ const SENDING: [Kind; 19] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffs
 
 const RESUMABLE: Operation = Operation {
     tag: "uploads",
+    parameters: &["Tus-Resumable"],
     fails: &[Kind::TusVersion, Kind::NoRoute, Kind::NoUpload, Kind::UploadExpired],
     ..BASE
 };
@@ -242,6 +243,7 @@ fn uploads(method: &Method) -> Option<Operation> {
     (*method == Method::POST).then_some(Operation {
         id: "createUpload",
         summary: "Begins a resumable upload, or puts parts together (tus 1.0.0).",
+        parameters: &["Tus-Resumable", "Upload-Length", "Upload-Metadata"],
         gives: (201, Gives::Nothing),
         fails: &SENDING,
         ..RESUMABLE
@@ -252,6 +254,8 @@ fn upload(method: &Method) -> Option<Operation> {
     match *method {
         Method::GET => Some(Operation {
             id: "getUpload",
+            parameters: &[],
+            gives: (200, Gives::Upload),
             summary: "Gives the bytes of a finished upload, or its state as JSON if asked for.",
             fails: &[
                 Kind::TusVersion,
@@ -268,6 +272,8 @@ fn upload(method: &Method) -> Option<Operation> {
         Method::PATCH => Some(Operation {
             id: "appendToUpload",
             summary: "Sends the next bytes of an upload (tus 1.0.0).",
+            parameters: &["Tus-Resumable", "Upload-Offset"],
+            takes: Takes::Bytes,
             gives: (204, Gives::Nothing),
             fails: &SENDING,
             ..RESUMABLE

@@ -11,6 +11,7 @@ use crate::access::{MAX_NAME_CHARS, MAX_PLAYBACK_SECONDS, MAX_UPLOAD_SECONDS};
 pub(super) enum Takes {
     Nothing,
     Film,
+    Bytes,
     Change,
     Key,
     PlaybackToken,
@@ -27,6 +28,7 @@ pub(super) enum Gives {
     CreatedVideo,
     VideoPage,
     Removed,
+    Upload,
     Events,
     Job,
     JobPage,
@@ -52,6 +54,9 @@ pub(super) fn request(takes: Takes) -> Option<Value> {
     };
     Some(match takes {
         Takes::Nothing => return None,
+        Takes::Bytes => json!({
+            "required": true, "content": { "application/offset+octet-stream": bytes },
+        }),
         Takes::Film => json!({
             "required": true,
             "description": "The film as it is, `video/*` and `audio/*` included, or a form with a `file` part.",
@@ -92,6 +97,13 @@ pub(super) fn response(gives: Gives) -> Value {
         }
         Gives::VideoPage => body("a page of titles", "VideoPage"),
         Gives::Removed => body("what was removed", "Removed"),
+        Gives::Upload => json!({
+            "description": "its bytes, or where it stands",
+            "content": {
+                "application/octet-stream": { "schema": {} },
+                "application/json": { "schema": reference("schemas", "Upload") },
+            },
+        }),
         Gives::Events => json!({
             "description": "`state`, `progress`, `changed`, `replaced` and `removed`, each with the title's id as `video`",
             "content": { "text/event-stream": { "schema": { "type": "string" } } },
@@ -180,6 +192,11 @@ pub(super) fn components() -> Value {
 fn parameters() -> Value {
     let query = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "query", "description": description, "schema": schema });
     let header = |name: &str, description: &str, schema: Value| json!({ "name": name, "in": "header", "description": description, "schema": schema });
+    let required = |name: &str, description: &str, schema: Value| {
+        let mut field = header(name, description, schema);
+        field["required"] = json!(true);
+        field
+    };
     json!({
         "cursor": query("cursor", "`next_cursor` of the page before",
             json!({ "type": "string", "pattern": "^-?[0-9]{1,15}-[0-9a-z]{12}$" })),
@@ -198,6 +215,12 @@ fn parameters() -> Value {
             json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" })),
         "Content-Digest": header("Content-Digest", "SHA-256 of the film (RFC 9530), checked",
             json!({ "type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$" })),
+        "Tus-Resumable": required("Tus-Resumable", "the version of tus", json!({ "const": "1.0.0" })),
+        "Upload-Length": required("Upload-Length", "bytes of the film; or Upload-Defer-Length: 1 to say it later",
+            json!({ "type": "integer", "minimum": 1 })),
+        "Upload-Offset": required("Upload-Offset", "where the bytes begin", json!({ "type": "integer", "minimum": 0 })),
+        "Upload-Metadata": header("Upload-Metadata", "filename, title, description, metadata; values in base64",
+            json!({ "type": "string", "pattern": "^filename [A-Za-z0-9+/]{20}$" })),
         "If-Match": header("If-Match", "the ETag of the version that is to be changed", json!({ "type": "string" })),
         "Last-Event-ID": header("Last-Event-ID", "the event that was heard last", json!({ "type": "string" })),
     })
@@ -233,6 +256,11 @@ fn schemas() -> Value {
     issued["key"] = json!({ "type": "string", "description": "sent as `Authorization: Bearer`" });
     json!({
         "Id": { "type": "string", "pattern": "^[0-9a-z]{12}$" },
+        "UploadId": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
+        "Upload": closed(json!({
+            "id": reference("schemas", "UploadId"), "offset": count(), "length": count_or_null(), "expires_at": time(),
+            "file_name": text(), "video": { "type": ["string", "null"], "description": "what became of it" },
+        })),
         "Policy": { "enum": ["public", "signed"] },
         "Scope": { "enum": ["read", "upload", "admin"] },
         "Problem": open(json!({
@@ -306,7 +334,7 @@ fn schemas() -> Value {
             },
         },
         "NewPlaybackToken": {
-            "type": "object", "additionalProperties": false,
+            "type": "object", "additionalProperties": false, "not": { "required": ["seconds", "expires_at"] },
             "properties": {
                 "seconds": { "type": "integer", "minimum": 1, "maximum": MAX_PLAYBACK_SECONDS },
                 "expires_at": {
