@@ -6,7 +6,7 @@ LISTEN ?= 127.0.0.1:8080
 MATINEE := target/release/matinee
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test corpus mutants check bench
+.PHONY: help run build test corpus mutants soak check bench
 
 help:
 	@echo "make run                 build, add a demonstration film if the library is empty, serve on $(LISTEN)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test                every test"
 	@echo "make corpus              every file of a corpus of real ones, walked by the validators (most of an hour)"
 	@echo "make mutants             break its files 500 times and see that each plays or is refused (a quarter of an hour)"
+	@echo "make soak                viewers, uploads and killed workers for an hour, or SOAK_MINUTES"
 	@echo "make check               formatting, lints, layering, documentation"
 	@echo "make bench               side by side with one ffmpeg process, as ratios; a day of viewers"
 	@echo "make build               the release binary, $(MATINEE)"
@@ -57,6 +58,10 @@ corpus:
 mutants:
 	@scripts/packages.sh run build test
 	cargo test --locked --test suite mutants:: -- --include-ignored --nocapture --test-threads=1
+
+soak:
+	@scripts/packages.sh run build test
+	cargo test --locked --test suite soak:: -- --include-ignored --nocapture
 
 # Cheapest first. The layering test is one of the repository's rules, which `make test` runs as well.
 check:

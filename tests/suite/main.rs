@@ -2,6 +2,7 @@
 
 mod access;
 mod ahead;
+mod attacks;
 mod cli;
 mod colour;
 mod corpus;
@@ -19,8 +20,10 @@ mod media;
 mod memory;
 mod mutants;
 mod pictures;
+mod problems;
 mod replace;
 mod repository;
+mod soak;
 mod store;
 mod support;
 mod tracks;

@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
-pub use client::{Answer, Asking};
+pub use client::{Answer, Asking, Broken};
 
 /// Longer than anything takes on a busy machine, so that a hang is a failure and not a wait.
 pub const PATIENCE: Duration = Duration::from_secs(60);
