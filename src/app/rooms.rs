@@ -1,9 +1,12 @@
 //! What the GET flow and the management API ask of other rooms, as closures over them.
 
+use std::future::poll_fn;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use tokio::runtime::Handle;
 
 use super::scrape::Scrape;
 use super::start::{Data, Uploading};
@@ -25,10 +28,11 @@ pub(super) fn origin(
     api: Arc<Api>,
 ) -> Rooms {
     let asked = warmer.clone();
+    let runtime = Handle::current();
     let recipe = Arc::new(encoder.recipe().clone());
     let make = encoder.clone();
     let pictures = encoder.clone();
-    let seen = encoder.clone();
+    let watching = encoder.clone();
     let hint = encoder.clone();
     let (catalog, data_dir) = (data.catalog.clone(), config.data_dir.clone());
     Rooms {
@@ -36,7 +40,7 @@ pub(super) fn origin(
         find: find(data.catalog.clone(), recipe.clone()),
         mark: mark(data.catalog.clone()),
         list: list(data.catalog, recipe, config.auth),
-        manage: Arc::new(move |request| api.handle(request)),
+        manage: Arc::new(move |request| Box::pin(here(&runtime, api.handle(request)))),
         playback: data.playback,
         make: Arc::new(move |order| {
             let (rendition, object, writer) = (order.rendition, order.object, order.writer);
@@ -52,10 +56,14 @@ pub(super) fn origin(
             let Play { rendition, segment, next, .. } = play;
             let facts = presentation.facts();
             asked.asked(&facts.id, &facts.plan.renditions[rendition].name);
-            seen.seen(&work(facts), Seen { viewer, rendition, segment, next });
+            let seen = Seen { viewer, rendition, segment, next };
+            watching.seen(&facts.generation, &facts.plan, seen, || work(facts));
         }),
         on_quality: Arc::new(scrape.quality()),
         on_master: Arc::new(move |presentation| {
+            if !presentation.is_hint_due() {
+                return;
+            }
             let facts = presentation.facts();
             let start = hls::start(&facts.plan).map(|first| &first.name);
             if let Some(rendition) = facts.plan.renditions.iter().position(|r| Some(&r.name) == start) {
@@ -105,6 +113,16 @@ pub(super) fn api(
         rate: Rate::per_minute(config.server.api_requests_per_minute).map(Arc::new),
         warm: Arc::new(move || warmer.wake()),
     }
+}
+
+/// What this starts runs on this runtime, whichever thread it is polled by: those that serve connections end before the
+/// jobs that requests begin.
+fn here<F: Future + Unpin>(runtime: &Handle, mut future: F) -> impl Future<Output = F::Output> + use<F> {
+    let runtime = runtime.clone();
+    poll_fn(move |context| {
+        let _here = runtime.enter();
+        Pin::new(&mut future).poll(context)
+    })
 }
 
 fn work(facts: &Facts) -> Work {

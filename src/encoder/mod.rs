@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -72,6 +73,8 @@ struct Inner {
     runs: RwLock<Runs>,
     pictures: picture::Turns,
     tasks: Mutex<JoinSet<()>>,
+    /// Where they run, whoever orders.
+    runtime: Handle,
     started: AtomicU64,
     bridged: AtomicU64,
     over_bandwidth: AtomicU64,
@@ -189,7 +192,7 @@ pub struct Stats {
 }
 
 impl Encoder {
-    /// Nothing runs yet.
+    /// Nothing runs yet; later everything does on the runtime that this is called within.
     #[must_use]
     pub fn start(config: &Config, recipe: Recipe, rooms: Rooms) -> Self {
         let workers = config.slots();
@@ -209,6 +212,7 @@ impl Encoder {
             runs: RwLock::default(),
             pictures: picture::Turns::new(workers),
             tasks: Mutex::default(),
+            runtime: Handle::current(),
             started: AtomicU64::new(0),
             bridged: AtomicU64::new(0),
             over_bandwidth: AtomicU64::new(0),
@@ -221,7 +225,7 @@ impl Encoder {
         &self.0.recipe
     }
 
-    /// Takes an order; the flight it belongs to then progresses, or fails. Call it within a tokio runtime.
+    /// Takes an order; the flight it belongs to then progresses, or fails.
     pub fn make(&self, order: Order) {
         let due = Instant::now() + order.due_in.unwrap_or_else(|| assumed_buffer(order.object));
         self.place(Placed { order, lane: Lane::Viewer, due });
@@ -244,17 +248,17 @@ impl Encoder {
 
     /// A viewer asks for a segment, be it cached or not. Called for every segment served; costs a look-up of the viewer and
     /// one in the table of the runs under way.
-    pub fn seen(&self, work: &Work, seen: Seen) {
-        let Some(rendition) = work.plan.renditions.get(seen.rendition) else { return };
+    pub fn seen(&self, generation: &Generation, plan: &Plan, seen: Seen, work: impl FnOnce() -> Work) {
+        let Some(rendition) = plan.renditions.get(seen.rendition) else { return };
         let place = (seen.rendition, Track::of(&rendition.kind));
-        let plays_on = self.0.viewers.seen(seen.viewer, &work.generation, place, seen.segment, Instant::now());
-        self.wake(&work.generation, seen.rendition, seen.segment);
+        let plays_on = self.0.viewers.seen(seen.viewer, generation, place, seen.segment, Instant::now());
+        self.wake(generation, seen.rendition, seen.segment);
         let (Some((rendition, segment)), true) = (seen.next, plays_on && self.0.config.lookahead_segments > 0) else {
             return;
         };
         // The next segment of the same rendition is what a run looks ahead for anyway.
         if (rendition, segment) != (seen.rendition, seen.segment + 1) {
-            self.ahead(work, rendition, Object::Segment(segment));
+            self.ahead(&work(), rendition, Object::Segment(segment));
         }
     }
 
@@ -389,7 +393,7 @@ impl Encoder {
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = lock(&self.0.tasks);
         while tasks.try_join_next().is_some() {}
-        tasks.spawn(task);
+        tasks.spawn_on(task, &self.0.runtime);
     }
 }
 

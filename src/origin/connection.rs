@@ -69,15 +69,17 @@ pub(super) async fn serve(
     let mut look = interval(limits.shortest() / LOOKS_PER_BOUND);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut closing = false;
+    let mut stopped = pin!(stopped(&mut stop));
     loop {
         tokio::select! {
+            biased;
             ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early");
                 }
                 return;
             }
-            () = stopped(&mut stop), if !closing => {
+            () = &mut stopped, if !closing => {
                 closing = true;
                 connection.as_mut().graceful_shutdown();
             }

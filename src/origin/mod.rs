@@ -39,6 +39,7 @@ mod server;
 mod signed;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod transport;
 
 use std::convert::Infallible;
@@ -161,10 +162,12 @@ impl Origin {
         let client = self.proxies.client(peer, &parts.headers);
         let asked = Asked::new(parts, client);
         let span = tracing::debug_span!("request", id = ?asked.id, method = %asked.parts.method, path = asked.parts.uri.path());
-        let mut response = if Route::parse(asked.parts.uri.path()) == Some(Route::Management) {
-            self.pass_on(&asked, body).instrument(span).await
-        } else {
-            self.limited(&asked).instrument(span).await
+        let mut response = match Route::parse(asked.parts.uri.path()) {
+            Some(Route::Management) => Box::pin(self.pass_on(&asked, body).instrument(span)).await,
+            route => {
+                drop(body);
+                self.limited(&asked, route).instrument(span).await
+            }
         };
         self.counters.answered(response.status());
         asked.ticket.limit(response.headers_mut());
@@ -184,14 +187,14 @@ impl Origin {
     }
 
     /// The answer, unless playback is limited and the client has asked too often.
-    async fn limited(&self, asked: &Asked) -> Response {
+    async fn limited(&self, asked: &Asked, route: Option<Route>) -> Response {
         let rate = self.rate.as_ref().filter(|_| asked.parts.uri.path().starts_with("/v/"));
         let Some(rate) = rate else {
-            return self.answer(asked).await.unwrap_or_else(|problem| problem.respond(asked));
+            return self.answer(asked, route).await.unwrap_or_else(|problem| problem.respond(asked));
         };
         let taken = rate.take(asked.client, asked.received);
         let answered = match taken {
-            Taken::Yes { .. } => self.answer(asked).await,
+            Taken::Yes { .. } => self.answer(asked, route).await,
             Taken::No { wait_seconds } => Err(Problem::TooOften { wait_seconds }),
         };
         let mut response = answered.unwrap_or_else(|problem| problem.respond(asked));
@@ -199,14 +202,15 @@ impl Origin {
         response
     }
 
-    async fn answer(&self, asked: &Asked) -> Result<Response, Problem> {
+    /// What is rare is boxed: the future of a hit is what every idle connection holds.
+    async fn answer(&self, asked: &Asked, route: Option<Route>) -> Result<Response, Problem> {
         if asked.parts.method == Method::OPTIONS {
             return Ok(respond::preflight());
         }
         if asked.parts.method != Method::GET && asked.parts.method != Method::HEAD {
             return Err(Problem::Method);
         }
-        match Route::parse(asked.parts.uri.path()).ok_or(Problem::NoRoute)? {
+        match route.ok_or(Problem::NoRoute)? {
             Route::Master(title) => playlist::master(self, asked, &title).await,
             Route::Manifest(title) => playlist::manifest(self, asked, &title).await,
             Route::Iframes(title, generation, rendition) => {
@@ -216,23 +220,27 @@ impl Origin {
             Route::MediaTs(title, generation, rendition) => {
                 playlist::media_ts(self, asked, &title, &generation, &rendition).await
             }
-            Route::Object(media) if media.form == Form::Transport => transport::answer(self, asked, media).await,
+            Route::Object(media) if media.form == Form::Transport => {
+                Box::pin(transport::answer(self, asked, media)).await
+            }
             Route::Media(title, generation, rendition) => {
                 playlist::media(self, asked, &title, &generation, &rendition).await
             }
             Route::Object(media) => match media.object {
                 crate::cache::Object::Init => init::answer(self, asked, media).await,
                 crate::cache::Object::Segment(_) => segment::answer(self, asked, media).await,
-                crate::cache::Object::Iframe(_) => iframe::answer(self, asked, media).await,
+                crate::cache::Object::Iframe(_) => Box::pin(iframe::answer(self, asked, media)).await,
             },
-            Route::Poster(title) => pictures::poster(self, asked, &title).await,
+            Route::Poster(title) => Box::pin(pictures::poster(self, asked, &title)).await,
             Route::Thumbnails(title) => pictures::thumbnails(self, asked, &title).await,
             Route::Images(title, generation) => pictures::images(self, asked, &title, &generation).await,
-            Route::Sheet(title, generation, number) => pictures::sheet(self, asked, &title, &generation, number).await,
+            Route::Sheet(title, generation, number) => {
+                Box::pin(pictures::sheet(self, asked, &title, &generation, number)).await
+            }
             Route::Health => Ok(health::alive(asked)),
-            Route::Ready => health::ready(self, asked).await,
+            Route::Ready => Box::pin(health::ready(self, asked)).await,
             Route::Metrics => Ok(health::metrics(self, asked)),
-            Route::Home => home::answer(self, asked).await,
+            Route::Home => Box::pin(home::answer(self, asked)).await,
             // Answered before.
             Route::Management => Err(Problem::NoRoute),
         }

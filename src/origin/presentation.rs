@@ -4,7 +4,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -25,6 +25,8 @@ const FRESHNESS: Freshness =
 const LOOKUPS: usize = 4;
 /// Longest wait for one of those, then 503.
 const LOOKUP_WAIT: Duration = Duration::from_secs(5);
+/// A hint that a title will be played is good for this long.
+const HINT_PAUSE: Duration = Duration::from_secs(1);
 /// What an entry weighs besides its plan and playlists, bytes.
 const ENTRY_BYTES: u32 = 512;
 /// What a segment weighs in memory: a cut, and in either playlist a line of text, and that line compressed.
@@ -117,6 +119,8 @@ pub struct Presentation {
     iframes: Box<[OnceLock<Playlist>]>,
     /// In the order of the plan.
     media_ts: Box<[OnceLock<Playlist>]>,
+    /// When it was last said that the title will be played.
+    hinted: Mutex<Option<Instant>>,
 }
 
 /// The snapshots in memory.
@@ -177,7 +181,8 @@ impl Presentation {
         let (media, iframes, media_ts) = (empty(), empty(), empty());
         let (master, master_ts, manifest, thumbnails, images) = Default::default();
         let tag = HeaderValue::try_from(facts.id.as_str()).unwrap_or(HeaderValue::from_static("-"));
-        Self { facts, tag, master, master_ts, manifest, thumbnails, images, media, iframes, media_ts }
+        let hinted = Mutex::default();
+        Self { facts, tag, master, master_ts, manifest, thumbnails, images, media, iframes, media_ts, hinted }
     }
 
     /// What is known of the title.
@@ -189,6 +194,17 @@ impl Presentation {
     /// Its id as a header's value.
     pub(super) fn tag(&self) -> &HeaderValue {
         &self.tag
+    }
+
+    /// True once in [`HINT_PAUSE`], however many viewers come: what follows from a hint then has been done.
+    #[must_use]
+    pub fn is_hint_due(&self) -> bool {
+        let mut hinted = self.hinted.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = hinted.is_none_or(|at| at.elapsed() >= HINT_PAUSE);
+        if due {
+            *hinted = Some(Instant::now());
+        }
+        due
     }
 
     /// The multivariant playlist.
@@ -292,7 +308,7 @@ impl Presentations {
                 Known::Absent | Known::Unready(..) | Known::Ready(_) => {}
             }
         }
-        self.ask(id, Instant::now()).await?.answer()
+        Box::pin(self.ask(id, Instant::now())).await?.answer()
     }
 
     /// Forgets a title, because it was changed or deleted by this process.
@@ -382,8 +398,6 @@ impl fmt::Debug for Presentations {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     type Catalog = Arc<Mutex<Option<Title>>>;

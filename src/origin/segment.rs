@@ -91,7 +91,7 @@ pub(super) async fn object(
         // What is not made has no length yet, and asking for it is no reason to make it.
         return Ok(respond::unread(&target, origin.rooms.cache.length(&target.key)));
     }
-    cold(origin, asked, target, delivery).await
+    Box::pin(cold(origin, asked, target, delivery)).await
 }
 
 async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery) -> Result<Response, Problem> {

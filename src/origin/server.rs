@@ -16,6 +16,7 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::config::Config;
 use super::error::Error;
+use super::threads::Threads;
 use super::{Origin, connection};
 
 /// What a connection beyond the limit is told.
@@ -74,6 +75,7 @@ impl Server {
         let places = Arc::new(Semaphore::new(config.max_connections));
         let turning = Arc::new(Semaphore::new(MAX_TURNING_AWAY));
         let (closing, closed) = watch::channel(false);
+        let threads = Threads::start();
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);
         loop {
@@ -105,13 +107,18 @@ impl Server {
                 }
                 continue;
             };
-            let serving = connection::serve(socket, origin.clone(), builder.clone(), limits, closed.clone());
-            let counters = origin.counters.clone();
-            connections.spawn(async move {
-                let _place = place;
-                let _count = counters.connection();
-                serving.await;
-            });
+            // It was accepted here and is served there.
+            let Ok(socket) = socket.into_std() else { continue };
+            let (thread, load) = threads.least();
+            let (origin, builder, closed) = (origin.clone(), builder.clone(), closed.clone());
+            let held = (place, load, origin.counters.clone().connection());
+            let serving = async move {
+                let _held = held;
+                if let Ok(socket) = TcpStream::from_std(socket) {
+                    connection::serve(socket, origin, builder, limits, closed).await;
+                }
+            };
+            connections.spawn_on(serving, thread);
         }
         drop(listener);
         origin.stop();

@@ -60,6 +60,21 @@ pub fn settled(pid: u32) -> Result<Duration> {
     Ok(TICK * seen.0)
 }
 
+/// Processor time of a process and everything it ever started, as of now.
+pub fn now(pid: u32) -> Result<Duration> {
+    Ok(TICK * tree(pid)?)
+}
+
+/// The processes that it started and that live.
+pub fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let one = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        children.extend(one.filter(|one| read(*one).is_some_and(|process| process.parent == pid)));
+    }
+    Ok(children)
+}
+
 /// Ticks of a process and its descendants, the dead ones included.
 fn tree(pid: u32) -> Result<u32> {
     let mut all = HashMap::new();

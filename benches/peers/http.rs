@@ -1,8 +1,10 @@
 //! Just enough of an HTTP/1.1 client to know when the first byte of a body arrived, which general clients do not tell.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{Error, Read as _, Result, Write as _};
 use std::net::TcpStream;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Longest silence before a request has failed.
@@ -29,6 +31,11 @@ pub struct Response {
 impl Url {
     pub fn new(authority: &str, path: &str) -> Self {
         Self { authority: authority.to_owned(), path: path.to_owned() }
+    }
+
+    /// Host and port.
+    pub fn authority(&self) -> &str {
+        &self.authority
     }
 
     /// What a reference found at this address means.
@@ -59,10 +66,47 @@ impl Response {
 /// Fetches it on a connection of its own.
 pub fn get(url: &Url) -> Result<Response> {
     let start = Instant::now();
-    let mut stream = TcpStream::connect(&url.authority)?;
+    let mut stream = connect(url)?;
+    write!(stream, "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", url.path, url.authority)?;
+    answer(url, stream, start)
+}
+
+/// Posts a body.
+pub fn post(url: &Url, media_type: &str, body: &[u8]) -> Result<Response> {
+    let start = Instant::now();
+    let mut stream = connect(url)?;
+    stream.write_all(head(url, media_type, body.len() as u64).as_bytes())?;
+    stream.write_all(body)?;
+    answer(url, stream, start)
+}
+
+/// Posts a file; the answer, and when the last byte of it was sent.
+pub fn upload(url: &Url, file: &Path) -> Result<(Response, Instant)> {
+    let mut file = File::open(file)?;
+    let start = Instant::now();
+    let mut stream = connect(url)?;
+    stream.write_all(head(url, "application/octet-stream", file.metadata()?.len()).as_bytes())?;
+    std::io::copy(&mut file, &mut stream)?;
+    let sent = Instant::now();
+    Ok((answer(url, stream, start)?, sent))
+}
+
+fn connect(url: &Url) -> Result<TcpStream> {
+    let stream = TcpStream::connect(&url.authority)?;
     stream.set_read_timeout(Some(SILENCE))?;
     stream.set_nodelay(true)?;
-    write!(stream, "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", url.path, url.authority)?;
+    Ok(stream)
+}
+
+fn head(url: &Url, media_type: &str, length: u64) -> String {
+    let Url { authority, path } = url;
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: {authority}\r\nContent-Type: {media_type}\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
+    )
+}
+
+fn answer(url: &Url, mut stream: TcpStream, start: Instant) -> Result<Response> {
     let (mut raw, mut arrivals, mut buffer) = (Vec::new(), Vec::new(), vec![0; 1 << 16]);
     loop {
         let n = stream.read(&mut buffer)?;
