@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::{HEIGHT, Outcome, cpu};
 
-/// VBV, kb/s: what the worker gives x264 for a 4 s segment so that it stays below the ladder's 2,800 kb/s (`vbv` in
+/// VBV, kb/s: what the worker gives x264 for a group of two seconds so that a segment stays below the ladder's 2,800 kb/s (`vbv` in
 /// `src/pipeline/video.rs`), and the share of other rungs that follows. The sizes that are printed tell if that has changed.
-pub const RATE_KBITS: u32 = 2426;
-const RATE_SHARE: f64 = 2426.0 / 2800.0;
+pub const RATE_KBITS: u32 = 2287;
+const RATE_SHARE: f64 = 2287.0 / 2800.0;
 
 /// x264's settings, read from the template that the server uses without special hardware.
 pub struct Settings {
@@ -97,7 +97,7 @@ impl Settings {
 
     fn x264(&self, command: &mut Command, kbits: u32) {
         command.args(["-c:v", "libx264", "-preset", &self.preset, "-crf", &self.crf, "-threads", &self.threads]);
-        command.args(["-maxrate", &format!("{kbits}k"), "-bufsize", &format!("{}k", kbits / 2)]);
+        command.args(["-maxrate", &format!("{kbits}k"), "-bufsize", &format!("{}k", kbits * 2 / 5)]);
     }
 }
 
