@@ -11,7 +11,7 @@ use crate::worker::protocol::{Event, Request};
 use crate::worker::{SendError, Worker};
 
 /// A worker that was told to stop has this long to say so; then it is killed.
-const STOP_TIME: std::time::Duration = std::time::Duration::from_millis(800);
+pub const STOP_TIME: std::time::Duration = std::time::Duration::from_millis(800);
 /// One picture or two frames of sound are encoded for parameter sets. A worker that says it is busy with it for longer is
 /// out of its mind, and nobody's leaving would stop it.
 const PARAMETERS_TIME: std::time::Duration = std::time::Duration::from_secs(20);
@@ -41,8 +41,7 @@ pub struct Outcome {
 }
 
 /// Takes a segment's samples and sends its chunks.
-struct Assembly<'a> {
-    writer: &'a mut Writer,
+pub struct Assembly {
     tally: Tally,
     form: Form,
     at: u64,
@@ -89,30 +88,13 @@ impl Job<'_> {
         };
         ask(worker, &request).await?;
         let Object::Segment(number) = self.object else { return self.parameters(worker, job).await };
-        let Some((from, _)) = self.rendition.grid.segment(number) else {
-            return Err(Error::Job(format!("there is no segment {number}")));
-        };
-        let timescale = self.rendition.grid.timescale();
-        let chunk_ticks = timescale.ticks(self.chunk_seconds).max(1).cast_unsigned();
-        let per_second = self.rendition.bandwidth * BYTES_FACTOR / 8;
-        let mut assembly = Assembly {
-            tally: Tally::new(self.rendition, number)?,
-            form: match self.rendition.kind {
-                RenditionKind::Video(_) | RenditionKind::Audio(_) => {
-                    Form::Cmaf(Chunker::new(number, from.at, chunk_ticks))
-                }
-                RenditionKind::Text(_) => Form::Text(None),
-            },
-            writer,
-            at: 0,
-            limit: BYTES_EXTRA + per_second * self.rendition.grid.ticks(number).div_ceil(u64::from(timescale.get())),
-        };
+        let mut assembly = Assembly::new(self.rendition, number, self.chunk_seconds)?;
         let mut watched = self.lane == Lane::Viewer;
         loop {
-            let flight = std::sync::Arc::clone(assembly.writer.flight());
+            let flight = std::sync::Arc::clone(writer.flight());
             tokio::select! {
                 event = worker.next() => match event? {
-                    Event::Samples { job: of, samples } if of == job => samples.into_iter().try_for_each(|s| assembly.take(s))?,
+                    Event::Samples { job: of, samples } if of == job => samples.into_iter().try_for_each(|s| assembly.take(writer, s))?,
                     Event::Finished { job: of, config, bridged } if of == job => {
                         let rest = assembly.end()?;
                         return Ok(Outcome { rest, config, bridged, is_init: false });
@@ -170,12 +152,32 @@ impl Job<'_> {
     }
 }
 
-impl Assembly<'_> {
-    fn take(&mut self, sample: crate::media::Sample) -> Result<(), Error> {
+impl Assembly {
+    pub fn new(rendition: &Rendition, number: u32, chunk_seconds: f64) -> Result<Self, Error> {
+        let Some((from, _)) = rendition.grid.segment(number) else {
+            return Err(Error::Job(format!("there is no segment {number}")));
+        };
+        let timescale = rendition.grid.timescale();
+        let chunk_ticks = timescale.ticks(chunk_seconds).max(1).cast_unsigned();
+        let per_second = rendition.bandwidth * BYTES_FACTOR / 8;
+        Ok(Self {
+            tally: Tally::new(rendition, number)?,
+            form: match rendition.kind {
+                RenditionKind::Video(_) | RenditionKind::Audio(_) => {
+                    Form::Cmaf(Chunker::new(number, from.at, chunk_ticks))
+                }
+                RenditionKind::Text(_) => Form::Text(None),
+            },
+            at: 0,
+            limit: BYTES_EXTRA + per_second * rendition.grid.ticks(number).div_ceil(u64::from(timescale.get())),
+        })
+    }
+
+    pub fn take(&mut self, writer: &mut Writer, sample: crate::media::Sample) -> Result<(), Error> {
         self.tally.push(&sample)?;
         match &mut self.form {
             Form::Cmaf(chunker) => match chunker.push(sample) {
-                Some(chunk) => self.send(chunk),
+                Some(chunk) => self.send(writer, chunk),
                 None => Ok(()),
             },
             Form::Text(_) if sample.data.len() as u64 > self.limit => Err(Error::TooLarge(self.limit)),
@@ -186,17 +188,17 @@ impl Assembly<'_> {
         }
     }
 
-    fn send(&mut self, chunk: Bytes) -> Result<(), Error> {
+    fn send(&mut self, writer: &mut Writer, chunk: Bytes) -> Result<(), Error> {
         let at = self.at;
         self.at += chunk.len() as u64;
         if self.at > self.limit {
             return Err(Error::TooLarge(self.limit));
         }
-        Ok(self.writer.offer(at, chunk)?)
+        Ok(writer.offer(at, chunk)?)
     }
 
     /// The last chunk is held back until the whole has been checked, so that a segment that fails is never complete.
-    fn end(self) -> Result<Vec<(u64, Bytes)>, Error> {
+    pub fn end(self) -> Result<Vec<(u64, Bytes)>, Error> {
         self.tally.finish()?;
         let last = match self.form {
             Form::Cmaf(chunker) => chunker.finish(),

@@ -9,10 +9,12 @@
 //! contradicted: a second attempt repeats them or the flight fails.
 //!
 //! Reading order: `recipe`, `schedule` (who may work now, by `estimate`), `viewers` (where they are), `run` (what next), `job`
-//! (one object on one worker), `tenants` (workers bound to sources); `picture` for posters and thumbnails.
+//! (one object on one worker), `tenants` (workers bound to sources), `commit`; `together` for several renditions from one
+//! decode, `picture` for posters and thumbnails.
 //!
 //! Arrow: `encoder -> cache, worker, packager, media`.
 
+mod commit;
 mod config;
 mod error;
 mod estimate;
@@ -22,6 +24,7 @@ mod recipe;
 mod run;
 mod schedule;
 mod tenants;
+mod together;
 mod viewers;
 
 use std::collections::HashMap;
@@ -49,6 +52,7 @@ use estimate::Estimates;
 use run::Run;
 use schedule::{Lane, Limits, Schedule};
 use tenants::Tenants;
+use together::{Rung, Together};
 use viewers::{Track, Viewers};
 
 /// Runs of one rendition: viewers far apart each need one, but not every seek of a restless viewer.
@@ -281,6 +285,28 @@ impl Encoder {
         let flight = Arc::clone(writer.flight());
         self.order(work, rendition, object, writer, Lane::Warm);
         Warm::Ordered(flight)
+    }
+
+    /// The same for a segment in several renditions, which are made from one decode if they are encodes of the pictures.
+    #[must_use]
+    pub fn warm_together(&self, work: &Work, renditions: &[usize], number: u32) -> Vec<Warm> {
+        let encoded = |at: &usize| work.plan.renditions.get(*at).is_some_and(Rendition::is_picture_encode);
+        if renditions.len() < 2 || !renditions.iter().all(encoded) {
+            return renditions.iter().map(|at| self.warm(work, *at, Object::Segment(number))).collect();
+        }
+        let mut rungs = Vec::new();
+        let mut asked = |at: &usize| {
+            let key = work.key(&work.plan.renditions[*at], Object::Segment(number));
+            let Some(writer) = self.0.rooms.cache.lead_if_absent(&key) else { return Warm::Needless };
+            let flight = Arc::clone(writer.flight());
+            rungs.push(Rung { rendition: *at, writer });
+            Warm::Ordered(flight)
+        };
+        let all = renditions.iter().map(&mut asked).collect();
+        if !rungs.is_empty() {
+            self.spawn(Together { encoder: self.clone(), work: work.clone(), number, rungs }.go());
+        }
+        all
     }
 
     /// How long a segment will probably take to make.

@@ -14,16 +14,16 @@ use tokio::time::timeout;
 use super::job::{Job, Outcome};
 use super::schedule::{Ask, Full, Lane, Slot, Weight};
 use super::tenants::{self, Tenant};
-use super::{Ended, Error, Inner, Orders, Placed, Work};
+use super::{Ended, Error, Inner, Orders, Placed, Work, commit};
 use crate::cache::{FlightError, Object, Writer};
-use crate::media::{Rendition, RenditionKind, VideoSource};
+use crate::media::Rendition;
 
 /// Attempts at one object: the first, and one on a fresh worker.
 pub const ATTEMPTS: u32 = 2;
 /// Orders that may wait for one run; more are given to another.
 const ORDERS: usize = 64;
 /// A run of warming ends this soon after its last order: its worker is too kind to be a viewer's.
-const WARM_IDLE: Duration = Duration::from_secs(2);
+pub const WARM_IDLE: Duration = Duration::from_secs(2);
 
 /// A run as the encoder sees it.
 pub struct Handle {
@@ -270,11 +270,7 @@ impl Run {
     }
 
     fn weight(&self, object: Object) -> Weight {
-        let encodes = match &self.rendition().kind {
-            RenditionKind::Video(v) => matches!(v.source, VideoSource::Encode { .. }),
-            RenditionKind::Audio(_) | RenditionKind::Text(_) => false,
-        };
-        if encodes && object != Object::Init { Weight::Heavy } else { Weight::Light }
+        if self.rendition().is_picture_encode() && object != Object::Init { Weight::Heavy } else { Weight::Light }
     }
 
     /// Makes one object: waits for a slot, works, tries once more on a fresh worker if that can help.
@@ -394,57 +390,18 @@ impl Run {
             Err(_) => drop(tenant),
         }
         let outcome = result?;
-        self.agree(&outcome).await?;
+        commit::agree(&self.inner, &self.work, self.rendition, &outcome, &mut self.init)?;
         Ok(outcome)
-    }
-
-    /// The parameter sets must be those of the init segment; the first to know them provides it.
-    async fn agree(&mut self, outcome: &Outcome) -> Result<(), Error> {
-        if matches!(self.rendition().kind, RenditionKind::Text(_)) {
-            // Every document stands alone.
-            return Ok(());
-        }
-        let made = crate::packager::init(self.rendition(), &outcome.config)?;
-        if self.init.is_none() && !outcome.is_init {
-            let key = self.work.key(self.rendition(), Object::Init);
-            // An init segment that is just being made comes from another worker's same answer.
-            match self.inner.rooms.cache.lead_if_absent(&key) {
-                Some(mut writer) => {
-                    writer.push(made.clone());
-                    let _ = writer.commit();
-                }
-                None => self.init = self.inner.rooms.cache.peek(&key),
-            }
-        }
-        let known = self.init.get_or_insert_with(|| made.clone());
-        if *known == made { Ok(()) } else { Err(Error::Parameters) }
     }
 
     /// Commits what was made and checked.
     fn finish(&mut self, object: Object, outcome: Outcome, writer: Option<Writer>) {
-        let Some(mut writer) = writer else { return };
-        let key = writer.key().clone();
-        for (at, bytes) in outcome.rest {
-            if let Err(mismatch) = writer.offer(at, bytes) {
-                return writer.fail(FlightError::failed(mismatch.to_string()));
-            }
-        }
         if let Object::Segment(n) = object {
             self.next = n + 1;
             self.state.at.store(n + 1, Ordering::Relaxed);
-            self.inner.bridged.fetch_add(u64::from(outcome.bridged), Ordering::Relaxed);
-            if outcome.bridged > 0 {
-                tracing::warn!(%key, frames = outcome.bridged, "frames that cannot be decoded were bridged");
-            }
-            let grid = &self.rendition().grid;
-            let bits = writer.len() * 8 * u64::from(grid.timescale().get()) / grid.ticks(n).max(1);
-            if bits > self.rendition().bandwidth {
-                self.inner.over_bandwidth.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(%key, bits_per_second = bits, "a segment exceeds its declared bandwidth");
-            }
         }
-        if let Err(error) = writer.commit() {
-            tracing::error!(%error, %key, "a finished segment cannot be committed");
+        if let Some(writer) = writer {
+            commit::commit(&self.inner, &self.work, self.rendition, outcome, writer);
         }
     }
 

@@ -116,6 +116,13 @@ impl Tenants {
         drop(ended);
     }
 
+    /// The same, unless somebody used it since.
+    pub fn end_rested(&self, run: u64, for_at_least: Duration) {
+        let rested = |r: &mut Resting| r.run == run && r.since.elapsed() >= for_at_least;
+        let ended: Vec<Resting> = lock(&self.resting).extract_if(.., rested).collect();
+        drop(ended);
+    }
+
     /// Drops the workers at rest that have this source open.
     pub fn evict(&self, digest: &Digest) {
         let evicted: Vec<Resting> = lock(&self.resting).extract_if(.., |r| r.digest == *digest).collect();

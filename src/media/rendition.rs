@@ -252,6 +252,12 @@ impl Rotation {
 }
 
 impl Rendition {
+    /// True for pictures that are encoded, which is what costs.
+    #[must_use]
+    pub fn is_picture_encode(&self) -> bool {
+        self.video().is_some_and(|video| matches!(video.source, VideoSource::Encode { .. }))
+    }
+
     /// What it is if it holds pictures.
     #[must_use]
     pub fn video(&self) -> Option<&VideoRendition> {

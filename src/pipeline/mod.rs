@@ -32,6 +32,7 @@ mod passable;
 mod picture;
 mod rate;
 mod repeats;
+mod rungs;
 mod scan;
 mod score;
 mod subtitles;
@@ -83,6 +84,16 @@ pub enum Error {
     /// A pipeline failed.
     #[error("{0}")]
     Failed(String),
+}
+
+impl Error {
+    /// The same, for another job that it meets as well.
+    fn again(&self) -> Self {
+        match self {
+            Self::Cancelled => Self::Cancelled,
+            Self::Failed(why) => Self::Failed(why.clone()),
+        }
+    }
 }
 
 /// One segment to make.
@@ -172,7 +183,7 @@ impl Session {
                 VideoSource::Passthrough { avcc, .. } => self.video()?.pass(job, avcc, emit),
                 VideoSource::Encode { .. } => {
                     let template = self.video_template.clone();
-                    self.video()?.encode(job, &template, v, emit)
+                    self.video()?.encode(job, &template, emit)
                 }
             },
             RenditionKind::Audio(a) => {
@@ -185,6 +196,30 @@ impl Session {
             }
             RenditionKind::Text(t) => text::segment(job, self.text(t)?, emit),
         }
+    }
+
+    /// Makes the same segment of several renditions, those that are encodes of the pictures from one decode. Each gets what
+    /// it would get alone, in the order they are given.
+    pub fn segments(
+        &mut self,
+        asked: &[(&Rendition, &AtomicBool)],
+        number: u32,
+        emit: &mut dyn FnMut(usize, Output),
+    ) -> Vec<Result<Finished, Error>> {
+        let encode = |(rendition, _): &(&Rendition, &AtomicBool)| match &rendition.kind {
+            RenditionKind::Video(video) => matches!(video.source, VideoSource::Encode { .. }),
+            RenditionKind::Audio(_) | RenditionKind::Text(_) => false,
+        };
+        if asked.iter().all(encode) {
+            let jobs: Vec<Job> = asked.iter().map(|(rendition, cancel)| Job { rendition, number, cancel }).collect();
+            let template = self.video_template.clone();
+            return match self.video() {
+                Ok(video) => video.encode_all(&jobs, &template, emit),
+                Err(error) => asked.iter().map(|_| Err(error.again())).collect(),
+            };
+        }
+        let each = asked.iter().enumerate();
+        each.map(|(at, (rendition, cancel))| self.segment(rendition, number, cancel, &mut |o| emit(at, o))).collect()
     }
 
     fn text(&self, text: &TextRendition) -> Result<&TextTrack, Error> {

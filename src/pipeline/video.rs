@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 use super::decode::{Decoder, Raw};
 use super::encode::Encoder;
-use super::groups::{Encoders, Unit, groups};
+use super::groups::groups;
 use super::packets::Reader;
 use super::picture::Film;
+use super::rungs::{Rung, Span};
 use super::template::{Template, VideoValues};
 use super::treatment::{Treatment, has_fields};
 use super::{Error, Finished, Job, Output};
@@ -71,70 +72,98 @@ impl Video {
     }
 
     /// Makes a segment by decoding and encoding.
-    pub fn encode(
+    pub fn encode(&mut self, job: Job, template: &Template, emit: &mut dyn FnMut(Output)) -> Result<Finished, Error> {
+        let made = self.encode_all(&[job], template, &mut |_, output| emit(output));
+        made.into_iter().next().unwrap_or(Err(Error::Cancelled))
+    }
+
+    /// Makes the same segment of several renditions from one decode, in the order they are given. Each gets what it would get
+    /// alone: they share pictures and nothing else.
+    pub fn encode_all(
         &mut self,
-        job: Job,
+        jobs: &[Job],
         template: &Template,
-        video: &VideoRendition,
-        emit: &mut dyn FnMut(Output),
-    ) -> Result<Finished, Error> {
+        emit: &mut dyn FnMut(usize, Output),
+    ) -> Vec<Result<Finished, Error>> {
+        let mut made: Vec<Option<Result<Finished, Error>>> = jobs.iter().map(|_| None).collect();
+        // A rendition of fewer pictures than the first one has a decode of its own.
+        while made.iter().any(Option::is_none) {
+            let (mut rungs, mut span): (Vec<Rung>, Option<Span>) = (Vec::new(), None);
+            for (at, job) in jobs.iter().enumerate() {
+                if made[at].is_some() {
+                    continue;
+                }
+                match self.rung(at, *job) {
+                    Ok((rung, of)) if *span.get_or_insert_with(|| of.clone()) == of => rungs.push(rung),
+                    Ok(_) => {}
+                    Err(error) => made[at] = Some(Err(error)),
+                }
+            }
+            let Some(span) = span else { break };
+            let together = self.encode_together(&mut rungs, &span, template, emit);
+            for rung in rungs {
+                let at = rung.at;
+                made[at] = Some(rung.made(&span, &together));
+            }
+        }
+        made.into_iter().map(|made| made.unwrap_or(Err(Error::Cancelled))).collect()
+    }
+
+    /// A rendition at the beginning of a segment, and what the segment spans.
+    fn rung<'a>(&mut self, at: usize, job: Job<'a>) -> Result<(Rung<'a>, Span), Error> {
         let Job { rendition, number, .. } = job;
-        let (frames, times, end) = self.frames_of(rendition, video, number)?;
-        let groups = groups(&times, end, rendition.grid.timescale());
-        let mut segment = Segment { times, end, taken: 0, emit };
-        let mut encoders = Encoders::default();
-        let mut treating = self.treatment.start(scaled(video, self.rotation));
+        let video = rendition.video().ok_or_else(|| Error::Failed("no pictures are in this rendition".into()))?;
+        let span = self.frames_of(rendition, video, number)?;
+        let treating = self.treatment.start(scaled(video, self.rotation));
+        Ok((Rung::new(at, job, video, self.rotation, treating), span))
+    }
+
+    /// Feeds all rungs; how many frames were bridged.
+    fn encode_together(
+        &mut self,
+        rungs: &mut [Rung],
+        span: &Span,
+        template: &Template,
+        emit: &mut dyn FnMut(usize, Output),
+    ) -> Result<u32, Error> {
+        let Some(first) = rungs.first() else { return Ok(0) };
+        let (at, timescale) = (first.at, first.timescale());
+        let jobs: Vec<Job> = rungs.iter().map(Rung::job).collect();
+        let go_on = || if jobs.iter().any(|job| job.check().is_ok()) { Ok(()) } else { Err(Error::Cancelled) };
+        let alone = jobs.len() == 1;
+        rungs.iter_mut().for_each(|rung| rung.is_among_others = !alone);
         let mut bridged = 0;
         // Neighbours of interlaced frames, inside the segment alone: the first looks at the second, the others back.
         let (mut before, mut after): (Option<gst::Sample>, Option<(gst::Sample, bool)>) = (None, None);
-        self.position(frames[0])?;
+        self.position(span.frames[0])?;
         // A demuxer that has fallen silent may be waited for, and then its decoder.
-        (segment.emit)(Output::Progress(0));
-        for group in groups {
-            let until = segment.times.get(group.end).copied().unwrap_or(end);
-            let values = values(rendition, video, until - segment.times[group.start], self.rotation);
+        emit(at, Output::Progress(0));
+        for group in groups(&span.times, span.end, timescale) {
+            if !alone {
+                rungs.iter_mut().for_each(|rung| rung.drain(span, emit));
+            }
             for i in group.clone() {
                 let (sample, real) = match after.take() {
                     Some(fetched) => fetched,
-                    None => self.frame(frames[i], job, segment.emit)?,
+                    None => self.frame(span.frames[i], &go_on, &mut |output| emit(at, output))?,
                 };
                 bridged += u32::from(!real);
                 let fields = has_fields(&sample);
-                if let (true, None, Some(&next)) = (fields, &before, frames.get(i + 1)) {
-                    after = Some(self.frame(next, job, segment.emit)?);
+                if let (true, None, Some(&next)) = (fields, &before, span.frames.get(i + 1)) {
+                    after = Some(self.frame(next, &go_on, &mut |output| emit(at, output))?);
                 }
                 let neighbour = before.as_ref().or(after.as_ref().map(|(sample, _)| sample));
-                let (mut buffer, caps) = treating.treat(&sample, neighbour)?;
-                // Large pictures take long to treat, and an encoder looks ahead before it gives anything.
-                (segment.emit)(Output::Progress(0));
+                for rung in rungs.iter_mut() {
+                    rung.feed(span, (i, &group), (&sample, neighbour), template, emit);
+                }
                 before = fields.then_some(sample);
-                let caps = input_caps(caps, video);
-                if i == group.start {
-                    encoders.begin(template.video(&values)?, caps.clone(), group.end == frames.len())?;
-                }
-                {
-                    let buffer = buffer.make_mut();
-                    let at = segment.times[i] - segment.times[group.start];
-                    buffer.set_pts(clock(at, rendition.grid.timescale()));
-                    buffer.set_dts(None);
-                    buffer.set_duration(None);
-                }
-                encoders.push(i, buffer, caps)?;
-                while let Some(unit) = encoders.try_take()? {
-                    segment.take(unit)?;
-                }
             }
         }
-        encoders.end()?;
-        while let Some(unit) = encoders.take()? {
-            job.check()?;
-            segment.take(unit)?;
-        }
+        rungs.iter_mut().for_each(|rung| rung.drain(span, emit));
         if self.decoder.as_ref().is_some_and(|d| d.damaged) {
             self.decoder = None;
         }
-        segment.finish()?;
-        Ok(Finished { config: encoders.config()?, bridged })
+        Ok(bridged)
     }
 
     /// Makes a segment of the source's own packets.
@@ -197,12 +226,7 @@ impl Video {
     }
 
     /// The frames of a segment that this rendition keeps, their times, and the segment's end.
-    fn frames_of(
-        &self,
-        rendition: &Rendition,
-        video: &VideoRendition,
-        number: u32,
-    ) -> Result<(Vec<usize>, Vec<i64>, i64), Error> {
+    fn frames_of(&self, rendition: &Rendition, video: &VideoRendition, number: u32) -> Result<Span, Error> {
         let range = self.range(&rendition.grid, number)?;
         let all: Vec<i64> = self.shown[range.clone()].iter().map(|s| s.at).collect();
         let min = match video.source {
@@ -211,7 +235,8 @@ impl Video {
         };
         let kept = decimate(&all, min);
         let frames = kept.iter().map(|&i| range.start + i).collect();
-        Ok((frames, kept.iter().map(|&i| all[i]).collect(), segment_end(&rendition.grid, number)?))
+        let times = kept.iter().map(|&i| all[i]).collect();
+        Ok(Span { frames, times, end: segment_end(&rendition.grid, number)? })
     }
 
     /// Makes sure that the decoder is on its way to this frame.
@@ -237,14 +262,19 @@ impl Video {
 
     /// The picture at a position, and whether it is the real one. A picture that cannot be decoded is replaced by the one
     /// before it, or the one after it at the start.
-    fn frame(&mut self, wanted: usize, job: Job, emit: &mut dyn FnMut(Output)) -> Result<(gst::Sample, bool), Error> {
+    fn frame(
+        &mut self,
+        wanted: usize,
+        go_on: &dyn Fn() -> Result<(), Error>,
+        emit: &mut dyn FnMut(Output),
+    ) -> Result<(gst::Sample, bool), Error> {
         let (shown, size) = (&self.shown, self.size);
         // Where the container repeats a picture, holding the last one is right.
         let repeats = self.track.packets[shown[wanted].packet].size == 0;
         let running = self.decoder.as_mut().ok_or_else(|| Error::Failed("no decoder".into()))?;
         let mut passed = 0;
         loop {
-            job.check()?;
+            go_on()?;
             let (position, sample) = match running.ahead.take() {
                 Some(ahead) => ahead,
                 None => match running.decoder.next() {
@@ -287,40 +317,8 @@ impl Video {
     }
 }
 
-/// Collects access units and gives them their place on the timeline.
-struct Segment<'a> {
-    times: Vec<i64>,
-    end: i64,
-    taken: usize,
-    emit: &'a mut dyn FnMut(Output),
-}
-
-impl Segment<'_> {
-    /// The `k`-th unit in decode order is decoded when the `k`-th frame in presentation order is shown.
-    fn take(&mut self, Unit { frame, coded }: Unit) -> Result<(), Error> {
-        let decode = self.times[self.taken];
-        let next = self.times.get(self.taken + 1).copied().unwrap_or(self.end);
-        let sample = Sample {
-            duration: ticks_u32(next - decode)?,
-            composition: ticks_i32(self.times[frame] - decode)?,
-            sync: coded.key,
-            data: Bytes::from(without_parameter_sets(coded.data)),
-        };
-        self.taken += 1;
-        (self.emit)(Output::Samples(vec![sample]));
-        Ok(())
-    }
-
-    fn finish(self) -> Result<(), Error> {
-        if self.taken == self.times.len() {
-            return Ok(());
-        }
-        Err(Error::Failed(format!("the encoder made {} frames of {}", self.taken, self.times.len())))
-    }
-}
-
 /// Drops parameter sets and delimiters from an access unit with 4-byte lengths: in `avc1` they live in the init segment.
-fn without_parameter_sets(data: Vec<u8>) -> Vec<u8> {
+pub(super) fn without_parameter_sets(data: Vec<u8>) -> Vec<u8> {
     let units = || {
         let mut at = 0;
         std::iter::from_fn(move || Some(at)).map_while({
@@ -349,7 +347,7 @@ fn nearest(shown: &[Shown], at: i64) -> Option<usize> {
 }
 
 /// For a group of so many ticks.
-fn values(rendition: &Rendition, video: &VideoRendition, ticks: i64, rotation: Rotation) -> VideoValues {
+pub(super) fn values(rendition: &Rendition, video: &VideoRendition, ticks: i64, rotation: Rotation) -> VideoValues {
     let (ceiling, level) = match video.source {
         VideoSource::Encode { ceiling, level, .. } => (ceiling, level),
         VideoSource::Passthrough { .. } => (rendition.bandwidth, 40),
@@ -377,7 +375,7 @@ fn vbv(rendition: &Rendition, video: &VideoRendition, ticks: i64, ceiling: u64) 
 }
 
 /// Caps of what the encoder is given: the decoder's, with the rendition's frame rate, which ends up in the bitstream.
-fn input_caps(mut caps: gst::Caps, video: &VideoRendition) -> gst::Caps {
+pub(super) fn input_caps(mut caps: gst::Caps, video: &VideoRendition) -> gst::Caps {
     let rate = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     let caps_mut = caps.make_mut();
     caps_mut.set("framerate", gst::Fraction::new(rate(video.rate.num), rate(video.rate.den.get())));
@@ -401,7 +399,7 @@ fn black(size: (u32, u32)) -> Result<gst::Sample, Error> {
     Ok(gst::Sample::builder().buffer(&gst::Buffer::from_mut_slice(data)).caps(&caps).build())
 }
 
-fn clock(ticks: i64, timescale: crate::media::Timescale) -> gst::ClockTime {
+pub(super) fn clock(ticks: i64, timescale: crate::media::Timescale) -> gst::ClockTime {
     gst::ClockTime::from_nseconds(timescale.convert(ticks, crate::media::Timescale::NANOSECONDS).max(0).cast_unsigned())
 }
 
@@ -410,10 +408,10 @@ fn segment_end(grid: &Grid, number: u32) -> Result<i64, Error> {
     Ok(to.at.cast_signed())
 }
 
-fn ticks_u32(ticks: i64) -> Result<u32, Error> {
+pub(super) fn ticks_u32(ticks: i64) -> Result<u32, Error> {
     u32::try_from(ticks).map_err(|_| Error::Failed(format!("a frame of {ticks} ticks")))
 }
 
-fn ticks_i32(ticks: i64) -> Result<i32, Error> {
+pub(super) fn ticks_i32(ticks: i64) -> Result<i32, Error> {
     i32::try_from(ticks).map_err(|_| Error::Failed(format!("a composition offset of {ticks} ticks")))
 }

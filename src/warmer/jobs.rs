@@ -1,6 +1,7 @@
 //! Warming that somebody asked for: a title, or some renditions of it, or a stretch of time. A job in the catalog, which
 //! survives restarts and can be called off.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
@@ -166,28 +167,30 @@ impl Inner {
             Ok(objects) => objects,
             Err(error) => return failed("range", error.to_string()),
         };
-        let all = objects.len();
-        for (done, (rendition, object)) in objects.into_iter().enumerate() {
+        let (all, mut done) = (objects.len(), 0);
+        for (renditions, object) in rows(&work.plan, objects) {
             progress.store(u16::try_from(done * 1000 / all).unwrap_or(1000), Ordering::Relaxed);
-            if let Err(key) = self.insist(&work, rendition, object).await {
+            done += renditions.len();
+            if let Err(key) = self.insist(&work, renditions, object).await {
                 return failed("encode", format!("{key} cannot be made; the log says why"));
             }
         }
         Outcome::Done
     }
 
-    /// Has one object made, however often viewers come in between. The error names it.
-    async fn insist(&self, work: &Work, rendition: usize, object: Object) -> Result<(), String> {
+    /// Has one object of some renditions made, however often viewers come in between. The error names one.
+    async fn insist(&self, work: &Work, mut renditions: Vec<usize>, object: Object) -> Result<(), String> {
         let mut attempts = 0;
-        while !self.ask(work, rendition, object).await {
+        loop {
+            renditions = self.ask(work, &renditions, object).await;
+            let Some(first) = renditions.first() else { return Ok(()) };
             // What viewers push aside does not count.
             attempts += u32::from(self.rooms.encoder.is_calm());
             if attempts >= ATTEMPTS {
-                return Err(format!("{}/{object}", work.plan.renditions[rendition].name));
+                return Err(format!("{}/{object}", work.plan.renditions[*first].name));
             }
             sleep(AGAIN).await;
         }
-        Ok(())
     }
 
     /// Keeps the claim until it is lost.
@@ -207,6 +210,23 @@ impl Inner {
             }
         }
     }
+}
+
+/// What is made in one go, in the order of the timeline: of each segment the encodes of its pictures together, anything
+/// else alone.
+fn rows(plan: &Plan, objects: Vec<(usize, Object)>) -> Vec<(Vec<usize>, Object)> {
+    let encoded = |at: usize, object| matches!(object, Object::Segment(_)) && plan.renditions[at].is_picture_encode();
+    let mut by_object: BTreeMap<Object, Vec<usize>> = BTreeMap::new();
+    for (rendition, object) in objects {
+        by_object.entry(object).or_default().push(rendition);
+    }
+    let mut rows = Vec::new();
+    for (object, renditions) in by_object {
+        let (together, alone): (Vec<usize>, Vec<usize>) = renditions.into_iter().partition(|at| encoded(*at, object));
+        rows.extend((!together.is_empty()).then_some((together, object)));
+        rows.extend(alone.into_iter().map(|at| (vec![at], object)));
+    }
+    rows
 }
 
 fn lease(owner: &str) -> Lease<'_> {

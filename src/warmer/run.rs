@@ -28,7 +28,8 @@ const HOUR_MS: i64 = 3_600_000;
 /// Something to make.
 struct Task {
     work: Work,
-    rendition: usize,
+    /// Several, if they are made from one decode.
+    renditions: Vec<usize>,
     object: Object,
 }
 
@@ -109,12 +110,24 @@ impl Inner {
             self.rooms.encoder.estimate(&candidates[film].work, rendition, segment).as_secs_f64()
         };
         let wishes = policy::wishes(&films, &budget, missing, seconds);
-        let task = |wish: policy::Wish| Task {
-            work: candidates[wish.film].work.clone(),
-            rendition: wish.rendition,
-            object: wish.object,
-        };
-        wishes.into_iter().map(task).collect()
+        let mut tasks: VecDeque<(usize, Task)> = VecDeque::new();
+        for wish in wishes {
+            let work = &candidates[wish.film].work;
+            let encoded = |at: usize| work.plan.renditions[at].is_picture_encode();
+            // What is wished for later of the same pictures comes along.
+            let along = |(film, task): &&mut (usize, Task)| {
+                *film == wish.film && task.object == wish.object && task.renditions.iter().all(|at| encoded(*at))
+            };
+            let is_segment = matches!(wish.object, Object::Segment(_)) && encoded(wish.rendition);
+            match tasks.iter_mut().find(along).filter(|_| is_segment) {
+                Some((_, task)) => task.renditions.push(wish.rendition),
+                None => {
+                    let renditions = vec![wish.rendition];
+                    tasks.push_back((wish.film, Task { work: work.clone(), renditions, object: wish.object }));
+                }
+            }
+        }
+        tasks.into_iter().map(|(_, task)| task).collect()
     }
 
     /// What may be added without anything having to go.
@@ -131,22 +144,32 @@ impl Inner {
     }
 
     /// Makes one object, and rests if even one at a time is more than the share.
-    async fn make(self: Arc<Self>, Task { work, rendition, object }: Task) {
+    async fn make(self: Arc<Self>, Task { work, renditions, object }: Task) {
         let began = Instant::now();
-        self.ask(&work, rendition, object).await;
+        self.ask(&work, &renditions, object).await;
         let share = f64::from(self.rooms.encoder.slots()) * self.config.cpu_share;
         if share < 1.0 {
             sleep(began.elapsed().mul_f64(1.0 / share - 1.0)).await;
         }
     }
 
-    /// Has one object made. False if it was given up or failed.
-    pub(super) async fn ask(&self, work: &Work, rendition: usize, object: Object) -> bool {
-        let Warm::Ordered(flight) = self.rooms.encoder.warm(work, rendition, object) else { return true };
-        let ended = flight.ended().await;
-        let counter = if ended.is_ok() { &self.made } else { &self.given_up };
-        counter.fetch_add(1, Ordering::Relaxed);
-        ended.is_ok()
+    /// Has one object of some renditions made. Those of which it was given up or failed.
+    pub(super) async fn ask(&self, work: &Work, renditions: &[usize], object: Object) -> Vec<usize> {
+        let asked = match object {
+            Object::Segment(number) => self.rooms.encoder.warm_together(work, renditions, number),
+            Object::Init | Object::Iframe(_) => {
+                renditions.iter().map(|at| self.rooms.encoder.warm(work, *at, object)).collect()
+            }
+        };
+        let mut left = Vec::new();
+        for (rendition, warm) in renditions.iter().zip(asked) {
+            let Warm::Ordered(flight) = warm else { continue };
+            let ended = flight.ended().await;
+            let counter = if ended.is_ok() { &self.made } else { &self.given_up };
+            counter.fetch_add(1, Ordering::Relaxed);
+            left.extend(ended.is_err().then_some(*rendition));
+        }
+        left
     }
 
     async fn note_now_and_then(self: &Arc<Self>) {

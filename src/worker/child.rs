@@ -179,7 +179,7 @@ struct Queue {
 #[derive(Default)]
 struct Waiting {
     requests: VecDeque<Request>,
-    running: Option<(u64, Arc<AtomicBool>)>,
+    running: Vec<(u64, Arc<AtomicBool>)>,
 }
 
 impl Queue {
@@ -188,45 +188,53 @@ impl Queue {
         self.arrived.notify_one();
     }
 
-    fn pop(&self) -> (Request, Arc<AtomicBool>) {
+    /// The next request, and what says that a job of it is not wanted any more.
+    fn pop(&self) -> (Request, Vec<Arc<AtomicBool>>) {
         let idle = |waiting: &mut Waiting| {
-            waiting.running = None;
+            waiting.running.clear();
             waiting.requests.is_empty()
         };
         let mut waiting = self.arrived.wait_while(lock(&self.state), idle).unwrap_or_else(PoisonError::into_inner);
         let request = waiting.requests.pop_front().expect("not empty, as waited for");
-        let cancel = Arc::new(AtomicBool::new(false));
-        waiting.running = number(&request).map(|job| (job, cancel.clone()));
-        (request, cancel)
+        waiting.running = numbers(&request).into_iter().map(|job| (job, Arc::default())).collect();
+        (request, waiting.running.iter().map(|(_, cancel)| cancel.clone()).collect())
     }
 
     /// True if the job was still waiting and is gone now. A running one is told to stop and says so itself.
     fn cancel(&self, job: u64) -> bool {
         let mut waiting = lock(&self.state);
-        if let Some((running, cancel)) = &waiting.running
-            && *running == job
-        {
+        if let Some((_, cancel)) = waiting.running.iter().find(|(running, _)| *running == job) {
             cancel.store(true, Ordering::Relaxed);
             return false;
         }
-        let before = waiting.requests.len();
-        waiting.requests.retain(|request| number(request) != Some(job));
-        waiting.requests.len() < before
+        let mut found = false;
+        waiting.requests.retain_mut(|request| {
+            found |= numbers(request).contains(&job);
+            if let Request::Segments { jobs, .. } = request {
+                jobs.retain(|(of, _)| *of != job);
+                return !jobs.is_empty();
+            }
+            !numbers(request).contains(&job)
+        });
+        found
     }
 }
 
-fn number(request: &Request) -> Option<u64> {
+fn numbers(request: &Request) -> Vec<u64> {
     match request {
-        Request::Parameters { job, .. } | Request::Segment { job, .. } | Request::Picture { job, .. } => Some(*job),
-        Request::Trial | Request::Bind(_) | Request::SelfTest { .. } | Request::Inspect { .. } => None,
-        Request::Open { .. } | Request::Cancel { .. } => None,
+        Request::Parameters { job, .. } | Request::Segment { job, .. } | Request::Picture { job, .. } => vec![*job],
+        Request::Segments { jobs, .. } => jobs.iter().map(|(job, _)| *job).collect(),
+        Request::Trial | Request::Bind(_) | Request::SelfTest { .. } | Request::Inspect { .. } => Vec::new(),
+        Request::Open { .. } | Request::Cancel { .. } => Vec::new(),
     }
 }
 
 fn do_jobs(queue: &Queue, voice: &Voice, source: &Path) {
     let mut session = Err("no index was sent".to_owned());
     loop {
-        let (request, cancel) = queue.pop();
+        let (request, cancels) = queue.pop();
+        let unasked = AtomicBool::new(false);
+        let cancel: &AtomicBool = cancels.first().map_or(&unasked, |cancel| cancel);
         match request {
             Request::SelfTest { neighbour } => {
                 let mut attempts = attempts::all(source, &neighbour);
@@ -244,11 +252,24 @@ fn do_jobs(queue: &Queue, voice: &Voice, source: &Path) {
                 answer(voice, job, config, |config| Event::Parameters { job, config });
             }
             Request::Segment { job, rendition, number } => {
-                let finished = with(&mut session, |s| segment(s, job, &rendition, number, &cancel, voice));
+                let finished = with(&mut session, |s| segment(s, job, &rendition, number, cancel, voice));
                 answer(voice, job, finished, |f| Event::Finished { job, config: f.config, bridged: f.bridged });
             }
+            Request::Segments { jobs, number } => {
+                let asked: Vec<(&Rendition, &AtomicBool)> =
+                    jobs.iter().map(|(_, rendition)| rendition).zip(cancels.iter().map(|cancel| &**cancel)).collect();
+                let mut tell = |at: usize, output| voice.tell(jobs[at].0, output);
+                let finished = match &mut session {
+                    Ok(session) => session.segments(&asked, number, &mut tell),
+                    Err(why) => jobs.iter().map(|_| Err(pipeline::Error::Failed(why.clone()))).collect(),
+                };
+                for ((job, _), finished) in jobs.iter().zip(finished) {
+                    let job = *job;
+                    answer(voice, job, finished, |f| Event::Finished { job, config: f.config, bridged: f.bridged });
+                }
+            }
             Request::Picture { job, picture } => {
-                let jpeg = with(&mut session, |s| s.picture(&picture, &cancel, &mut |output| voice.tell(job, output)));
+                let jpeg = with(&mut session, |s| s.picture(&picture, cancel, &mut |output| voice.tell(job, output)));
                 answer(voice, job, jpeg, |jpeg| Event::Picture { job, jpeg: jpeg.into() });
             }
             Request::Trial | Request::Bind(_) | Request::Cancel { .. } => unreachable!("the reader keeps these"),

@@ -249,15 +249,17 @@ impl Pending {
     fn asked(&self, request: &Request) {
         let mut due = self.lock();
         let now = Instant::now();
+        let mut answers = 1;
         match request {
             // A trial says nothing until all templates are through; the pool limits it as a whole.
             Request::Trial | Request::Open { .. } | Request::Cancel { .. } => return,
             Request::Inspect { .. } => due.inspections.push_back(now),
             Request::Bind(_) | Request::SelfTest { .. } | Request::Parameters { .. } | Request::Segment { .. } => {}
             Request::Picture { .. } => {}
+            Request::Segments { jobs, .. } => answers = u32::try_from(jobs.len()).unwrap_or(u32::MAX),
         }
-        due.answers += 1;
-        if due.answers == 1 {
+        due.answers += answers;
+        if due.answers == answers {
             due.quiet_since = now;
         }
         drop(due);

@@ -62,6 +62,14 @@ pub enum Request {
         /// Which segment of it.
         number: u32,
     },
+    /// Make the same segment of several video renditions from one decode. Answers: as to a [`Request::Segment`] for each,
+    /// with the same bytes.
+    Segments {
+        /// Renditions that are encoded, each with the number that is echoed in its answers.
+        jobs: Vec<(u64, Rendition)>,
+        /// Which segment of them.
+        number: u32,
+    },
     /// Make a poster or a sheet of thumbnails. Answer: [`Event::Progress`]..., [`Event::Picture`].
     Picture {
         /// Echoed in the answer.

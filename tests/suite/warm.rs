@@ -107,3 +107,31 @@ fn the_command_beside_a_server_waits_for_what_it_asked_for() {
     assert_eq!(bad.code(), 1);
     assert!(bad.error().contains("it has 360p"), "{bad:?}");
 }
+
+#[test]
+fn a_ladder_made_from_one_decode_has_the_bytes_that_viewers_get_one_by_one() {
+    let media = tempfile::tempdir().unwrap();
+    let film = FILM.make(media.path(), "film.mp4");
+    // The first four segments of each rendition, which are more than one of pictures.
+    let paths = |server: &TestServer, id: &str| -> Vec<String> {
+        let playlists = server.playlists(id);
+        assert!(playlists.iter().filter(|path| path.contains("p/")).count() > 1, "{playlists:?}");
+        playlists.iter().flat_map(|playlist| server.segments(playlist)[..4].to_vec()).collect()
+    };
+    let data = Data::new();
+    let id = data.ingest(&film);
+    let server = TestServer::over(&data);
+    let name = warm(&server, &id, r#"{"to": 3.5}"#).json()["id"].as_str().unwrap().to_owned();
+    until("the job is done", || job(&server, &name)["state"] == "done");
+    let all = paths(&server, &id);
+    for path in &all {
+        assert_eq!(server.get(path).header("x-cache"), Some("memory"), "{path}");
+    }
+    let warmed: Vec<Vec<u8>> = all.iter().map(|path| server.bytes(path)).collect();
+    drop(server);
+    std::fs::remove_dir_all(data.path().join("cache")).unwrap();
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
+    for (path, warmed) in all.iter().zip(&warmed).rev() {
+        assert!(server.bytes(path) == *warmed, "{path}");
+    }
+}

@@ -1,0 +1,64 @@
+//! What was made goes to whoever waits, and into the cache: after one more check, that against its init segment.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::job::Outcome;
+use super::{Error, Inner, Work};
+use crate::cache::{FlightError, Object, Writer};
+use crate::media::RenditionKind;
+
+/// The parameter sets must be those of the init segment; the first to know them provides it. `init` is what is known of it.
+pub fn agree(
+    inner: &Inner,
+    work: &Work,
+    rendition: usize,
+    outcome: &Outcome,
+    init: &mut Option<Bytes>,
+) -> Result<(), Error> {
+    let of = &work.plan.renditions[rendition];
+    if matches!(of.kind, RenditionKind::Text(_)) {
+        // Every document stands alone.
+        return Ok(());
+    }
+    let made = crate::packager::init(of, &outcome.config)?;
+    if init.is_none() && !outcome.is_init {
+        let key = work.key(of, Object::Init);
+        // An init segment that is just being made comes from another worker's same answer.
+        match inner.rooms.cache.lead_if_absent(&key) {
+            Some(mut writer) => {
+                writer.push(made.clone());
+                let _ = writer.commit();
+            }
+            None => *init = inner.rooms.cache.peek(&key),
+        }
+    }
+    let known = init.get_or_insert_with(|| made.clone());
+    if *known == made { Ok(()) } else { Err(Error::Parameters) }
+}
+
+/// Commits what was made and checked.
+pub fn commit(inner: &Inner, work: &Work, rendition: usize, outcome: Outcome, mut writer: Writer) {
+    let key = writer.key().clone();
+    for (at, bytes) in outcome.rest {
+        if let Err(mismatch) = writer.offer(at, bytes) {
+            return writer.fail(FlightError::failed(mismatch.to_string()));
+        }
+    }
+    if let Object::Segment(n) = key.object {
+        inner.bridged.fetch_add(u64::from(outcome.bridged), Ordering::Relaxed);
+        if outcome.bridged > 0 {
+            tracing::warn!(%key, frames = outcome.bridged, "frames that cannot be decoded were bridged");
+        }
+        let of = &work.plan.renditions[rendition];
+        let bits = writer.len() * 8 * u64::from(of.grid.timescale().get()) / of.grid.ticks(n).max(1);
+        if bits > of.bandwidth {
+            inner.over_bandwidth.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(%key, bits_per_second = bits, "a segment exceeds its declared bandwidth");
+        }
+    }
+    if let Err(error) = writer.commit() {
+        tracing::error!(%error, %key, "a finished segment cannot be committed");
+    }
+}
