@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
@@ -15,8 +16,14 @@ use crate::media::{Timescale, Track};
 const QUEUED_BYTES: u64 = 2 << 20;
 /// Raw pictures that may wait behind it: each holds megabytes.
 const QUEUED_PICTURES: u32 = 3;
-/// A decoder that says nothing for this long has lost its way; the watchdog outside is the last resort.
-const PULL_TIMEOUT: gst::ClockTime = gst::ClockTime::from_seconds(4);
+/// How often it is looked whether a decoder that says nothing failed or ended.
+const PULL_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(20);
+/// A decoder that says nothing for this long, and for whom this process does nothing, has lost its way. On a busy host one
+/// that works may take longer, and giving up on it would make other pictures of the same source; the watchdog outside
+/// is the last resort.
+const SILENCE: Duration = Duration::from_secs(4);
+/// Processor time in that while that is nothing: what looking costs.
+pub const IDLE: Duration = Duration::from_millis(40);
 
 /// A running decoder. Dropping it stops it and its feeding thread.
 pub struct Decoder {
@@ -110,7 +117,7 @@ impl Decoder {
     /// The next picture or block in presentation order; `None` at the end, or if the decoder gave up.
     pub fn next(&mut self) -> Option<Raw> {
         while !self.ended {
-            let Some(sample) = self.sink.try_pull_sample(PULL_TIMEOUT) else {
+            let Some(sample) = self.pull() else {
                 self.ended = true;
                 break;
             };
@@ -123,12 +130,38 @@ impl Decoder {
         None
     }
 
+    fn pull(&self) -> Option<gst::Sample> {
+        let bus = self.pipeline.bus().expect("a pipeline has a bus");
+        let mut worked = (Instant::now(), processor_time());
+        let mut failed = false;
+        loop {
+            let sample = self.sink.try_pull_sample(PULL_POLL);
+            // What came before an error is taken first.
+            if sample.is_some() || failed || self.sink.is_eos() {
+                return sample;
+            }
+            failed = bus.pop_filtered(&[gst::MessageType::Error]).is_some();
+            let busy = processor_time().saturating_sub(worked.1) > IDLE;
+            if busy {
+                worked = (Instant::now(), processor_time());
+            } else if worked.0.elapsed() > SILENCE {
+                return None;
+            }
+        }
+    }
+
     /// Pictures come out in the order they are shown in. One that the decoder gives the time of the one before, as that of
     /// GIF does, is the next.
     fn placed(&self, at: i64) -> i64 {
         let next = |last| self.order.get(self.order.partition_point(|t| *t <= last + 1)).copied();
         self.last.filter(|last| at <= *last).and_then(next).unwrap_or(at)
     }
+}
+
+/// What this process has used of processors so far.
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn presentation_order(track: &Track) -> Vec<i64> {

@@ -11,10 +11,10 @@ use super::codecs::no_decoder;
 use super::decode::{Decoder, Raw, decoder_for};
 use super::scan::Scan;
 use super::tracks::{self, Timed, media_type};
-use super::{Output, audio, codecs, geometry, mp4, passable, rate, repeats, subtitles};
+use super::{Output, audio, codecs, colour, geometry, mp4, passable, rate, repeats, subtitles};
 use crate::media::{
-    Access, AudioTrack, Colour, Index, Label, Packet, Rate, Refusal, RefusalCode, Shown, Sidecar, Skipped, Timescale,
-    Track, TrackKind, VideoTrack, gcd,
+    Access, AudioTrack, Index, Label, Packet, Rate, Refusal, RefusalCode, Shown, Sidecar, Skipped, Timescale, Track,
+    TrackKind, VideoTrack, gcd,
 };
 
 /// Most pixels of a picture: 8K with some room. More would let a small file claim gigabytes.
@@ -170,7 +170,7 @@ fn track(timed: &Timed, zero_ns: i64, timescale: Timescale, time: &dyn Fn(i64) -
 fn video_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> Result<VideoTrack, Refusal> {
     let (track, exact, shown) = on_timeline(timed, zero_ns, has_fixed_rate(container));
     let track = Arc::new(track);
-    let raw = probe(source, &track, &timed.caps, &shown)?;
+    let raw = probe(source, &untinted(&track, &timed.caps), &timed.caps, &shown)?;
     let caps = raw.sample.caps().ok_or_else(|| undecodable(&track.codec))?;
     let info = gst_video::VideoInfo::from_caps(caps).map_err(|_| undecodable(&track.codec))?;
     let (width, height) = (info.width(), info.height());
@@ -200,7 +200,7 @@ fn video_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
         pixel_aspect,
         rotation: geometry.map_or(timed.found.rotation, |g| g.rotation),
         rate: exact,
-        colour: colour(&info),
+        colour: colour::of(caps, &timed.caps, &info),
         peak_nits: peak_nits(caps),
         is_8bit_420: info.format() == gst_video::VideoFormat::I420 && media_type(&timed.caps) == "video/x-h264",
         interlaced: info.interlace_mode() != gst_video::VideoInterlaceMode::Progressive,
@@ -319,6 +319,15 @@ fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps, shown: &[Shown]) -
     decoder.next().ok_or_else(|| undecodable(&track.codec))
 }
 
+/// The track without what its container says of colours, so that the decoder tells what the bitstream says.
+fn untinted(track: &Track, caps: &gst::Caps) -> Arc<Track> {
+    let mut caps = caps.clone();
+    if let Some(structure) = caps.make_mut().structure_mut(0).filter(|s| !s.name().ends_with("/x-raw")) {
+        structure.remove_field("colorimetry");
+    }
+    Arc::new(Track { caps: caps.to_string(), ..track.clone() })
+}
+
 /// Does the bitstream itself say this size? A container may cut columns off that a player of the bare stream would show.
 fn coded_size_is(source: &Path, track: &Track, shown: &[Shown], size: (u32, u32)) -> bool {
     let Ok(mut caps) = track.caps.parse::<gst::Caps>() else { return false };
@@ -329,18 +338,6 @@ fn coded_size_is(source: &Path, track: &Track, shown: &[Shown], size: (u32, u32)
     let probed = probe(source, &bare, &caps, shown).ok();
     let info = probed.as_ref().and_then(|p| p.sample.caps()).and_then(|c| gst_video::VideoInfo::from_caps(c).ok());
     info.is_some_and(|info| (info.width(), info.height()) == size)
-}
-
-/// Colour code points of ISO/IEC 23091-2.
-fn colour(info: &gst_video::VideoInfo) -> Colour {
-    let colorimetry = info.colorimetry();
-    let code = |n: u32| u8::try_from(n).unwrap_or(2);
-    Colour {
-        primaries: code(colorimetry.primaries().to_iso()),
-        transfer: code(colorimetry.transfer().to_iso()),
-        matrix: code(colorimetry.matrix().to_iso()),
-        full_range: colorimetry.range() == gst_video::VideoColorRange::Range0_255,
-    }
 }
 
 /// How bright the brightest pixel is, or else could be on the display the film was graded on, cd/m².

@@ -16,6 +16,7 @@
 mod audio;
 mod choose;
 mod codecs;
+mod colour;
 mod complaint;
 mod cover;
 mod decode;

@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::Error;
 use super::scan::{Scan, raw_packet};
-use crate::media::{Access, Timescale, Track};
+use crate::media::{Access, Packet, Timescale, Track};
 
 /// Added to every time given to GStreamer, nanoseconds: frames before the title's zero keep valid times.
 pub const EPOCH_NS: i64 = 3_600_000_000_000;
@@ -18,12 +18,25 @@ const MATCH_NS: i64 = 1_500_000;
 /// The same for a packet that comes when it is expected and has the size it should have: a time the index made up.
 const EXPECTED_NS: i64 = 150_000_000;
 
+/// A demuxer that comes too late for the wanted packet, as those do that seek by bytes, is sent this much earlier, one
+/// after the other, nanoseconds; and after that it reads from the start,
+const EARLIER_NS: [i64; 3] = [0, 2_000_000_000, 15_000_000_000];
+/// if the track has no more bytes than this before the packet: reading on must not look like standing still.
+const MOST_REREAD_BYTES: u64 = 128 << 20;
+
 /// How many packets ahead of the expected one a packet is looked for.
 const WINDOW: usize = 4096;
 
 /// Reads packets of one track.
 pub struct Reader {
+    source: PathBuf,
     track: Arc<Track>,
+    /// The packet that is to be read first.
+    first: usize,
+    /// How often it was looked for.
+    tries: usize,
+    /// It was found, or cannot be.
+    settled: bool,
     next: usize,
     /// The packet read last is known by its time, so one without a time can only be the next.
     certain: bool,
@@ -60,10 +73,13 @@ impl Reader {
             Access::Direct => {
                 From::File(File::open(source).map_err(|e| Error::Failed(format!("cannot open the source: {e}")))?)
             }
-            Access::Demuxer { zero_ns } => Self::demuxer(source, track, first, zero_ns)?,
+            Access::Demuxer { zero_ns } => Self::demuxer(source, track, first, 0, zero_ns)?,
         };
-        let unwanted = Arc::new(AtomicBool::new(false));
-        Ok(Self { track: Arc::clone(track), next: first, certain: first == 0, from, unwanted })
+        let bytes = |p: &Packet| p.size > 0;
+        let first = (first..track.packets.len()).find(|&i| bytes(&track.packets[i])).unwrap_or(first);
+        let settled = first == 0 || track.access == Access::Direct;
+        let (source, track, unwanted) = (source.to_owned(), Arc::clone(track), Arc::default());
+        Ok(Self { source, track, first, tries: 0, settled, next: first, certain: first == 0, from, unwanted })
     }
 
     /// Ends a read that waits for a demuxer, from another thread, once this is set.
@@ -71,12 +87,12 @@ impl Reader {
         Arc::clone(&self.unwanted)
     }
 
-    fn demuxer(source: &Path, track: &Track, first: usize, zero_ns: i64) -> Result<From, Error> {
+    fn demuxer(source: &Path, track: &Track, first: usize, earlier: i64, zero_ns: i64) -> Result<From, Error> {
         let refused = |r: crate::media::Refusal| Error::Failed(r.message);
         let (scan, sink) = Scan::open_track(source, &track.stream_id).map_err(refused)?;
         if first > 0 {
             let at = track.packets.get(first).map_or(0, |p| p.pts);
-            let ns = track.timescale.convert(at, Timescale::NANOSECONDS) + zero_ns;
+            let ns = track.timescale.convert(at, Timescale::NANOSECONDS) + zero_ns - earlier;
             // The demuxer can seek once it has given a packet. One that cannot reads from the start, and what comes before
             // the wanted packet is passed over.
             let _ = scan.pull(&sink, &AtomicBool::new(false));
@@ -87,6 +103,40 @@ impl Reader {
 
     /// The next packet with its number; `None` at the end.
     pub fn next(&mut self) -> Result<Option<(usize, gst::Buffer)>, Error> {
+        loop {
+            let read = self.read()?;
+            let number = read.as_ref().map_or(usize::MAX, |(number, _)| *number);
+            if self.settled || number == self.first {
+                self.settled = true;
+                if number >= self.first {
+                    return Ok(read);
+                }
+            } else if !self.look_again()? {
+                return Ok(read);
+            }
+        }
+    }
+
+    /// Begins earlier, because the demuxer came too late for the first packet. False if there is nothing left to try.
+    fn look_again(&mut self) -> Result<bool, Error> {
+        let From::Demuxer { zero_ns, .. } = self.from else { return Ok(false) };
+        self.tries += 1;
+        if let Some(&earlier) = EARLIER_NS.get(self.tries) {
+            self.from = Self::demuxer(&self.source, &self.track, self.first, earlier, zero_ns)?;
+            (self.next, self.certain) = (self.first, false);
+            return Ok(true);
+        }
+        self.settled = true;
+        let before: u64 = self.track.packets[..self.first].iter().map(|p| u64::from(p.size)).sum();
+        if before > MOST_REREAD_BYTES {
+            return Ok(false);
+        }
+        self.from = Self::demuxer(&self.source, &self.track, 0, 0, zero_ns)?;
+        (self.next, self.certain) = (0, true);
+        Ok(true)
+    }
+
+    fn read(&mut self) -> Result<Option<(usize, gst::Buffer)>, Error> {
         self.skip_repeats();
         let Some(packet) = self.track.packets.get(self.next) else { return Ok(None) };
         let (number, data) = match &self.from {

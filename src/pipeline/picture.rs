@@ -10,6 +10,7 @@ use super::choose::{self, Group};
 use super::decode::Decoder;
 use super::score::score;
 use super::template::Template;
+use super::treatment::Treatment;
 use super::upright::{Rgb, size_of, upright};
 use super::{Error, Output, cover};
 use crate::media::{Picture, Rotation, Shown, Thumbnails, Timescale, Track, scale_to_fit};
@@ -42,6 +43,8 @@ pub struct Film<'a> {
     pub rotation: Rotation,
     /// Size of a coded picture, pixels.
     pub size: (u32, u32),
+    /// What its pictures need before they are shown.
+    pub treatment: &'a Treatment,
 }
 
 /// What a picture needs of whoever asked for it.
@@ -83,7 +86,7 @@ fn sheet(film: Film, of: &Thumbnails, number: u32, asked: &mut Asked) -> Result<
     let (width, height) = of.sheet_size();
     let mut sheet = Rgb::black(width, height);
     film.frames(&stretches, asked, &mut |n, sample| {
-        let thumbnail = upright(sample, film.rotation, (of.width, of.height))?;
+        let thumbnail = film.upright(sample, (of.width, of.height))?;
         sheet.put(&thumbnail, tiles[n].x, tiles[n].y);
         Ok(())
     })?;
@@ -100,7 +103,7 @@ fn poster(film: Film, size: (u32, u32), asked: &mut Asked) -> Result<Rgb, Error>
     let judged = scale_to_fit(size, JUDGED);
     let mut best: Option<(u64, gst::Sample)> = None;
     film.frames(&stretches, asked, &mut |_, sample| {
-        let score = score(&upright(sample, film.rotation, judged)?);
+        let score = score(&film.upright(sample, judged)?);
         // The earliest of equals stays.
         if best.as_ref().is_none_or(|(best, _)| score > *best) {
             best = Some((score, sample.clone()));
@@ -108,12 +111,20 @@ fn poster(film: Film, size: (u32, u32), asked: &mut Asked) -> Result<Rgb, Error>
         Ok(())
     })?;
     let (_, sample) = best.ok_or_else(|| Error::Failed("no picture can be decoded".into()))?;
-    upright(&sample, film.rotation, size)
+    film.upright(&sample, size)
 }
 
 type Visit<'a> = &'a mut dyn FnMut(usize, &gst::Sample) -> Result<(), Error>;
 
 impl Film<'_> {
+    /// A decoded frame as viewers of the film see it: progressive, cropped, in SDR, upright and of this size.
+    fn upright(&self, sample: &gst::Sample, size: (u32, u32)) -> Result<Rgb, Error> {
+        let (width, height) = if self.rotation.swaps_sides() { (size.1, size.0) } else { size };
+        let mut treating = self.treatment.start((width.next_multiple_of(2), height.next_multiple_of(2)));
+        let (buffer, caps) = treating.treat(sample, None)?;
+        upright(&gst::Sample::builder().buffer(&buffer).caps(&caps).build(), self.rotation, size)
+    }
+
     /// Decodes a frame for each stretch of time. A stretch whose frame cannot be decoded gets the one before it.
     fn frames(&self, stretches: &[Range<i64>], asked: &mut Asked, visit: Visit) -> Result<(), Error> {
         let pixels = u64::from(self.size.0) * u64::from(self.size.1);

@@ -11,6 +11,7 @@ use gst::prelude::*;
 
 use super::Output;
 use super::complaint::{explain, refusal, unreadable};
+use super::decode::{IDLE, processor_time};
 use crate::media::{Refusal, RefusalCode, Rotation};
 
 /// No file needs longer to show its tracks; a demuxer that loops is caught.
@@ -47,9 +48,11 @@ pub struct Scan {
     pub container: String,
 }
 
-/// Notices that nothing happens any more.
+/// Notices that nothing happens any more: nothing is read, nothing given, and no processor is used. On a busy host the
+/// clock alone says nothing.
 struct Idle {
     seen: (usize, usize),
+    used: Duration,
     since: Instant,
 }
 
@@ -316,13 +319,13 @@ impl Scan {
 
 impl Idle {
     fn new() -> Self {
-        Self { seen: (0, 0), since: Instant::now() }
+        Self { seen: (0, 0), used: processor_time(), since: Instant::now() }
     }
 
     /// How long the counts have been these.
     fn lasts(&mut self, counts: (usize, usize)) -> Duration {
-        if counts != self.seen {
-            *self = Self { seen: counts, since: Instant::now() };
+        if counts != self.seen || processor_time().saturating_sub(self.used) > IDLE {
+            *self = Self { seen: counts, ..Self::new() };
         }
         self.since.elapsed()
     }

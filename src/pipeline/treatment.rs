@@ -1,7 +1,8 @@
-//! What happens to a decoded picture before a template scales and encodes it: fields become a frame, what the container
-//! crops goes, what is transparent turns black, HDR becomes SDR. Most pictures need nothing of it and pass untouched.
+//! What happens to a decoded picture before a template scales and encodes it: fields become a frame, full range becomes
+//! limited, what the container crops goes, what is transparent turns black, HDR becomes SDR. Most pictures need nothing of
+//! it and pass untouched.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use gst_video::prelude::*;
 use gst_video::{
@@ -10,9 +11,10 @@ use gst_video::{
 };
 
 use super::Error;
+use super::colour;
 use super::deinterlace::{deinterlace, is_interlaced};
 use super::tone::{self, Planes, Tone};
-use crate::media::{Crop, VideoTrack};
+use crate::media::{Colour, Crop, VideoTrack};
 
 /// Threads that scale an HDR picture; as in the templates.
 const SCALING_THREADS: u32 = 2;
@@ -20,14 +22,16 @@ const SCALING_THREADS: u32 = 2;
 /// What a source's pictures need.
 #[derive(Clone)]
 pub struct Treatment {
+    colour: Colour,
     crop: Option<Crop>,
     tone: Option<tone::From>,
     /// Computed when first needed.
-    table: Option<Arc<Tone>>,
+    table: Arc<OnceLock<Arc<Tone>>>,
 }
 
 /// Treats the pictures of one segment.
 pub struct Treating {
+    colour: Colour,
     crop: Option<Crop>,
     tone: Option<Arc<Tone>>,
     /// Size that HDR pictures are scaled to: the curve is for pixels that will be seen.
@@ -57,15 +61,14 @@ pub fn has_fields(sample: &gst::Sample) -> bool {
 impl Treatment {
     /// What this track's pictures need.
     pub fn of(video: &VideoTrack) -> Self {
-        Self { crop: video.crop, tone: tone::From::of(video.colour, video.peak_nits), table: None }
+        let tone = tone::From::of(video.colour, video.peak_nits);
+        Self { colour: video.colour, crop: video.crop, tone, table: Arc::default() }
     }
 
-    /// For a segment of pictures of this size.
-    pub fn start(&mut self, scaled: (u32, u32)) -> Treating {
-        if let (Some(from), None) = (self.tone, &self.table) {
-            self.table = Some(Arc::new(Tone::new(from)));
-        }
-        Treating { crop: self.crop, tone: self.table.clone(), scaled, converter: None }
+    /// For pictures of this size.
+    pub fn start(&self, scaled: (u32, u32)) -> Treating {
+        let tone = self.tone.map(|from| Arc::clone(self.table.get_or_init(|| Arc::new(Tone::new(from)))));
+        Treating { colour: self.colour, crop: self.crop, tone, scaled, converter: None }
     }
 }
 
@@ -90,7 +93,17 @@ impl Treating {
                 structure.remove_field("field-order");
             }
         }
-        let info = VideoInfo::from_caps(&caps).map_err(failed)?;
+        let mut info = colour::understood(VideoInfo::from_caps(&caps).map_err(failed)?, self.colour)?;
+        if colour::is_full(&info) {
+            if !colour::is_plain(&info) {
+                let size = (info.width(), info.height());
+                let plain = like(&info, VideoFormat::I42210le, size, info.colorimetry(), info.par())?;
+                buffer = self.convert(&info, &buffer, None, &plain)?;
+                info = plain;
+            }
+            (info, buffer) = colour::limited(&info, &buffer)?;
+        }
+        let caps = info.to_caps().map_err(failed)?;
         let crop = self.crop.filter(|c| {
             let inside = c.left + c.width <= info.width() && c.top + c.height <= info.height();
             inside && (c.width, c.height) != (info.width(), info.height())

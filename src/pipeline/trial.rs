@@ -18,6 +18,9 @@ const SAMPLES: usize = 12 * 1024;
 /// Quality of the test picture.
 const STILL_QUALITY: u32 = 80;
 
+/// Changes when something else is done to pictures than before, so that the addresses of what was made stay true.
+const TREATMENT: &[u8] = b"treatment 2";
+
 /// Runs every template once.
 pub fn trial() -> Vec<Trial> {
     let templates = template::all().unwrap_or_default();
@@ -53,7 +56,8 @@ fn run(template: &Template) -> Result<[u8; 32], String> {
     for unit in units {
         hash.update(&unit);
     }
-    if template.codec == Codec::H264 {
+    if template.codec != Codec::Aac {
+        hash.update(TREATMENT);
         hash.update(tone::fingerprint());
     }
     Ok(hash.finalize().into())

@@ -24,6 +24,12 @@ const PROGRESS_EVERY: usize = 8;
 const SKIP_AT_MOST: usize = 8;
 /// Pass-through samples handed over together.
 const BATCH: usize = 24;
+/// What a first picture should be able to take, hundredths of a bit for each pixel: less shows, above all in short
+/// segments of a rate that a light source keeps low.
+const FIRST_PICTURE: u64 = 50;
+/// Bounds of the VBV buffer, milliseconds; `minBufferTime` and the rates of I-frames rest on the larger.
+const LEAST_VBV_MS: u64 = 50;
+const MOST_VBV_MS: u64 = 500;
 /// x264's buffer is this full when an encode starts (its `vbv-init`), in hundredths.
 const VBV_INITIAL: u64 = 90;
 /// Bytes of container around each sample and each second, and what an encoder's rate control may be off by.
@@ -67,8 +73,8 @@ impl Video {
 
     /// What posters and thumbnails are made from.
     pub fn film(&self) -> Film<'_> {
-        let Self { source, track, rotation, size, shown, .. } = self;
-        Film { source, track, shown, rotation: *rotation, size: *size }
+        let Self { source, track, rotation, size, shown, treatment, .. } = self;
+        Film { source, track, shown, rotation: *rotation, size: *size, treatment }
     }
 
     /// Makes a segment by decoding and encoding.
@@ -369,7 +375,9 @@ fn vbv(rendition: &Rendition, video: &VideoRendition, ticks: i64, ceiling: u64) 
     let group_ms = (ticks.max(0).cast_unsigned() * 1000 / scale).max(1);
     let overhead = (video.rate.fps() as u64 * OVERHEAD_PER_FRAME + OVERHEAD_PER_SECOND) * 8;
     let usable = (ceiling * RATE_CONTROL_SLACK / 100).saturating_sub(overhead).max(ceiling / 2);
-    let buffer_ms = (group_ms / 5).clamp(50, 500);
+    let first = u64::from(video.width) * u64::from(video.height) * FIRST_PICTURE / 100;
+    let needed = first * 1000 / usable.max(1);
+    let buffer_ms = (group_ms / 5).max(needed).clamp(LEAST_VBV_MS, MOST_VBV_MS);
     let rate = usable * group_ms / (group_ms + buffer_ms * VBV_INITIAL / 100);
     (rate, buffer_ms)
 }

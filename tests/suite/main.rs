@@ -24,6 +24,7 @@ mod problems;
 mod replace;
 mod repository;
 mod soak;
+mod sources;
 mod store;
 mod support;
 mod tracks;

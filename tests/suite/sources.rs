@@ -1,0 +1,112 @@
+//! Sources as FFmpeg and cameras write them: what is shown is what the source shows, in colours, frames and times.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Data, TestServer};
+
+/// How far red, green or blue may lie from the source's, of 255: what 8 bits of a matrix and an encoder lose.
+const COLOUR_SLACK: u8 = 5;
+
+/// Makes a film with FFmpeg.
+fn film(folder: &Path, name: &str, arguments: &str) -> PathBuf {
+    let path = folder.join(name);
+    let ran = Command::new("ffmpeg")
+        .args(["-v", "error", "-y"])
+        .args(arguments.split_whitespace())
+        .arg(&path)
+        .output()
+        .expect("ffmpeg is installed by `make test`");
+    assert!(ran.status.success(), "{arguments}: {}", String::from_utf8_lossy(&ran.stderr));
+    path
+}
+
+/// Red, green and blue of the first picture's bars, each the mean of its middle. `matrix` is what an unspecified one is.
+fn bars(media: &Path, matrix: &str) -> Vec<[u8; 3]> {
+    let filter = format!("scale=2:9:flags=area+accurate_rnd+full_chroma_int:in_color_matrix={matrix}");
+    let ran = Command::new("ffmpeg")
+        .args(["-v", "error", "-i", media.to_str().unwrap(), "-frames:v", "1", "-vf", &filter])
+        .args(["-f", "rawvideo", "-pix_fmt", "rgb24", "-"])
+        .output()
+        .expect("ffmpeg is installed by `make test`");
+    assert_eq!(ran.stdout.len(), 2 * 9 * 3, "{}: {}", media.display(), String::from_utf8_lossy(&ran.stderr));
+    [1, 4, 7].map(|row| ran.stdout[row * 6..][..3].try_into().unwrap()).to_vec()
+}
+
+#[test]
+fn colours_are_the_sources_whatever_range_and_matrix_it_has_and_whatever_its_container_says() {
+    const X264: &str = "-c:v libx264 -preset ultrafast -crf 10";
+    const HD: &str = "-color_primaries bt709 -color_trc bt709 -colorspace bt709";
+    let media = tempfile::tempdir().unwrap();
+    // Name, matrix, range and format of the pictures, and how they are coded and described.
+    let kinds = [
+        ("full-709.mp4", "bt709", "pc", "yuvj420p", format!("{X264} {HD} -color_range pc")),
+        ("full-unsaid.mkv", "bt601", "pc", "yuvj420p", X264.to_owned()),
+        ("full-deep.mkv", "bt709", "pc", "yuv422p10le", format!("{X264} {HD} -color_range pc")),
+        ("limited-709.mp4", "bt709", "tv", "yuv420p", format!("{X264} {HD}")),
+        ("limited-unsaid.mp4", "bt601", "tv", "yuv420p", X264.to_owned()),
+        ("full.avi", "bt601", "pc", "yuvj422p", "-c:v mjpeg -q:v 2".to_owned()),
+    ];
+    let data = Data::new();
+    let server = TestServer::over(&data);
+    for (name, matrix, range, format, coded) in kinds {
+        // Noise makes the source heavy enough that nothing is saved at the renditions' expense.
+        let path = film(
+            media.path(),
+            name,
+            &format!(
+                "-f lavfi -i rgbtestsrc=s=320x180:r=25:d=0.6 -vf hue=s=0.8:b=0.3,noise=alls=12:allf=t,format=gbrp,\
+                 scale=out_color_matrix={matrix}:out_range={range}:flags=accurate_rnd+full_chroma_int,format={format} {coded}"
+            ),
+        );
+        let mut sources = vec![(path.clone(), name.to_owned())];
+        let bytes = fs::read(&path).unwrap();
+        if let (true, Some(at)) = (range == "pc", bytes.windows(8).position(|w| w == b"colrnclx")) {
+            // The container says limited, which FFmpeg's decoder knows better, and so do players.
+            let mut lying = bytes.clone();
+            assert_eq!(lying[at + 14] & 0x80, 0x80, "{name}");
+            lying[at + 14] = 0;
+            let path = media.path().join("lying.mp4");
+            fs::write(&path, lying).unwrap();
+            sources.push((path, format!("{name} whose container lies")));
+        }
+        let wanted = bars(&path, matrix);
+        for (source, what) in sources {
+            let id = data.ingest(&source);
+            let playlists = server.playlists(&id);
+            let best = playlists.iter().find(|p| !p.contains("/source/")).expect("an encoded rendition");
+            let shown = media.path().join("shown.mp4");
+            fs::write(&shown, server.rendition(best)).unwrap();
+            let made = bars(&shown, matrix);
+            let off = wanted.as_flattened().iter().zip(made.as_flattened()).map(|(a, b)| a.abs_diff(*b)).max();
+            assert!(off < Some(COLOUR_SLACK), "{what}: {made:?} instead of {wanted:?}");
+        }
+    }
+}
+
+#[test]
+fn a_container_without_an_index_costs_no_picture_wherever_decoding_begins() {
+    let media = tempfile::tempdir().unwrap();
+    let source = "-f lavfi -i testsrc2=s=160x120:r=25:d=4.4 -g 12 -q:v 3";
+    let kinds =
+        [("program.mpg", "-c:v mpeg2video -bf 0 -f vob"), ("elementary.mpg", "-c:v mpeg1video -bf 2 -f mpeg1video")];
+    for (name, coded) in kinds {
+        let data = Data::new();
+        let id = data.ingest(&film(media.path(), name, &format!("{source} {coded}")));
+        let server = TestServer::over(&data);
+        let playlists = server.playlists(&id);
+        let lowest = playlists.last().unwrap();
+        let all = server.segments(lowest);
+        assert!(all.len() > 3, "{name}: {all:?}");
+        let sequential: Vec<Vec<u8>> = all.iter().map(|path| server.bytes(path)).collect();
+        assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{name}: {}", server.log());
+        drop(server);
+        fs::remove_dir_all(data.path().join("cache")).unwrap();
+        let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
+        for (path, bytes) in all.iter().zip(&sequential).rev() {
+            assert!(server.bytes(path) == *bytes, "{name}: {path} differs when it is reached by a cold seek");
+        }
+        assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{name}: {}", server.log());
+    }
+}
