@@ -95,6 +95,9 @@ const LATE_TABLES: &str =
 const NO_DURATIONS: &str =
     "pictures of a transport stream have no duration, so unevenly spaced ones seem to leave gaps";
 
+const DAMAGED_VP9: &str =
+    "its stream is damaged, and libvpx makes other pictures of that than FFmpeg; half of them are held (bridged)";
+
 /// Every deviation that is understood.
 pub const DEVIATIONS: &[Deviation] = &[
     known(
@@ -131,5 +134,14 @@ pub const DEVIATIONS: &[Deviation] = &[
     known("kyrion_1080i_mpeg2_ac3_mp2_scte35_start1200s.ts", "frames", "81 of 81 have no place", LATE_TABLES),
     known("kyrion_1080i_mpeg2_ac3_mp2_scte35_start1200s.ts", "frames", "72 frames of 81", LATE_TABLES),
     known("kyrion_1080i_mpeg2_ac3_mp2_scte35_start1200s.ts", "offset", "558.", LATE_TABLES),
+    known("zero_dimensions.mp4", "frames", "", DAMAGED_VP9),
+    known("zero_dimensions.mp4", "picture", "", DAMAGED_VP9),
+    known("zero_dimensions.mp4", "colour", "", DAMAGED_VP9),
+    known(
+        "juggling_mpeg1_es.mpg",
+        "frames",
+        "162 frames of 161",
+        "FFmpeg makes up the times of an elementary stream, and leaves out one after the first picture",
+    ),
     known("testsrc_240p120_60s.mp4", "frames", "", "small renditions of 120 frames per second keep every fourth"),
 ];
