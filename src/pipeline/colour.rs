@@ -159,10 +159,11 @@ impl Component {
 
 /// Codes of limited range for those of full range.
 fn table(depth: u32, chroma: bool) -> Vec<u16> {
-    let most = (1_u32 << depth.min(16)) - 1;
+    // The products of 16-bit codes need more than 32 bits.
+    let most = (1_u64 << depth.min(16)) - 1;
     let unit = 1 << (depth.clamp(8, 16) - 8);
-    let code = |n: u32| {
-        let scaled = |n: u32, span: u32| (n * span * 2 + most) / (2 * most);
+    let code = |n: u64| {
+        let scaled = |n: u64, span: u64| (n * span * 2 + most) / (2 * most);
         if !chroma {
             return 16 * unit + scaled(n, 219 * unit);
         }
