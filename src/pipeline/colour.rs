@@ -144,7 +144,8 @@ impl Component {
         Self {
             columns: info.comp_width(number) as usize,
             rows: info.comp_height(number) as usize,
-            offset: info.comp_poffset(number) as usize,
+            // GStreamer says that V of P010 is one byte behind U.
+            offset: (info.comp_poffset(number) as usize).next_multiple_of(bytes),
             step: usize::try_from(info.comp_pstride(number)).unwrap_or(bytes).max(bytes),
             shift: format.shift()[at],
             table,
@@ -249,7 +250,7 @@ mod tests {
             let map = made.map_readable().unwrap();
             let depth = info.format_info().depth()[0];
             let sample = |c: u8| {
-                let at = info.comp_offset(c);
+                let at = info.comp_offset(c).next_multiple_of(if deep { 2 } else { 1 });
                 let word = if deep { u16::from_le_bytes([map[at], map[at + 1]]) } else { u16::from(map[at]) };
                 word >> info.format_info().shift()[usize::from(c)] >> (depth - 8)
             };
