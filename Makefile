@@ -73,6 +73,6 @@ check:
 
 # Within a quarter of an hour on a quiet machine of two cores. LINES=1,4 measures only some.
 bench:
-	@scripts/packages.sh run build bench
+	@scripts/packages.sh run build test bench
 	MATINEE_BENCH_LINES=$(LINES) cargo bench --locked --bench peers
 	cargo bench --locked --bench day
