@@ -71,8 +71,8 @@ check:
 	cargo test --locked --test suite repository::
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 
-# Within a quarter of an hour on a quiet machine of two cores. LINES=1,4 measures only some.
+# Within a quarter of an hour on a quiet machine of two cores. ONLY=1,4 measures only some.
 bench:
 	@scripts/packages.sh run build test bench
-	MATINEE_BENCH_LINES=$(LINES) cargo bench --locked --bench peers
+	MATINEE_BENCH_LINES=$(ONLY) cargo bench --locked --bench peers
 	cargo bench --locked --bench day
