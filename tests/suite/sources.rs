@@ -88,9 +88,8 @@ fn colours_are_the_sources_whatever_range_and_matrix_it_has_and_whatever_its_con
 #[test]
 fn a_container_without_an_index_costs_no_picture_wherever_decoding_begins() {
     let media = tempfile::tempdir().unwrap();
-    let source = "-f lavfi -i testsrc2=s=160x120:r=25:d=4.4 -g 12 -q:v 3";
-    let kinds =
-        [("program.mpg", "-c:v mpeg2video -bf 0 -f vob"), ("elementary.mpg", "-c:v mpeg1video -bf 2 -f mpeg1video")];
+    let source = "-f lavfi -i testsrc2=s=320x240:r=25:d=5 -g 12 -q:v 3";
+    let kinds = [("program.mpg", "-c:v mpeg2video -bf 0 -f vob"), ("reordered.mpg", "-c:v mpeg2video -bf 2 -f vob")];
     for (name, coded) in kinds {
         let data = Data::new();
         let id = data.ingest(&film(media.path(), name, &format!("{source} {coded}")));
