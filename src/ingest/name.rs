@@ -14,7 +14,7 @@ pub fn line(name: &str) -> String {
 /// The last part of a path of whatever system.
 #[must_use]
 pub fn file(path: &str) -> String {
-    line(path.rsplit(['/', '\\']).find(|part| !part.is_empty()).unwrap_or_default())
+    line(path.rsplit(['/', '\\']).find(|part| !matches!(*part, "" | "." | "..")).unwrap_or_default())
 }
 
 /// A title's name, after its file: without the ending.
@@ -42,6 +42,7 @@ mod tests {
         for (path, name) in [
             ("film.mp4", "film.mp4"),
             ("../../etc/passwd", "passwd"),
+            ("..", "untitled"),
             ("C:\\films\\film.mp4", "film.mp4"),
             ("/", "untitled"),
             ("", "untitled"),

@@ -238,6 +238,13 @@ fn limits(seen: &mut Seen) {
     let begin = || create(&server, &[("upload-length", "1"), ("authorization", &limited)]);
     location(&begin());
     seen.add(Kind::TooManyUploads, &begin());
+    let server = TestServer::with(&Data::new(), &[("MATINEE_OUTBOUND__PRIVATE_NETWORKS", "true")]);
+    let webhook = || object(&server, "/api/v1/webhooks", &json!({ "url": "http://127.0.0.1:9/" }));
+    for _ in 0..matinee::catalog::MAX_WEBHOOKS {
+        assert_eq!(webhook().send().unwrap().status, 201);
+    }
+    seen.ask(Kind::TooManyWebhooks, webhook());
+    seen.ask(Kind::NoWebhook, server.ask(&format!("/api/v1/webhooks/{NOBODY}")));
     let server = TestServer::with(&Data::new(), &[("MATINEE_SERVER__API_REQUESTS_PER_MINUTE", "1")]);
     assert_eq!(server.get(VIDEOS).status, 200);
     seen.ask(Kind::TooOften, server.ask(VIDEOS));
