@@ -96,7 +96,7 @@ fn shown(api: &Api, key: &ApiKey, used: Usage) -> Value {
     let used = Usage {
         bytes: used.bytes + open.bytes,
         titles: used.titles,
-        uploads: open.uploads + api.rooms.uploads.under_way_of(&key.id),
+        uploads: used.uploads + open.uploads + api.rooms.uploads.under_way_of(&key.id),
     };
     let Quota { max_bytes, max_titles, max_uploads } = key.quota;
     json!({

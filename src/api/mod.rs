@@ -4,7 +4,7 @@
 //! listener of events a task of its own for as long as it listens.
 //!
 //! In the order of a request: [`Route`] (the path, a closed enum), [`access`] (who may), then the call in a file of its
-//! own: `upload`, `tus`, `videos`, `jobs`, `events`, `keys`. What can go wrong stands in one table, [`problem`].
+//! own: `upload`, `fetch`, `tus`, `videos`, `jobs`, `events`, `keys`. What can go wrong stands in one table, [`problem`].
 //!
 //! The rule not to break: limits come before bytes. A request that will be refused is refused before its body is asked
 //! for, and whatever is read is bounded.
@@ -17,6 +17,7 @@ pub mod access;
 mod digest;
 mod disposition;
 mod events;
+mod fetch;
 mod idempotency;
 mod jobs;
 mod keys;
@@ -104,6 +105,8 @@ pub struct Rooms {
     pub keys: Keys,
     /// Tells the warmer that there is a job, or that one was called off; must not block.
     pub warm: Arc<dyn Fn() + Send + Sync>,
+    /// Looks at URLs of films.
+    pub client: outbound::Client,
     /// Issues upload tokens.
     pub grants: Grants,
     /// Signs URLs of playback.
@@ -188,6 +191,9 @@ impl Api {
             return Err(Problem::new(Kind::Scope, "an upload token sends its film and does nothing else"));
         }
         match (&route, &parts.method) {
+            (Route::Videos, &Method::POST) if fetch::is_meant(parts) => {
+                fetch::create(self, parts, payload, &caller).await
+            }
             (Route::Videos, &Method::POST | &Method::PUT) => upload::create(self, parts, payload, None, &caller).await,
             (Route::File(name), _) => upload::create(self, parts, payload, Some(name), &caller).await,
             (Route::Videos, _) => videos::list(self, parts).await,

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Response, respond};
 use crate::ingest::resume;
 use crate::media::Exceeded;
-use crate::{cache, catalog, ingest, library};
+use crate::{cache, catalog, ingest, library, outbound};
 
 /// Seconds after which to come back when this server could not do its part now.
 const BUSY_RETRY_SECONDS: u32 = 2;
@@ -54,6 +54,10 @@ pub enum Kind {
     TooLarge,
     /// The bytes are not those of the digest.
     Digest,
+    /// The URL of a film cannot be asked for.
+    Url,
+    /// The URL of a film leads to an address that is not public.
+    PrivateAddress,
     /// A digest is made in a way that is not known.
     DigestAlgorithm,
     /// The body did not come to its end.
@@ -114,7 +118,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 43] = [
         Self::NoRoute,
         Self::NoTitle,
         Self::NotReady,
@@ -128,6 +132,8 @@ impl Kind {
         Self::Empty,
         Self::TooLarge,
         Self::Digest,
+        Self::Url,
+        Self::PrivateAddress,
         Self::DigestAlgorithm,
         Self::Incomplete,
         Self::Stalled,
@@ -189,6 +195,13 @@ impl Kind {
                 "digest-mismatch",
                 "Digest mismatch",
                 "the bytes are not those the digest was made of: send them again",
+            ),
+            Self::Url => (S::BAD_REQUEST, "url", "Bad URL", "the URL is not one that is asked for"),
+            Self::PrivateAddress => (
+                S::FORBIDDEN,
+                "private-address",
+                "Not a public address",
+                "the URL leads to an address that is not public",
             ),
             Self::DigestAlgorithm => {
                 (S::BAD_REQUEST, "digest-algorithm", "Unknown digest", "send a digest by sha-256, or none")
@@ -375,7 +388,18 @@ impl From<ingest::Error> for Problem {
             E::KeyReused => Self::new(Kind::KeyReused, error.to_string()),
             E::Library(why) => why.into(),
             E::Catalog(why) => why.into(),
-            E::Missing { .. }
+            E::Fetch(outbound::Error::Private { .. }) => Self::new(Kind::PrivateAddress, error.to_string()),
+            E::Fetch(
+                outbound::Error::Url(_)
+                | outbound::Error::Scheme(_)
+                | outbound::Error::Credentials
+                | outbound::Error::Port(_),
+            ) => Self::new(Kind::Url, error.to_string()),
+            // The rest comes of fetching, which no request waits for.
+            E::Fetch(_) | E::Status { .. } | E::Parts { .. } | E::Overdue { .. } => Self::internal(error),
+            E::Changed { .. }
+            | E::Unwritten { .. }
+            | E::Missing { .. }
             | E::NotAFile { .. }
             | E::Unreadable { .. }
             | E::Sidecar { .. }

@@ -60,6 +60,7 @@ pub(super) async fn create(
         Some(Known::Other) => Err(Problem::of(Kind::KeyReused)),
         Some(Known::Spent) => Err(Problem::of(Kind::TokenSpent)),
         Some(Known::Over(exceeded)) => Err(ingest::Error::Quota(exceeded).into()),
+        Some(Known::TooMany) => Err(Problem::of(Kind::Busy)),
         None => {
             let admission = admit(api, caller, &form, &payload).await?;
             accept(api, parts, payload, form, about, Bounds { max_bytes, admission }).await
@@ -127,7 +128,12 @@ pub(super) async fn receive(
 
 /// What a token allows, as far as it can be seen before the first byte. That a token is spent once is decided when its
 /// title is entered.
-async fn allow(api: &Arc<Api>, grant: &Grant, announced: Option<u64>, about: &mut About) -> Result<(), Problem> {
+pub(super) async fn allow(
+    api: &Arc<Api>,
+    grant: &Grant,
+    announced: Option<u64>,
+    about: &mut About,
+) -> Result<(), Problem> {
     if announced.is_some_and(|length| length > grant.max_bytes) {
         return Err(ingest::Error::TooLarge { limit_bytes: grant.max_bytes }.into());
     }
@@ -142,12 +148,12 @@ async fn allow(api: &Arc<Api>, grant: &Grant, announced: Option<u64>, about: &mu
     Ok(())
 }
 
-async fn known(api: &Arc<Api>, creation: Creation) -> Result<Option<Known>, Problem> {
+pub(super) async fn known(api: &Arc<Api>, creation: Creation) -> Result<Option<Known>, Problem> {
     let catalog = api.rooms.catalog.clone();
     blocking(move || Ok(catalog.creation(&creation)?)).await
 }
 
-async fn created(api: &Arc<Api>, id: TitleId) -> Result<Response, Problem> {
+pub(super) async fn created(api: &Arc<Api>, id: TitleId) -> Result<Response, Problem> {
     let title = videos::find(api, &id).await?;
     let etag = video::etag(&title.entry);
     Ok(respond::created(&video::json(api, &title, None), &etag, &format!("/api/v1/videos/{id}")))

@@ -33,6 +33,7 @@ use crate::config::Config;
 use crate::encoder::{self, Encoder};
 use crate::hooks::Courier;
 use crate::ingest::Processor;
+use crate::ingest::watch::Watcher;
 use crate::origin::{self, Origin, Server};
 use crate::warmer::Warmer;
 use crate::worker::{self, Pool};
@@ -86,6 +87,14 @@ pub enum Error {
     /// The cache.
     #[error(transparent)]
     Cache(#[from] cache::Error),
+    /// The watched folder.
+    #[error("watch.folder = \"{}\" cannot be used: {why}", .folder.display())]
+    Watch {
+        /// As configured.
+        folder: PathBuf,
+        /// What is wrong.
+        why: io::Error,
+    },
     /// The workers.
     #[error(transparent)]
     Worker(#[from] worker::Error),
@@ -118,6 +127,7 @@ struct Running {
     api: Arc<Api>,
     processor: Processor,
     courier: Courier,
+    watcher: Watcher,
     warmer: Warmer,
     encoder: Encoder,
     pool: Pool,
@@ -165,12 +175,13 @@ fn registry(data_dir: &Path) -> PathBuf {
 
 impl Running {
     async fn until(self, told: Arc<Notify>) {
-        let Self { server, origin, api, processor, courier, warmer, encoder, pool, cache, claim } = self;
+        let Self { server, origin, api, processor, courier, watcher, warmer, encoder, pool, cache, claim } = self;
         let stop = async move {
             told.notified().await;
             api.close();
         };
         let drained = server.run(origin, stop).await;
+        end("watching", watcher.close()).await;
         end("jobs", processor.close()).await;
         end("news", courier.close()).await;
         end("warming", warmer.close()).await;

@@ -101,6 +101,7 @@ pub(super) fn api(
         resumables: uploading.resumables.clone(),
         processor: uploading.processor.clone(),
         events: uploading.events.clone(),
+        client: uploading.client.clone(),
         generation: Arc::new(move |digest, plan| recipe.generation(digest, plan)),
         stop: Arc::new(move |generation, digest| stop.stop(generation, digest)),
         forget,

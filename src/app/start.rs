@@ -18,7 +18,8 @@ use crate::config::{Auth, Config};
 use crate::encoder::{self, Encoder, Recipe, Source};
 use crate::hooks::{self, Courier};
 use crate::ingest::events::{Event, What};
-use crate::ingest::{self, Events, OnChange, OnRetire, Processor, Resumables, Uploads};
+use crate::ingest::watch::Watcher;
+use crate::ingest::{self, Events, OnChange, OnRetire, Processor, Resumables, Tell, Uploads};
 use crate::library::Library;
 use crate::media::{Digest, Trial};
 use crate::origin::{Origin, Server};
@@ -79,7 +80,7 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
         and_warm(&forget, &warmer),
         retire::retire(&data.catalog, &data.cache, &encoder),
     )?;
-    let processor = uploading.processor.clone();
+    let (processor, watcher) = (uploading.processor.clone(), uploading.watcher.clone());
     let courier = courier(config, &data, &uploading.events)?;
     let api = Api::new(rooms::api(config, &data, &encoder, &uploading, &warmer, forget));
     let _ = scrape.warmer.set(warmer.clone());
@@ -88,7 +89,7 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
     let _ = playback.set(Arc::downgrade(&origin));
     let _ = scrape.counters.set(origin.counters().clone());
     let _ = scrape.origin.set(Arc::downgrade(&origin));
-    Ok(Running { server, origin, api, processor, courier, warmer, encoder, pool, cache, claim })
+    Ok(Running { server, origin, api, processor, courier, watcher, warmer, encoder, pool, cache, claim })
 }
 
 fn warmer(config: &Config, data: &Data, encoder: &Encoder) -> Result<Warmer, Error> {
@@ -136,6 +137,8 @@ pub(super) struct Uploading {
     pub resumables: Resumables,
     pub processor: Processor,
     pub events: Events,
+    pub client: outbound::Client,
+    pub watcher: Watcher,
 }
 
 impl Uploading {
@@ -153,10 +156,15 @@ impl Uploading {
             ladder: config.ladder.clone(),
         };
         let events = Events::new();
-        let processor = Processor::start(&config.uploads, rooms.clone(), events.clone(), on_change, on_retire);
-        let uploads = Uploads::new(&config.uploads, rooms, processor.clone(), events.clone());
+        let client = outbound::Client::new(&config.outbound);
+        let tell = Tell { events: events.clone(), on_change: on_change.clone(), on_retire };
+        let processor = Processor::start(&config.uploads, rooms.clone(), client.clone(), tell);
+        let uploads = Uploads::new(&config.uploads, rooms.clone(), processor.clone(), events.clone());
         let resumables = Resumables::open(uploads.clone())?;
-        Ok(Self { uploads, resumables, processor, events })
+        let watcher =
+            Watcher::start(&config.watch, &config.data_dir, config.uploads.max_bytes, rooms, events.clone(), on_change);
+        let watcher = watcher.map_err(|why| Error::Watch { folder: config.watch.folder.clone(), why })?;
+        Ok(Self { uploads, resumables, processor, events, client, watcher })
     }
 }
 

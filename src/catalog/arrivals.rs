@@ -6,7 +6,7 @@ use serde_json::json;
 use super::jobs::{Kind, enqueue};
 use super::keys::exceeded;
 use super::webhooks::{News, tell, tell_purge};
-use super::{Catalog, Error, Metadata, Owner, now_ms};
+use super::{Catalog, Error, Metadata, Owner, State, now_ms};
 use crate::media::{Digest, Exceeded, JobId, Policy, TitleId};
 
 /// How long a client's Idempotency-Key is remembered, milliseconds: a day is longer than any client retries.
@@ -16,7 +16,7 @@ const CREATION_MS: i64 = 24 * 3600 * 1000;
 /// as long as this.
 const SPENT_MS: i64 = 7 * 24 * 3600 * 1000;
 
-/// A title whose bytes are complete and which is to be processed.
+/// A title whose bytes are complete and which is to be processed, or whose bytes are still to be fetched.
 #[derive(Clone, Debug)]
 pub struct Arrival {
     /// Its name in URLs; [`super::new_id`].
@@ -29,12 +29,10 @@ pub struct Arrival {
     pub metadata: Metadata,
     /// Milliseconds since the Unix epoch; [`super::now_ms`].
     pub created_at_ms: i64,
-    /// Its source in the library.
-    pub source: Digest,
+    /// Where its bytes are.
+    pub bytes: Place,
     /// The file's name as it came, without folders.
     pub file_name: String,
-    /// The source's size.
-    pub size_bytes: u64,
     /// Who may play it.
     pub policy: Policy,
     /// Until when the token is good that allows it, Unix milliseconds, if one does. The token names the title, and is
@@ -44,6 +42,25 @@ pub struct Arrival {
     pub creation: Option<Creation>,
     /// Whose it is.
     pub owner: Option<Owner>,
+}
+
+/// Where the bytes of an arrival are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the library: the title is to be processed.
+    Here {
+        /// The source.
+        source: Digest,
+        /// Its size.
+        size_bytes: u64,
+    },
+    /// Somewhere else: the title is to be received first.
+    Elsewhere {
+        /// The job's detail, which says where.
+        detail: String,
+        /// Jobs of this kind that may be open with this one; one more is not entered.
+        limit: usize,
+    },
 }
 
 /// A client's name for one creation.
@@ -66,6 +83,8 @@ pub enum Known {
     Spent,
     /// Its owner may not have it.
     Over(Exceeded),
+    /// There are as many open jobs of its kind as there may be.
+    TooMany,
 }
 
 /// What is to be changed of a title; `None` stays as it is.
@@ -93,8 +112,8 @@ pub enum Changed {
 }
 
 impl Catalog {
-    /// Enters a title in state `processing` together with the job that does it. Durable when it returns. If its creation
-    /// was made meanwhile, nothing is entered and that is said.
+    /// Enters a title in state `processing` together with the job that does it, or in state `receiving` with the job that
+    /// fetches it. Durable when it returns. If its creation was made meanwhile, nothing is entered and that is said.
     ///
     /// # Errors
     /// As any call; nothing is entered then.
@@ -102,11 +121,22 @@ impl Catalog {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = arrival.created_at_ms;
+        let (kind, state, source, size_bytes, detail) = match &arrival.bytes {
+            Place::Here { source, size_bytes } => (Kind::Process, State::Processing, Some(source), *size_bytes, "{}"),
+            Place::Elsewhere { detail, .. } => (Kind::Fetch, State::Receiving, None, 0, detail.as_str()),
+        };
         transaction.execute("DELETE FROM creations WHERE created_at_ms < ?1", [now - CREATION_MS])?;
         if let Some(creation) = &arrival.creation
             && let Some(known) = known(&transaction, creation)?
         {
             return Ok(Some(known));
+        }
+        if let Place::Elsewhere { limit, .. } = arrival.bytes {
+            let count = "SELECT count(*) FROM jobs WHERE ended_at_ms IS NULL AND kind = ?1";
+            let open: i64 = transaction.query_row(count, [kind.as_str()], |row| row.get(0))?;
+            if open.cast_unsigned() >= limit as u64 {
+                return Ok(Some(Known::TooMany));
+            }
         }
         if let Some(until_ms) = arrival.token_until_ms {
             transaction.execute("DELETE FROM spent_tokens WHERE expires_at_ms < ?1", [now])?;
@@ -116,24 +146,25 @@ impl Catalog {
             }
         }
         if let Some(owner) = &arrival.owner
-            && let Some(exceeded) = exceeded(&transaction, owner, arrival.size_bytes, 1, 0)?
+            && let Some(exceeded) = exceeded(&transaction, owner, size_bytes, 1, 0)?
         {
             return Ok(Some(Known::Over(exceeded)));
         }
         transaction.execute(
             "INSERT INTO titles (id, name, description, metadata, state, created_at_ms, source, file_name, size_bytes,
                  playback_policy, owner)
-             VALUES (:id, :name, :description, :metadata, 'processing', :at, :source, :file_name, :size,
+             VALUES (:id, :name, :description, :metadata, :state, :at, :source, :file_name, :size,
                  :policy, :owner)",
             named_params! {
                 ":id": arrival.id.as_str(),
                 ":name": arrival.name,
                 ":description": arrival.description,
                 ":metadata": text(&arrival.metadata),
+                ":state": state.as_str(),
                 ":at": now,
-                ":source": arrival.source.as_str(),
+                ":source": source.map(Digest::as_str),
                 ":file_name": arrival.file_name,
-                ":size": i64::try_from(arrival.size_bytes).unwrap_or(i64::MAX),
+                ":size": i64::try_from(size_bytes).unwrap_or(i64::MAX),
                 ":policy": arrival.policy.as_str(),
                 ":owner": arrival.owner.as_ref().map(|owner| owner.key.as_str()),
             },
@@ -145,8 +176,8 @@ impl Catalog {
                 values,
             )?;
         }
-        enqueue(&transaction, job, Kind::Process, &arrival.id, now)?;
-        tell(&transaction, News::Created, &arrival.id, json!({ "state": "processing" }), now)?;
+        enqueue(&transaction, job, kind, &arrival.id, detail, now)?;
+        tell(&transaction, News::Created, &arrival.id, json!({ "state": state }), now)?;
         transaction.commit()?;
         Ok(None)
     }

@@ -53,6 +53,8 @@ pub struct Job {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
+    /// Brings a title's bytes from where its uploader says they are.
+    Fetch,
     /// Makes an uploaded source playable: inspected, indexed, planned.
     Process,
     /// Encodes a title ahead of demand.
@@ -147,9 +149,7 @@ impl Catalog {
     /// As any call; nothing is entered then.
     pub fn insert_warming(&self, id: &JobId, title: &TitleId, detail: &str, now_ms: i64) -> Result<(), Error> {
         let writer = self.writer();
-        enqueue(&writer, id, Kind::Warm, title, now_ms)?;
-        writer.execute("UPDATE jobs SET detail = ?2 WHERE id = ?1", params![id.as_str(), detail])?;
-        Ok(())
+        enqueue(&writer, id, Kind::Warm, title, detail, now_ms)
     }
 
     /// Takes a job that is due, or whose claimant let its lease run out. `None` if there is none.
@@ -191,47 +191,9 @@ impl Catalog {
     pub fn end_attempt(&self, job: &Job, owner: &str, now_ms: i64, outcome: &Outcome) -> Result<bool, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let (state, ended, due) = match outcome {
-            Outcome::Ready { .. } | Outcome::Done => (JobState::Done, Some(now_ms), None),
-            Outcome::Failed(_) => (JobState::Failed, Some(now_ms), None),
-            Outcome::Again { due_at_ms, .. } => (JobState::Queued, None, Some(*due_at_ms)),
-            Outcome::Released => (JobState::Queued, None, None),
-        };
-        let failure = match outcome {
-            Outcome::Failed(failure) | Outcome::Again { failure, .. } => Some(failure),
-            Outcome::Ready { .. } | Outcome::Done | Outcome::Released => None,
-        };
-        let changed = transaction.execute(
-            "UPDATE jobs SET state = :state, owner = NULL, lease_until_ms = NULL, ended_at_ms = :ended,
-                 due_at_ms = coalesce(:due, due_at_ms), error_code = :code, error_message = :message,
-                 attempts = attempts - :uncounted, progress = iif(:state = 'done', 1000, progress)
-             WHERE id = :id AND owner = :owner",
-            named_params! {
-                ":id": job.id.as_str(),
-                ":owner": owner,
-                ":state": state.as_str(),
-                ":ended": ended,
-                ":due": due,
-                ":code": failure.map(|f| f.code.as_str()),
-                ":message": failure.map(|f| f.message.as_str()),
-                ":uncounted": i64::from(matches!(outcome, Outcome::Released)),
-            },
-        )?;
-        if changed == 0 {
+        if !end(&transaction, job, owner, now_ms, outcome)? {
             return Ok(false);
         }
-        match outcome {
-            Outcome::Ready { plan, notes } if job.kind == Kind::Replace => {
-                replaced(&transaction, job, plan, notes, now_ms)?;
-            }
-            Outcome::Failed(failure) if job.kind == Kind::Replace => {
-                not_replaced(&transaction, &job.title, failure, now_ms)?;
-            }
-            Outcome::Ready { plan, notes } => ready(&transaction, &job.title, plan, notes, now_ms)?,
-            Outcome::Failed(failure) => fail(&transaction, &job.title, failure, now_ms)?,
-            Outcome::Done | Outcome::Again { .. } | Outcome::Released => {}
-        }
-        forget_old(&transaction)?;
         transaction.commit()?;
         Ok(true)
     }
@@ -332,13 +294,65 @@ pub(super) fn enqueue(
     id: &JobId,
     kind: Kind,
     title: &TitleId,
+    detail: &str,
     now_ms: i64,
 ) -> Result<(), Error> {
     connection.execute(
-        "INSERT INTO jobs (id, kind, title, state, due_at_ms, created_at_ms) VALUES (?1, ?2, ?3, 'queued', ?4, ?4)",
-        params![id.as_str(), kind.as_str(), title.as_str(), now_ms],
+        "INSERT INTO jobs (id, kind, title, state, due_at_ms, created_at_ms, detail)
+         VALUES (?1, ?2, ?3, 'queued', ?4, ?4, ?5)",
+        params![id.as_str(), kind.as_str(), title.as_str(), now_ms, detail],
     )?;
     Ok(())
+}
+
+/// Ends an attempt. False if the claim was lost.
+pub(super) fn end(
+    connection: &Connection,
+    job: &Job,
+    owner: &str,
+    now_ms: i64,
+    outcome: &Outcome,
+) -> Result<bool, Error> {
+    let (state, ended, due) = match outcome {
+        Outcome::Ready { .. } | Outcome::Done => (JobState::Done, Some(now_ms), None),
+        Outcome::Failed(_) => (JobState::Failed, Some(now_ms), None),
+        Outcome::Again { due_at_ms, .. } => (JobState::Queued, None, Some(*due_at_ms)),
+        Outcome::Released => (JobState::Queued, None, None),
+    };
+    let failure = match outcome {
+        Outcome::Failed(failure) | Outcome::Again { failure, .. } => Some(failure),
+        Outcome::Ready { .. } | Outcome::Done | Outcome::Released => None,
+    };
+    let changed = connection.execute(
+        "UPDATE jobs SET state = :state, owner = NULL, lease_until_ms = NULL, ended_at_ms = :ended,
+             due_at_ms = coalesce(:due, due_at_ms), error_code = :code, error_message = :message,
+             attempts = attempts - :uncounted, progress = iif(:state = 'done', 1000, progress)
+         WHERE id = :id AND owner = :owner",
+        named_params! {
+            ":id": job.id.as_str(),
+            ":owner": owner,
+            ":state": state.as_str(),
+            ":ended": ended,
+            ":due": due,
+            ":code": failure.map(|f| f.code.as_str()),
+            ":message": failure.map(|f| f.message.as_str()),
+            ":uncounted": i64::from(matches!(outcome, Outcome::Released)),
+        },
+    )?;
+    if changed == 0 {
+        return Ok(false);
+    }
+    match outcome {
+        Outcome::Ready { plan, notes } if job.kind == Kind::Replace => replaced(connection, job, plan, notes, now_ms)?,
+        Outcome::Failed(failure) if job.kind == Kind::Replace => {
+            not_replaced(connection, &job.title, failure, now_ms)?;
+        }
+        Outcome::Ready { plan, notes } => ready(connection, &job.title, plan, notes, now_ms)?,
+        Outcome::Failed(failure) => fail(connection, &job.title, failure, now_ms)?,
+        Outcome::Done | Outcome::Again { .. } | Outcome::Released => {}
+    }
+    forget_old(connection)?;
+    Ok(true)
 }
 
 fn ready(connection: &Connection, title: &TitleId, plan: &Plan, notes: &[String], now_ms: i64) -> Result<(), Error> {
@@ -356,7 +370,7 @@ fn ready(connection: &Connection, title: &TitleId, plan: &Plan, notes: &[String]
 fn fail(connection: &Connection, title: &TitleId, failure: &Failure, now_ms: i64) -> Result<(), Error> {
     let changed = connection.execute(
         "UPDATE titles SET state = 'failed', error_code = ?2, error_message = ?3, source = NULL, version = version + 1
-         WHERE id = ?1 AND state = 'processing'",
+         WHERE id = ?1 AND state IN ('receiving', 'processing')",
         params![title.as_str(), failure.code, failure.message],
     )?;
     let data = json!({ "state": "failed", "error": failure });
@@ -413,6 +427,7 @@ impl Kind {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Fetch => "fetch",
             Self::Process => "process",
             Self::Warm => "warm",
             Self::Replace => "replace",
@@ -423,8 +438,9 @@ impl Kind {
 impl FromStr for Kind {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = [Self::Process, Self::Warm, Self::Replace].into_iter().find(|kind| kind.as_str() == text);
-        found.ok_or_else(|| format!("{text:?} is none of process, warm, replace"))
+        let found =
+            [Self::Fetch, Self::Process, Self::Warm, Self::Replace].into_iter().find(|kind| kind.as_str() == text);
+        found.ok_or_else(|| format!("{text:?} is none of fetch, process, warm, replace"))
     }
 }
 

@@ -110,7 +110,7 @@ impl Catalog {
         Ok(self.writer().execute(revoke, params![id.as_str(), now_ms])? > 0)
     }
 
-    /// What a key has, without uploads that are under way.
+    /// What a key has. Of uploads under way those alone that are fetched.
     ///
     /// # Errors
     /// As any call.
@@ -125,8 +125,8 @@ impl Catalog {
     pub fn usages(&self) -> Result<HashMap<String, Usage>, Error> {
         let reader = self.reader();
         let mut query = reader.prepare_cached(
-            "SELECT owner, count(*), coalesce(sum(iif(source IS NULL, 0, size_bytes)), 0) FROM titles
-             WHERE owner IS NOT NULL GROUP BY owner",
+            "SELECT owner, count(*), coalesce(sum(iif(source IS NULL, 0, size_bytes)), 0), sum(state = 'receiving')
+             FROM titles WHERE owner IS NOT NULL GROUP BY owner",
         )?;
         let rows = query.query_map([], |row| Ok((row.get(0)?, used(row, 1)?)))?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -163,14 +163,16 @@ pub(super) fn exceeded(
 }
 
 fn usage(connection: &Connection, key: &KeyId) -> Result<Usage, Error> {
-    let query = "SELECT count(*), coalesce(sum(iif(source IS NULL, 0, size_bytes)), 0) FROM titles WHERE owner = ?1";
+    let query =
+        "SELECT count(*), coalesce(sum(iif(source IS NULL, 0, size_bytes)), 0), coalesce(sum(state = 'receiving'), 0)
+         FROM titles WHERE owner = ?1";
     let mut query = connection.prepare_cached(query)?;
     Ok(query.query_row([key.as_str()], |row| used(row, 0))?)
 }
 
 fn used(row: &Row, at: usize) -> rusqlite::Result<Usage> {
-    let (titles, bytes): (i64, i64) = (row.get(at)?, row.get(at + 1)?);
-    Ok(Usage { titles: titles.cast_unsigned(), bytes: bytes.cast_unsigned(), uploads: 0 })
+    let (titles, bytes, uploads): (i64, i64, i64) = (row.get(at)?, row.get(at + 1)?, row.get(at + 2)?);
+    Ok(Usage { titles: titles.cast_unsigned(), bytes: bytes.cast_unsigned(), uploads: uploads.cast_unsigned() })
 }
 
 fn stored(limit: u64) -> i64 {

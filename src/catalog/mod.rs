@@ -13,12 +13,14 @@
 //! Arrow: `ingest`, `origin`, `api`, `app` -> `catalog` -> `media`.
 
 mod arrivals;
+mod fetches;
 mod jobs;
 mod keys;
 mod popularity;
 mod replacements;
 mod schema;
 mod titles;
+mod watched;
 mod webhooks;
 
 use std::path::{Path, PathBuf};
@@ -27,12 +29,14 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-pub use arrivals::{Arrival, Change, Changed, Creation, Known};
+pub use arrivals::{Arrival, Change, Changed, Creation, Known, Place};
+pub use fetches::{Entered, Fetched};
 pub use jobs::{Cancelled, Job, JobCursor, JobPage, JobState, Kind, Lease, Outcome, new_job_id};
 pub use keys::{ApiKey, MAX_KEYS, Owner};
 pub use popularity::Popularity;
 pub use replacements::{Replacement, Replacing, Superseded};
 pub use titles::{Cursor, Entry, Failure, MAX_PAGE, Metadata, NewTitle, Page, State, Title, new_id, now_ms};
+pub use watched::Watched;
 pub use webhooks::{Delivery, DeliveryCursor, DeliveryPage, DeliveryState, MAX_WEBHOOKS, News, Told, Webhook};
 
 /// Name of the file in the data folder.

@@ -82,9 +82,9 @@ impl Catalog {
         let superseded = supersede(&transaction, new)?;
         let file_name = new.file_name.as_ref().unwrap_or(&old.file_name);
         let detail = json!({ "file_name": file_name, "size_bytes": new.size_bytes }).to_string();
-        enqueue(&transaction, job, Kind::Replace, &new.title, new.at_ms)?;
-        let say = "UPDATE jobs SET source = ?2, detail = ?3 WHERE id = ?1";
-        transaction.execute(say, params![job.as_str(), new.source.as_str(), detail])?;
+        enqueue(&transaction, job, Kind::Replace, &new.title, &detail, new.at_ms)?;
+        let say = "UPDATE jobs SET source = ?2 WHERE id = ?1";
+        transaction.execute(say, params![job.as_str(), new.source.as_str()])?;
         touch(&transaction, &new.title)?;
         transaction.commit()?;
         Ok(Replacing::Entered(superseded))

@@ -15,7 +15,7 @@ const APPLICATION_ID: i64 = 0x4d54_4e45;
 /// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
 /// fields; `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
 /// title that a client can see. A `creation` remembers which title a client's Idempotency-Key made.
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     "
     CREATE TABLE titles (
         id            TEXT PRIMARY KEY,
@@ -140,6 +140,15 @@ const STEPS: [&str; 9] = [
     ) STRICT;
     CREATE INDEX deliveries_due ON deliveries (due_at_ms) WHERE ended_at_ms IS NULL;
     CREATE INDEX deliveries_webhook ON deliveries (webhook);
+",
+    "
+    CREATE TABLE watched (
+        file    TEXT PRIMARY KEY,
+        title   TEXT,
+        code    TEXT,
+        message TEXT,
+        CHECK ((title IS NULL) = (code IS NOT NULL))
+    ) STRICT;
 ",
 ];
 

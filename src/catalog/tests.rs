@@ -62,6 +62,7 @@ fn title(number: u64, created_at_ms: i64) -> NewTitle {
         size_bytes: 1 << 40,
         notes: vec!["3 frames had no time".into()],
         plan: Arc::new(plan()),
+        watched: None,
     }
 }
 

@@ -85,6 +85,8 @@ pub struct NewTitle {
     pub notes: Vec<String>,
     /// Timeline and ladder.
     pub plan: Arc<Plan>,
+    /// The file of the watched folder that it is, as [`Catalog::watched`] knows it.
+    pub watched: Option<String>,
 }
 
 /// Where a title is in its life.
@@ -207,6 +209,10 @@ impl Catalog {
         let notes = serde_json::to_string(&title.notes).map_err(damaged)?;
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(file) = &title.watched {
+            let note = "INSERT OR REPLACE INTO watched (file, title) VALUES (?1, ?2)";
+            transaction.execute(note, params![file, title.id.as_str()])?;
+        }
         transaction.execute(
             "INSERT INTO titles (id, name, state, created_at_ms, source, file_name, size_bytes, duration_s, notes, plan)
              VALUES (?1, ?2, 'ready', ?3, ?4, ?5, ?6, ?7, ?8, ?9)",

@@ -42,6 +42,8 @@ pub struct Config {
     pub server: origin::Config,
     /// `[uploads]`
     pub uploads: ingest::Config,
+    /// `[watch]`
+    pub watch: ingest::watch::Config,
     /// `[outbound]`
     pub outbound: outbound::Config,
     /// `[webhooks]`
@@ -86,6 +88,7 @@ impl Default for Config {
             auth: Auth::Keys,
             server: origin::Config::default(),
             uploads: ingest::Config::default(),
+            watch: ingest::watch::Config::default(),
             outbound: outbound::Config::default(),
             webhooks: hooks::Config::default(),
             cache: cache::Config::default(),
@@ -124,6 +127,7 @@ impl Config {
         let rooms = [
             server,
             uploads,
+            self.watch.problems(),
             warmer,
             self.webhooks.problems(),
             self.cache.problems(),

@@ -10,9 +10,9 @@ use super::events::{Events, What};
 use super::file::blocking;
 use super::process::Processor;
 use super::{Config, Error, Rooms, name};
-use crate::catalog::{Arrival, Creation, Known, Metadata, Owner, State, new_id, new_job_id, now_ms};
+use crate::catalog::{Arrival, Creation, Known, Metadata, Owner, Place, State, new_id, new_job_id, now_ms};
 use crate::library::Staged;
-use crate::media::{KeyId, Policy, Refusal, RefusalCode, TitleId};
+use crate::media::{JobId, KeyId, Policy, Refusal, RefusalCode, TitleId};
 
 /// What an uploader says of a film. Names may be anything; they are made harmless here.
 #[derive(Clone, Debug, Default)]
@@ -88,61 +88,63 @@ impl Uploads {
 
 impl Inner {
     fn enter(&self, staged: Staged, about: About, owner: Option<Owner>) -> Result<TitleId, Error> {
-        let file_name = name::file(&about.file_name);
         if staged.size_bytes() == 0 {
             let refusal = Refusal { code: RefusalCode::Empty, message: "the file is empty".to_owned() };
-            return Err(Error::Refused { path: file_name.into(), refusal });
+            return Err(Error::Refused { path: name::file(&about.file_name).into(), refusal });
         }
-        let size_bytes = staged.size_bytes();
-        let (reserved, token_until_ms) = about.reserved.unzip();
-        let id = reserved.map_or_else(new_id, Ok).map_err(Error::NoName)?;
-        let job = new_job_id().map_err(Error::NoName)?;
+        let (source, size_bytes) = (staged.digest().clone(), staged.size_bytes());
+        let (arrival, job) = arrival(about, owner, Place::Here { source: source.clone(), size_bytes })?;
         let stored = staged.commit_uninspected()?;
-        let arrival = Arrival {
-            id,
-            name: about.title.map_or_else(|| name::title(&file_name), |title| name::line(&title)),
-            description: about.description,
-            metadata: about.metadata,
-            created_at_ms: now_ms(),
-            source: stored.digest().clone(),
-            file_name,
-            size_bytes,
-            policy: about.policy,
-            token_until_ms,
-            creation: about.creation,
-            owner,
-        };
-        let entered = self.rooms.catalog.insert_arrival(&arrival, &job);
+        let entered = self.insert(&arrival, &job);
         // It holds the library back from being frozen, and is not needed once the catalog names the source.
         drop(stored);
-        let id = match entered {
-            Ok(None) => arrival.id,
-            Ok(Some(Known::Made(other))) => {
-                self.take_back(&arrival.source);
-                return Ok(other);
-            }
-            Ok(Some(Known::Spent)) => {
-                self.take_back(&arrival.source);
-                return Err(Error::Spent);
-            }
-            Ok(Some(Known::Over(exceeded))) => {
-                self.take_back(&arrival.source);
-                return Err(Error::Quota(exceeded));
-            }
-            Ok(Some(Known::Other)) => {
-                self.take_back(&arrival.source);
-                return Err(Error::KeyReused);
-            }
-            Err(error) => {
-                self.take_back(&arrival.source);
-                return Err(error.into());
-            }
-        };
-        tracing::info!(title = %id, source = %arrival.source, size_bytes, "received");
-        self.events.tell(&id, What::State { state: State::Processing, error: None });
-        self.processor.wake();
+        let (id, is_new) = entered.inspect_err(|_| self.take_back(&source))?;
+        if is_new {
+            tracing::info!(title = %id, %source, size_bytes, "received");
+            self.announce(&id, State::Processing);
+        } else {
+            self.take_back(&source);
+        }
         Ok(id)
     }
+
+    /// Enters an arrival. The title, and whether it is a new one: the same creation may have been made before.
+    pub fn insert(&self, arrival: &Arrival, job: &JobId) -> Result<(TitleId, bool), Error> {
+        match self.rooms.catalog.insert_arrival(arrival, job)? {
+            None => Ok((arrival.id.clone(), true)),
+            Some(Known::Made(other)) => Ok((other, false)),
+            Some(Known::Spent) => Err(Error::Spent),
+            Some(Known::Other) => Err(Error::KeyReused),
+            Some(Known::Over(exceeded)) => Err(Error::Quota(exceeded)),
+            Some(Known::TooMany) => Err(Error::TooMany { limit: self.config.max_open }),
+        }
+    }
+
+    /// Tells of a new title, and that there is a job.
+    pub fn announce(&self, id: &TitleId, state: State) {
+        self.events.tell(id, What::State { state, error: None });
+        self.processor.wake();
+    }
+}
+
+/// A title to be, and the job that makes it one.
+pub(super) fn arrival(about: About, owner: Option<Owner>, bytes: Place) -> Result<(Arrival, JobId), Error> {
+    let file_name = name::file(&about.file_name);
+    let (reserved, token_until_ms) = about.reserved.unzip();
+    let arrival = Arrival {
+        id: reserved.map_or_else(new_id, Ok).map_err(Error::NoName)?,
+        name: about.title.map_or_else(|| name::title(&file_name), |title| name::line(&title)),
+        description: about.description,
+        metadata: about.metadata,
+        created_at_ms: now_ms(),
+        bytes,
+        file_name,
+        policy: about.policy,
+        token_until_ms,
+        creation: about.creation,
+        owner,
+    };
+    Ok((arrival, new_job_id().map_err(Error::NoName)?))
 }
 
 impl fmt::Debug for Uploads {

@@ -25,9 +25,13 @@ pub struct Config {
     pub reserve_bytes: u64,
     /// Seconds an uploader may send nothing.
     pub stall_seconds: u64,
+    /// Films fetched by their URLs at once.
+    pub fetches: usize,
+    /// Hours that fetching a film may take, pauses and restarts included.
+    pub fetch_hours: u64,
     /// Films inspected at once.
     pub workers: usize,
-    /// Attempts at inspecting a film, where another one can help.
+    /// Attempts at inspecting or fetching a film, where another one can help.
     pub attempts: u32,
     /// Bytes of films that a key may have, unless it was said when it was added; 0 for no limit.
     pub key_max_bytes: u64,
@@ -47,6 +51,8 @@ impl Default for Config {
             origins: Vec::new(),
             reserve_bytes: 256 << 20,
             stall_seconds: 60,
+            fetches: 4,
+            fetch_hours: 24,
             workers: 2,
             attempts: 4,
             key_max_bytes: 0,
@@ -66,6 +72,8 @@ impl Config {
             ("max_open", self.max_open as u64, 1, 100_000),
             ("expire_hours", self.expire_hours, 1, 8760),
             ("stall_seconds", self.stall_seconds, 1, 3600),
+            ("fetches", self.fetches as u64, 1, 100),
+            ("fetch_hours", self.fetch_hours, 1, 720),
             ("workers", self.workers as u64, 1, 32),
             ("attempts", u64::from(self.attempts), 1, 100),
         ];

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use crate::media::{Exceeded, PlanError, Refusal, RefusalCode};
 use crate::worker::{Death, Exit};
-use crate::{catalog, library, worker};
+use crate::{catalog, library, outbound, worker};
 
 /// Why a file did not become a title. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -104,6 +104,43 @@ pub enum Error {
     /// The upload token made its title already.
     #[error("this upload token was used: ask for another one for another film")]
     Spent,
+    /// It was written to while it was copied.
+    #[error("{}: it changes: try again when it is complete", .path.display())]
+    Changed {
+        /// As named.
+        path: PathBuf,
+    },
+    /// It could not be put where it should be.
+    #[error("{}: it cannot be written to ({why}): check its permissions and its disk", .path.display())]
+    Unwritten {
+        /// As named.
+        path: PathBuf,
+        /// What the system said.
+        why: io::Error,
+    },
+    /// It could not be fetched.
+    #[error("it could not be fetched: {0}")]
+    Fetch(#[from] outbound::Error),
+    /// The server that should have it has not, or does not give it.
+    #[error("it could not be fetched: {host} answers with status {status}")]
+    Status {
+        /// Who answered.
+        host: String,
+        /// How.
+        status: u16,
+    },
+    /// The server that has it sends parts of it that do not fit together.
+    #[error("it could not be fetched: {host} sends parts that do not belong together")]
+    Parts {
+        /// Who.
+        host: String,
+    },
+    /// It could not be fetched in time.
+    #[error("it could not be fetched within {hours} hours: raise uploads.fetch_hours, or send the file")]
+    Overdue {
+        /// `uploads.fetch_hours`.
+        hours: u64,
+    },
     /// The system has no randomness to give.
     #[error("no title could be named: {0}")]
     NoName(io::Error),
@@ -136,6 +173,12 @@ impl Error {
             Self::NotReady => "not_ready",
             Self::Quota(_) => "quota",
             Self::Spent => "token_spent",
+            Self::Changed { .. } => "changed",
+            Self::Unwritten { .. } => "unwritten",
+            Self::Fetch(why) => why.code(),
+            Self::Status { .. } => "http_status",
+            Self::Parts { .. } => "broken_off",
+            Self::Overdue { .. } => "slow",
             Self::NoName(_) => "no_name",
             Self::Library(library::Error::Full { .. }) | Self::Catalog(catalog::Error::Full) => "disk_full",
             Self::Library(_) => "storage",
@@ -150,6 +193,11 @@ impl Error {
             Self::Died { death, .. } => death.exit.is_retryable(),
             Self::Worker { why, .. } => why.is_retryable() || matches!(why, worker::Error::Closed),
             Self::Library(why) => !matches!(why, library::Error::NotAFile { .. }),
+            Self::Fetch(why) => why.is_retryable(),
+            // What says that it is too much or too early, that it failed or is not there yet; and a part that is no part any
+            // more: the next go begins anew.
+            Self::Status { status, .. } => matches!(status, 408 | 416 | 425 | 429 | 500 | 502..=504),
+            Self::Parts { .. } | Self::Changed { .. } | Self::Unwritten { .. } => true,
             Self::Unreadable { .. } | Self::Catalog(_) | Self::TooMany { .. } | Self::NoName(_) => true,
             Self::Missing { .. }
             | Self::NotAFile { .. }
@@ -157,6 +205,7 @@ impl Error {
             | Self::Defect { .. }
             | Self::Sidecar { .. }
             | Self::TooLarge { .. }
+            | Self::Overdue { .. }
             | Self::KeyReused
             | Self::NoTitle
             | Self::Stale
@@ -164,6 +213,11 @@ impl Error {
             | Self::Quota(_)
             | Self::Spent => false,
         }
+    }
+
+    /// True if there is no room on the disk.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(self, Self::Library(library::Error::Full { .. }) | Self::Catalog(catalog::Error::Full))
     }
 
     pub(super) fn plan(path: PathBuf, error: &PlanError) -> Self {
@@ -183,6 +237,10 @@ impl Error {
             library::Error::NotAFile { what, .. } => Self::NotAFile { path, what },
             other => Self::Library(other),
         }
+    }
+
+    pub(super) fn unwritten(path: PathBuf, why: io::Error) -> Self {
+        Self::Unwritten { path, why }
     }
 
     pub(super) fn unreadable(path: PathBuf, why: io::Error) -> Self {

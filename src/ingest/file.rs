@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 
 use super::inspect::{self, ATTEMPTS};
+use super::watch::Seen;
 use super::{Error, Ingested, Progress, Rooms, discard, name, sidecars};
 use crate::catalog::{NewTitle, new_id, now_ms};
 use crate::library::{Library, Staged, Stored};
@@ -26,12 +27,47 @@ pub async fn file(
     title: Option<&str>,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Ingested, Error> {
-    look(path)?;
-    let sidecars = {
-        let path = path.to_owned();
-        blocking(move || sidecars::beside(&path)).await?
+    take(rooms, Taken::Path(path), title, progress).await
+}
+
+/// What is taken in.
+pub(super) enum Taken<'a> {
+    /// A file by its path, wherever links lead.
+    Path(&'a Path),
+    /// A file that is open, if it is still as it was seen when it was copied.
+    Watched {
+        /// What it is called.
+        path: &'a Path,
+        file: fs::File,
+        seen: &'a Seen,
+    },
+}
+
+pub(super) async fn take(
+    rooms: &Rooms,
+    taken: Taken<'_>,
+    title: Option<&str>,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<Ingested, Error> {
+    let (path, open, seen) = match taken {
+        Taken::Path(path) => (path, None, None),
+        Taken::Watched { path, file, seen } => (path, Some(file), Some(seen)),
     };
-    let mut staged = copy(&rooms.library, path, progress).await?;
+    if seen.is_none() {
+        look(path)?;
+    }
+    let sidecars = {
+        let (path, follow) = (path.to_owned(), seen.is_none());
+        blocking(move || sidecars::beside(&path, follow)).await?
+    };
+    let still = match &open {
+        Some(file) => Some(file.try_clone().map_err(|why| Error::unreadable(path.to_owned(), why))?),
+        None => None,
+    };
+    let mut staged = copy(&rooms.library, path, open, progress).await?;
+    if let (Some(file), Some(seen)) = (still, seen) {
+        seen.check(path, &file)?;
+    }
     if let Some(fingerprint) = sidecars::fingerprint(&sidecars) {
         staged = staged.beside(&fingerprint);
     }
@@ -60,6 +96,7 @@ pub async fn file(
         size_bytes,
         notes: index.notes(),
         plan: plan.clone(),
+        watched: seen.map(Seen::key),
     };
     let rooms = rooms.clone();
     // From here on it runs to its end, also if nobody waits for it any more: commit and entry belong together.
@@ -74,6 +111,7 @@ struct Entry {
     size_bytes: u64,
     notes: Vec<String>,
     plan: Arc<Plan>,
+    watched: Option<String>,
 }
 
 fn commit(
@@ -93,6 +131,7 @@ fn commit(
         size_bytes: entry.size_bytes,
         notes: entry.notes,
         plan: entry.plan,
+        watched: entry.watched,
     };
     match rooms.catalog.insert_ready(&new) {
         Ok(()) => Ok((id, entry.title, stored.is_new())),
@@ -133,7 +172,12 @@ fn empty(path: &Path) -> Error {
     Error::Refused { path: path.to_owned(), refusal }
 }
 
-async fn copy(library: &Library, path: &Path, progress: &(dyn Fn(Progress) + Send + Sync)) -> Result<Staged, Error> {
+async fn copy(
+    library: &Library,
+    path: &Path,
+    open: Option<fs::File>,
+    progress: &(dyn Fn(Progress) + Send + Sync),
+) -> Result<Staged, Error> {
     let (library, from): (_, PathBuf) = (library.clone(), path.to_owned());
     let given_up = GivenUp::default();
     let flag = given_up.0.clone();
@@ -147,7 +191,11 @@ async fn copy(library: &Library, path: &Path, progress: &(dyn Fn(Progress) + Sen
             // A slow listener misses steps; the copy does not wait.
             let _ = tell.try_send(Progress::Copying { done_bytes, all_bytes });
         };
-        library.stage_copy(&from, &mut step).map_err(|error| Error::storage(from, error))
+        let copied = match open {
+            Some(file) => library.stage_file(file, &from, &mut step),
+            None => library.stage_copy(&from, &mut step),
+        };
+        copied.map_err(|error| Error::storage(from, error))
     });
     tokio::pin!(copying);
     let staged = loop {

@@ -32,7 +32,7 @@ pub async fn probe(
     super::file::look(path)?;
     let sidecars = {
         let path = path.to_owned();
-        super::file::blocking(move || sidecars::beside(&path)).await?
+        super::file::blocking(move || sidecars::beside(&path, true)).await?
     };
     let bytes = index(pool, path, path, &sidecars, ATTEMPTS, &|part| progress(Progress::Inspecting(part))).await?;
     let (index, plan) = plan(bytes, ladder, path).await?;

@@ -1,10 +1,13 @@
 //! The UPLOAD FLOW, in the order bytes travel: received, stored, inspected, planned.
 //!
-//! Two ways in. A file of this machine ([`file()`]) is copied, inspected and entered as a title that is ready. A film that
+//! Three ways in. A file of this machine ([`file()`]) is copied, inspected and entered as a title that is ready. A film that
 //! comes over the network ([`Uploads`]) is received, entered as a title in state `processing` together with a job, and
-//! made ready in the background ([`Processor`]); [`Events`] tells of it.
+//! made ready in the background ([`Processor`]); [`Events`] tells of it. One that lies at a URL ([`Uploads::fetch`]) is
+//! entered first, in state `receiving`, and its bytes are brought by a job of their own.
 //!
-//! Runs unasked: one task that waits for jobs and works on a few at a time; it sleeps while there are none. A film costs
+//! [`watch`] takes in files of a folder by itself, if it is told to.
+//!
+//! Runs unasked: two tasks that wait for jobs and work on a few at a time; they sleep while there are none. A film costs
 //! one copy of its bytes, hashed on the way, and one worker that inspects it; nothing is encoded. The server process
 //! reads the bytes but never parses them.
 //!
@@ -12,13 +15,14 @@
 //! caller who drops it, leaves neither file nor row behind; after that, its job leads to `ready` or `failed`, whatever
 //! process does it.
 //!
-//! Arrow: `api`, `app`, `main` -> `ingest` -> `catalog`, `library`, `worker`, `media`.
+//! Arrow: `api`, `app`, `main` -> `ingest` -> `catalog`, `library`, `outbound`, `worker`, `media`.
 
 mod accept;
 mod config;
 pub mod discard;
 mod error;
 pub mod events;
+mod fetch;
 mod file;
 mod inspect;
 pub mod name;
@@ -28,6 +32,7 @@ mod receive;
 pub mod replace;
 pub mod resume;
 mod sidecars;
+pub mod watch;
 
 use crate::catalog::Catalog;
 use crate::library::Library;
@@ -40,7 +45,7 @@ pub use error::Error;
 pub use events::Events;
 pub use file::file;
 pub use inspect::probe;
-pub use process::{OnChange, OnRetire, Processor};
+pub use process::{OnChange, OnRetire, Processor, Tell};
 pub use quota::{Admission, Wanted};
 pub use receive::Receiving;
 pub use resume::Resumables;

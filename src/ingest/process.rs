@@ -1,4 +1,5 @@
-//! Jobs in the background: a source that arrived is inspected and planned, and its title is ready or has failed.
+//! Jobs in the background: a film that is somewhere else is fetched; a source that arrived is inspected and planned, and its
+//! title is ready or has failed.
 //!
 //! A job is claimed in the catalog for [`LEASE`] and kept by heartbeats, so that one whose process died is taken up by
 //! whoever looks next. What went wrong is tried again, with growing pauses, only where that can help.
@@ -16,10 +17,12 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::events::{Events, What};
+use super::fetch::Store;
 use super::file::blocking;
 use super::{Config, Error, Rooms, discard, inspect};
 use crate::catalog::{Failure, Job, Kind, Lease, Outcome, State, now_ms};
 use crate::media::{Digest, JobId, Plan, TitleId};
+use crate::outbound::Client;
 
 /// What is done here, most urgent first.
 const KINDS: [Kind; 2] = [Kind::Process, Kind::Replace];
@@ -40,82 +43,103 @@ pub type OnChange = Arc<dyn Fn(&TitleId) + Send + Sync>;
 /// Told of what a title played before its source was replaced: nobody plays it any more. Must not block.
 pub type OnRetire = Arc<dyn Fn(Digest, Arc<Plan>) + Send + Sync>;
 
+/// Who is told.
+pub struct Tell {
+    /// Whoever listens.
+    pub events: Events,
+    /// Of titles that changed.
+    pub on_change: OnChange,
+    /// Of sources that no title has any more.
+    pub on_retire: OnRetire,
+}
+
 /// Does the jobs. Clones are the same one.
 #[derive(Clone)]
 pub struct Processor(Arc<Inner>);
 
-struct Inner {
-    rooms: Rooms,
-    config: Config,
-    events: Events,
-    on_change: OnChange,
+pub(super) struct Inner {
+    pub(super) rooms: Rooms,
+    pub(super) config: Config,
+    pub(super) client: Client,
+    pub(super) events: Events,
+    pub(super) on_change: OnChange,
     on_retire: OnRetire,
     /// This process, as the catalog knows it.
-    owner: String,
-    wake: Notify,
-    closing: watch::Sender<bool>,
+    pub(super) owner: String,
+    /// There may be something to fetch, or to process.
+    wake: [Notify; 2],
+    pub(super) closing: watch::Sender<bool>,
     /// Jobs under way; dropping the sender calls one off.
     running: Mutex<HashMap<JobId, watch::Sender<()>>>,
-    task: Mutex<Option<JoinHandle<()>>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What became of the work of one attempt.
-enum Attempt {
+pub(super) enum Attempt {
     Over(Outcome),
-    /// The title was removed meanwhile.
+    /// Its end was noted, or the title was removed meanwhile.
     Gone,
 }
 
 impl Processor {
     /// Starts working: first on what a process that ended has left. Call it within a tokio runtime.
     #[must_use]
-    pub fn start(config: &Config, rooms: Rooms, events: Events, on_change: OnChange, on_retire: OnRetire) -> Self {
+    pub fn start(config: &Config, rooms: Rooms, client: Client, tell: Tell) -> Self {
+        let Tell { events, on_change, on_retire } = tell;
         let inner = Arc::new(Inner {
             rooms,
             config: config.clone(),
+            client,
             events,
             on_change,
             on_retire,
             owner: format!("{}-{:016x}", std::process::id(), getrandom::u64().unwrap_or_default()),
-            wake: Notify::new(),
+            wake: Default::default(),
             closing: watch::Sender::new(false),
             running: Mutex::default(),
-            task: Mutex::default(),
+            tasks: Mutex::default(),
         });
-        let task = tokio::spawn(inner.clone().go());
-        *lock(&inner.task) = Some(task);
+        let tasks = [Kind::Fetch, Kind::Process].map(|kind| tokio::spawn(inner.clone().go_on(kind)));
+        *lock(&inner.tasks) = tasks.into();
         Self(inner)
     }
 
     /// There is a new job.
     pub fn wake(&self) {
-        self.0.wake.notify_one();
+        self.0.wake();
     }
 
-    /// A job was cancelled in the catalog, or went with its title: whoever works on it here stops.
+    /// A job was cancelled in the catalog, or went with its title: whoever works on it here stops, and what it fetched goes.
+    /// Blocks.
     pub fn call_off(&self, job: &JobId) {
-        lock(&self.0.running).remove(job);
+        let is_running = lock(&self.0.running).remove(job).is_some();
+        if !is_running && let Err(error) = self.0.rooms.library.remove_fetch(job) {
+            tracing::warn!(%job, %error, "what was fetched is left to the next start");
+        }
     }
 
     /// Stops; what is under way goes back into the queue.
     pub async fn close(&self) {
         self.0.closing.send_replace(true);
-        let task = lock(&self.0.task).take();
-        if let Some(task) = task {
+        let tasks = std::mem::take(&mut *lock(&self.0.tasks));
+        for task in tasks {
             let _ = task.await;
         }
     }
 }
 
 impl Inner {
-    async fn go(self: Arc<Self>) {
+    async fn go_on(self: Arc<Self>, kind: Kind) {
+        if kind == Kind::Fetch {
+            self.sweep().await;
+        }
         let mut closing = self.closing.subscribe();
         let mut jobs = JoinSet::new();
         loop {
-            let pause = self.fill(&mut jobs).await;
+            let pause = self.fill(kind, &mut jobs).await;
             tokio::select! {
                 _ = closing.wait_for(|closing| *closing) => break,
-                () = self.wake.notified() => {}
+                () = self.wake[usize::from(kind == Kind::Fetch)].notified() => {}
                 Some(_) = jobs.join_next(), if !jobs.is_empty() => {}
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => {}
             }
@@ -124,20 +148,44 @@ impl Inner {
         while jobs.join_next().await.is_some() {}
     }
 
+    pub(super) fn wake(&self) {
+        self.wake.iter().for_each(Notify::notify_one);
+    }
+
+    /// Removes what was fetched for jobs that ended while nobody was there.
+    async fn sweep(self: &Arc<Self>) {
+        let inner = self.clone();
+        let swept = blocking(move || {
+            for id in inner.rooms.library.fetches()? {
+                if inner.rooms.catalog.job(&id)?.is_none_or(|job| job.ended_at_ms.is_some()) {
+                    inner.rooms.library.remove_fetch(&id)?;
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = swept.await {
+            tracing::warn!(%error, "what was fetched and is not needed is left to the next start");
+        }
+    }
+
     /// Claims as many jobs as there is room for. Returns how long to wait for the next one, if waiting is what helps.
-    async fn fill(self: &Arc<Self>, jobs: &mut JoinSet<()>) -> Option<Duration> {
-        while jobs.len() < self.config.workers {
+    async fn fill(self: &Arc<Self>, kind: Kind, jobs: &mut JoinSet<()>) -> Option<Duration> {
+        let (places, kinds) = match kind {
+            Kind::Fetch => (self.config.fetches, &[Kind::Fetch][..]),
+            _ => (self.config.workers, &KINDS[..]),
+        };
+        while jobs.len() < places {
             let inner = self.clone();
             let claimed = blocking(move || {
                 let catalog = &inner.rooms.catalog;
                 // A title that cannot be played at all comes before one that plays its old source.
-                for kind in KINDS {
-                    if let Some(job) = catalog.claim(kind, inner.lease())? {
+                for kind in kinds {
+                    if let Some(job) = catalog.claim(*kind, inner.lease())? {
                         return Ok((Some(job), None));
                     }
                 }
-                let next = KINDS.map(|kind| catalog.next_due(kind));
-                Ok((None, next.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().min()))
+                let next = kinds.iter().map(|kind| catalog.next_due(*kind));
+                Ok((None, next.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().min()))
             });
             match claimed.await {
                 Ok((Some(job), _)) => {
@@ -162,17 +210,23 @@ impl Inner {
     async fn work(self: Arc<Self>, job: Job, mut called_off: watch::Receiver<()>) {
         let progress = AtomicU16::new(job.progress);
         let mut closing = self.closing.subscribe();
+        let (library, reserve) = (&self.rooms.library, self.config.reserve_bytes);
+        let store = (job.kind == Kind::Fetch).then(|| Store::new(library, &job.id, reserve));
         let attempt = tokio::select! {
-            attempt = self.attempt(&job, &progress) => attempt,
+            attempt = self.attempt(&job, store.as_ref(), &progress) => attempt,
             () = self.keep(&job, &progress) => Attempt::Gone,
             // An error is the sender's end: nobody wants the job any more.
             _ = called_off.changed() => Attempt::Gone,
-            _ = closing.wait_for(|closing| *closing) => Attempt::Over(Outcome::Released),
+            // A fetch sees it, too, and makes certain what it has.
+            _ = closing.wait_for(|closing| *closing), if store.is_none() => Attempt::Over(Outcome::Released),
         };
         lock(&self.running).remove(&job.id);
+        if let (Some(store), Attempt::Gone | Attempt::Over(Outcome::Failed(_))) = (store, &attempt) {
+            store.remove().await;
+        }
         match attempt {
             Attempt::Over(outcome) => self.end(job, outcome).await,
-            Attempt::Gone => tracing::info!(job = %job.id, title = %job.title, "nobody wants a job any more"),
+            Attempt::Gone => tracing::info!(job = %job.id, title = %job.title, "a job needs nothing more"),
         }
     }
 
@@ -194,12 +248,18 @@ impl Inner {
         }
     }
 
-    async fn attempt(&self, job: &Job, progress: &AtomicU16) -> Attempt {
+    async fn attempt(self: &Arc<Self>, job: &Job, store: Option<&Store>, progress: &AtomicU16) -> Attempt {
         // One whose process was killed in the middle counts, too: it may have been the job that killed it.
         let left = self.config.attempts.saturating_sub(job.attempts);
-        match self.process(job, progress).await {
+        let done = match store {
+            Some(store) => self.fetch(job, store, progress).await,
+            None => self.process(job, progress).await,
+        };
+        // A disk has room again when somebody made some: a fetch waits for that as long as it may take.
+        let waits = |error: &Error| store.is_some() && error.is_full() && now_ms() < self.overdue_at_ms(job);
+        match done {
             Ok(attempt) => attempt,
-            Err(error) if left > 0 && error.is_retryable() => {
+            Err(error) if (left > 0 && error.is_retryable()) || waits(&error) => {
                 let due_at_ms = now_ms() + pause_ms(job.attempts);
                 tracing::warn!(job = %job.id, title = %job.title, %error, attempts_left = left, "a job will be tried again");
                 Attempt::Over(Outcome::Again { due_at_ms, failure: failure(&error) })

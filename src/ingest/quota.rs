@@ -46,7 +46,7 @@ impl Uploads {
         let after = Usage {
             bytes: usage.bytes.saturating_add(wanted.bytes.unwrap_or(1)),
             titles: usage.titles + wanted.titles,
-            uploads: *mine + open.uploads + 1,
+            uploads: usage.uploads + *mine + open.uploads + 1,
         };
         match quota.exceeded_by(after) {
             None => *mine += 1,

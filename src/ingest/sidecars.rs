@@ -2,10 +2,12 @@
 //! read as bytes; what is in them only a worker looks at. They are part of the title: the same film with other
 //! subtitles is another source.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::Error;
@@ -22,7 +24,19 @@ const MOST_ENTRIES: usize = 100_000;
 ///
 /// # Errors
 /// [`Error::Sidecar`] for one that is too large or cannot be read, or if there are too many.
-pub(super) fn beside(film: &Path) -> Result<Vec<Sidecar>, Error> {
+pub(super) fn beside(film: &Path, follow_links: bool) -> Result<Vec<Sidecar>, Error> {
+    named(film, follow_links)?.into_iter().map(|(path, named)| named.read(&path, follow_links)).collect()
+}
+
+/// Their paths.
+///
+/// # Errors
+/// [`Error::Sidecar`] if there are too many.
+pub(super) fn paths(film: &Path, follow_links: bool) -> Result<Vec<PathBuf>, Error> {
+    Ok(named(film, follow_links)?.into_iter().map(|(path, _)| path).collect())
+}
+
+fn named(film: &Path, follow_links: bool) -> Result<Vec<(PathBuf, Named)>, Error> {
     let Some(stem) = film.file_stem().map(|s| s.to_string_lossy().into_owned()) else { return Ok(Vec::new()) };
     let folder = film.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // A folder that cannot be listed may still hold a film that can be read.
@@ -32,7 +46,8 @@ pub(super) fn beside(film: &Path) -> Result<Vec<Sidecar>, Error> {
         .filter_map(|entry| {
             let path = entry.ok()?.path();
             let named = Named::parse(&stem, path.file_name()?.to_str()?)?;
-            path.is_file().then_some((path, named))
+            let found = if follow_links { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
+            found.is_ok_and(|found| found.is_file()).then_some((path, named))
         })
         .collect();
     found.sort_by(|a, b| a.0.cmp(&b.0));
@@ -40,7 +55,7 @@ pub(super) fn beside(film: &Path) -> Result<Vec<Sidecar>, Error> {
         let why = format!("there are more than {MOST_FILES} subtitle files beside the film: move some away");
         return Err(Error::Sidecar { path: path.clone(), why });
     }
-    found.into_iter().map(|(path, named)| named.read(&path)).collect()
+    Ok(found)
 }
 
 /// What stands for the files in the name of their source; `None` if there are none.
@@ -83,13 +98,15 @@ impl Named {
         Some(named)
     }
 
-    fn read(self, path: &Path) -> Result<Sidecar, Error> {
+    fn read(self, path: &Path, follow_links: bool) -> Result<Sidecar, Error> {
         let failed = |why: io::Error| Error::Sidecar {
             path: path.to_owned(),
             why: format!("it lies beside the film and cannot be read ({why}): check its permissions, or move it away"),
         };
         let mut data = Vec::new();
-        File::open(path).map_err(failed)?.take(MOST_BYTES + 1).read_to_end(&mut data).map_err(failed)?;
+        let flags = if follow_links { OFlags::empty() } else { OFlags::NOFOLLOW };
+        let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+        opened.map_err(failed)?.take(MOST_BYTES + 1).read_to_end(&mut data).map_err(failed)?;
         if data.len() as u64 > MOST_BYTES {
             let why = format!("it lies beside the film and has more than {MOST_BYTES} bytes: move it away");
             return Err(Error::Sidecar { path: path.to_owned(), why });
@@ -135,7 +152,7 @@ mod tests {
     fn files_beside_a_film_are_part_of_it_and_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let film = folder.path().join("film.mp4");
-        let found = || beside(&film);
+        let found = || beside(&film, true);
         assert_eq!(fingerprint(&found().unwrap()), None);
         fs::write(folder.path().join("film.en.srt"), "x").unwrap();
         let one = fingerprint(&found().unwrap());

@@ -1,4 +1,4 @@
-//! A source that comes in several goes, over restarts too: `data/uploads/{id}/` has `source`, the bytes so far; `about`,
+//! A source that comes in several goes, over restarts too: `data/uploads/{id}/` (or `fetch-{job}`) has `source`, the bytes so far; `about`,
 //! which never changes; and `mark`, how much of the bytes is certain.
 //!
 //! What counts is the mark. It is moved only after the bytes before it were synced, and it carries the state of the
@@ -8,6 +8,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use sha2::digest::common::hazmat::SerializableState as _;
@@ -17,10 +18,12 @@ use super::flush::Flush;
 use super::journal::Journal;
 use super::staged::{Entry, digest_of};
 use super::{Error, Library, SOURCE, Staged, entries};
-use crate::media::{TitleId, UploadId};
+use crate::media::{JobId, TitleId, UploadId};
 
 const ABOUT: &str = "about";
 const MARK: &str = "mark";
+/// Begins the name of what a job fetches; no upload's name does.
+const FETCH: &str = "fetch-";
 
 /// What is certain.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,8 +67,20 @@ impl Library {
     /// # Errors
     /// [`Error::Io`].
     pub fn resumables(&self) -> Result<Vec<UploadId>, Error> {
-        let names = entries(&self.uploads)?;
-        Ok(names.iter().filter_map(|path| path.file_name()?.to_str()?.parse().ok()).collect())
+        self.names("")
+    }
+
+    /// The jobs whose fetches are there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn fetches(&self) -> Result<Vec<JobId>, Error> {
+        self.names(FETCH)
+    }
+
+    fn names<T: FromStr>(&self, prefix: &str) -> Result<Vec<T>, Error> {
+        let name = |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix(prefix)?.parse().ok();
+        Ok(entries(&self.uploads)?.iter().filter_map(name).collect())
     }
 
     /// A new one without bytes, on disk when it returns.
@@ -79,10 +94,34 @@ impl Library {
         length_bytes: Option<u64>,
         now_ms: i64,
     ) -> Result<Resumable, Error> {
+        self.create_in(self.uploads.join(id.as_str()), about, length_bytes, now_ms)
+    }
+
+    /// The same for what a job fetches. What it had fetched before goes.
+    ///
+    /// # Errors
+    /// [`Error::Full`], [`Error::Busy`], [`Error::Io`]; nothing is left then.
+    pub fn create_fetch(
+        &self,
+        job: &JobId,
+        about: &[u8],
+        length_bytes: Option<u64>,
+        now_ms: i64,
+    ) -> Result<Resumable, Error> {
+        self.remove_fetch(job)?;
+        self.create_in(self.fetch(job), about, length_bytes, now_ms)
+    }
+
+    fn create_in(
+        &self,
+        folder: PathBuf,
+        about: &[u8],
+        length_bytes: Option<u64>,
+        now_ms: i64,
+    ) -> Result<Resumable, Error> {
         let hash = Sha256::new().serialize().to_vec();
         let mark = Mark { offset_bytes: 0, length_bytes, touched_at_ms: now_ms, title: None, hash };
         let record = encode(&mark);
-        let folder = self.uploads.join(id.as_str());
         let entry = Entry::create(self)?;
         let place = || -> io::Result<()> {
             write_synced(&entry.path().join(ABOUT), about)?;
@@ -102,7 +141,19 @@ impl Library {
     /// # Errors
     /// [`Error::Io`], also if it is damaged.
     pub fn open_resumable(&self, id: &UploadId) -> Result<(Resumable, Vec<u8>), Error> {
-        let folder = self.uploads.join(id.as_str());
+        self.open_in(self.uploads.join(id.as_str()))
+    }
+
+    /// What a job has fetched so far, if it has.
+    ///
+    /// # Errors
+    /// [`Error::Io`], also if it is damaged.
+    pub fn open_fetch(&self, job: &JobId) -> Result<Option<(Resumable, Vec<u8>)>, Error> {
+        let folder = self.fetch(job);
+        if folder.is_dir() { self.open_in(folder).map(Some) } else { Ok(None) }
+    }
+
+    fn open_in(&self, folder: PathBuf) -> Result<(Resumable, Vec<u8>), Error> {
         let read = || -> io::Result<_> {
             let (journal, record) = Journal::open(&folder.join(MARK))?;
             let mark: Mark = postcard::from_bytes(&record).map_err(io::Error::other)?;
@@ -118,6 +169,18 @@ impl Library {
     /// [`Error::Io`].
     pub fn remove_resumable(&self, id: &UploadId) -> Result<(), Error> {
         remove(&self.uploads.join(id.as_str()))
+    }
+
+    /// Removes what a job has fetched, if there is anything.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remove_fetch(&self, job: &JobId) -> Result<(), Error> {
+        remove(&self.fetch(job))
+    }
+
+    fn fetch(&self, job: &JobId) -> PathBuf {
+        self.uploads.join(format!("{FETCH}{job}"))
     }
 }
 

@@ -48,7 +48,16 @@ impl Library {
     /// [`Error::NotAFile`], [`Error::Unreadable`], [`Error::Full`] (also before the first byte, if the disk cannot hold
     /// it), [`Error::Io`]. Nothing stays behind.
     pub fn stage_copy(&self, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Staged, Error> {
-        let (mut from, expected) = open_source(path)?;
+        self.stage_file(open_source(path)?, path, progress)
+    }
+
+    /// The same of a file that is open; `path` is what it is called.
+    ///
+    /// # Errors
+    /// As [`Library::stage_copy`].
+    pub fn stage_file(&self, mut from: File, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Staged, Error> {
+        let found = from.metadata().map_err(|why| Error::Unreadable { path: path.to_owned(), why })?;
+        let expected = found.len();
         if let Some(free_bytes) = self.free_bytes().filter(|free| *free < expected) {
             return Err(Error::Full { folder: self.staging.clone(), free_bytes, needed_bytes: expected });
         }
@@ -220,7 +229,7 @@ pub(super) fn entry_name() -> String {
     format!("{bits:016x}")
 }
 
-fn open_source(path: &Path) -> Result<(File, u64), Error> {
+fn open_source(path: &Path) -> Result<File, Error> {
     let unreadable = |why| Error::Unreadable { path: path.to_owned(), why };
     // A named pipe without a writer would otherwise block here for ever.
     let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -229,7 +238,7 @@ fn open_source(path: &Path) -> Result<(File, u64), Error> {
     let kind = found.file_type();
     let not = |what| Err(Error::NotAFile { path: path.to_owned(), what });
     match () {
-        () if kind.is_file() => Ok((file, found.len())),
+        () if kind.is_file() => Ok(file),
         () if kind.is_dir() => not("a folder"),
         () if kind.is_fifo() => not("a named pipe"),
         () => not("a device"),

@@ -118,7 +118,8 @@ impl Target {
     }
 
     /// The name to resolve, or an address, as the URL says it.
-    pub(super) fn host(&self) -> String {
+    #[must_use]
+    pub fn host(&self) -> String {
         self.host.to_string()
     }
 

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
-use matinee::catalog::{Arrival, Catalog, Lease, new_id, new_job_id, now_ms};
+use matinee::catalog::{Arrival, Catalog, Lease, Place, new_id, new_job_id, now_ms};
 use matinee::library::Library;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -46,9 +46,8 @@ pub fn left_in_processing(data: &Data, lease_ms: i64) -> (String, String) {
         description: String::new(),
         metadata: serde_json::Map::new(),
         created_at_ms: now_ms(),
-        source: stored.digest().clone(),
+        bytes: Place::Here { source: stored.digest().clone(), size_bytes },
         file_name: "film.mp4".into(),
-        size_bytes,
         policy: matinee::media::Policy::Public,
         token_until_ms: None,
         creation: None,

@@ -94,6 +94,8 @@ fn rest(mut socket: &TcpStream) -> Answer {
 
 /// What can be said by one request, or by two.
 fn simple(server: &TestServer, seen: &mut Seen) {
+    seen.ask(Kind::Url, object(server, VIDEOS, &json!({ "url": "file:///etc/passwd" })));
+    seen.ask(Kind::PrivateAddress, object(server, VIDEOS, &json!({ "url": "http://127.0.0.1/" })));
     seen.ask(Kind::NoRoute, server.ask("/api/v1/nothing"));
     seen.ask(Kind::NoTitle, server.ask(&format!("{VIDEOS}/{NOBODY}")));
     seen.ask(Kind::NoJob, server.ask(&format!("/api/v1/jobs/{NOBODY}")));

@@ -70,7 +70,7 @@ fn assert_nothing(server: &TestServer) {
     assert_eq!(videos(server), Vec::<Value>::new());
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

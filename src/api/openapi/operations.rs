@@ -87,7 +87,20 @@ pub(super) fn operation(route: &Route, method: &Method) -> Option<Operation> {
     }
 }
 
+/// What fails as a creation does, and in two more ways.
+const fn and(more: [Kind; 2]) -> [Kind; CREATE.fails.len() + 2] {
+    let mut all = [more[0]; CREATE.fails.len() + 2];
+    let mut n = 0;
+    while n < CREATE.fails.len() {
+        all[n] = CREATE.fails[n];
+        n += 1;
+    }
+    (all[n], all[n + 1]) = (more[0], more[1]);
+    all
+}
+
 fn videos(method: &Method) -> Option<Operation> {
+    const FETCH: [Kind; CREATE.fails.len() + 2] = and([Kind::Url, Kind::PrivateAddress]);
     match *method {
         Method::GET => Some(Operation {
             id: "listVideos",
@@ -97,24 +110,21 @@ fn videos(method: &Method) -> Option<Operation> {
             fails: &[Kind::Query],
             ..BASE
         }),
-        Method::POST => Some(CREATE),
+        Method::POST => Some(Operation {
+            summary: "Uploads a film in one request, or has one fetched by its URL. It is processed in the background once \
+                its last byte is there.",
+            takes: Takes::FilmOrUrl,
+            fails: &FETCH,
+            ..CREATE
+        }),
         Method::PUT => Some(Operation { id: "putVideo", summary: "The same as POST, for clients that PUT.", ..CREATE }),
         _ => None,
     }
 }
 
 fn file(method: &Method) -> Option<Operation> {
-    const FAILS: [Kind; CREATE.fails.len() + 2] = {
-        let mut all = [Kind::NoRoute; CREATE.fails.len() + 2];
-        let mut n = 0;
-        while n < CREATE.fails.len() {
-            all[n] = CREATE.fails[n];
-            n += 1;
-        }
-        // A name without a dot would be an id, which takes no PUT.
-        all[n] = Kind::Method;
-        all
-    };
+    // A name without a dot would be an id, which takes no PUT.
+    const FAILS: [Kind; CREATE.fails.len() + 2] = and([Kind::Method, Kind::NoRoute]);
     let summary = "Uploads a film under its file's name, as `curl -T film.mp4` does.";
     (*method == Method::PUT).then_some(Operation { id: "putFile", summary, fails: &FAILS, ..CREATE })
 }

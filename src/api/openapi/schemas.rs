@@ -12,6 +12,7 @@ pub(super) enum Takes {
     Nothing,
     Film,
     Bytes,
+    FilmOrUrl,
     Change,
     Key,
     PlaybackToken,
@@ -52,12 +53,8 @@ pub(super) fn request(takes: Takes) -> Option<Value> {
             types.iter().map(|media| ((*media).to_owned(), json!({ "schema": reference("schemas", name) }))).collect();
         json!({ "required": true, "content": content })
     };
-    Some(match takes {
-        Takes::Nothing => return None,
-        Takes::Bytes => json!({
-            "required": true, "content": { "application/offset+octet-stream": bytes },
-        }),
-        Takes::Film => json!({
+    let film = || {
+        json!({
             "required": true,
             "description": "The film as it is, `video/*` and `audio/*` included, or a form with a `file` part.",
             "content": {
@@ -65,7 +62,19 @@ pub(super) fn request(takes: Takes) -> Option<Value> {
                 "video/mp4": bytes,
                 "multipart/form-data": { "schema": reference("schemas", "Form") },
             },
+        })
+    };
+    Some(match takes {
+        Takes::Nothing => return None,
+        Takes::Bytes => json!({
+            "required": true, "content": { "application/offset+octet-stream": bytes },
         }),
+        Takes::Film => film(),
+        Takes::FilmOrUrl => {
+            let mut body = film();
+            body["content"]["application/json"] = json!({ "schema": reference("schemas", "NewFetch") });
+            body
+        }
         Takes::Change => object("Change", &["application/merge-patch+json", "application/json"]),
         Takes::PlaybackToken => object("NewPlaybackToken", &["application/json"]),
         Takes::Stretch => object("Stretch", &["application/json"]),
@@ -90,7 +99,7 @@ pub(super) fn response(gives: Gives) -> Value {
             response
         }
         Gives::CreatedVideo => {
-            let mut response = body("the title, of which the film is being processed", "Video");
+            let mut response = body("the title, of which the film is being processed or fetched", "Video");
             response["headers"] = tag();
             response["headers"]["Location"] = place();
             response
@@ -302,6 +311,22 @@ fn schemas() -> Value {
                 "description": { "type": "string", "maxLength": 5000 },
                 "metadata": { "type": "string", "contentMediaType": "application/json", "pattern": "^\\{\\}$" },
                 "file": { "type": "string", "format": "binary", "minLength": 1 },
+            },
+        },
+        "NewFetch": {
+            "type": "object", "additionalProperties": false, "required": ["url"],
+            "properties": {
+                "url": {
+                    "type": "string", "format": "uri", "maxLength": 2048,
+                    "pattern": "^https?://[a-z][a-z0-9]*(\\.[a-z][a-z0-9]*)+(/[!-~]*)?$",
+                    "description": "http or https, to a public address; a port, or an address for the name, may be in it, \
+                        too, but no user and no password",
+                },
+                "filename": { "type": "string", "description": "without it, what the URL ends with" },
+                "title": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~][ -~]*$" },
+                "description": { "type": "string", "maxLength": 5000 },
+                "metadata": { "type": "object" },
+                "playback_policy": reference("schemas", "Policy"),
             },
         },
         "Change": {

@@ -1,0 +1,214 @@
+//! A folder whose films become titles: what has stopped growing is taken in as a file of this machine is, and then kept,
+//! moved or deleted.
+//!
+//! Runs unasked, if a folder is configured: a look at the folder every few seconds, and one film at a time. The catalog
+//! remembers each file by name, size and time in the transaction that enters its title, so that nothing is taken in twice,
+//! whenever the process ends; it forgets those that are not there any more.
+//!
+//! The rule not to break: nothing outside of the folder is read. Links are not followed, folders below are not looked into,
+//! and what was looked at is what is read, by one open file.
+
+mod config;
+mod place;
+mod settle;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use super::events::{Events, What};
+use super::file::{Taken, blocking, take};
+use super::process::OnChange;
+use super::{Error, Rooms};
+use crate::catalog::{Failure, State, Watched};
+use crate::media::TitleId;
+
+pub use config::{Config, Then};
+pub(super) use settle::Seen;
+
+use settle::Settling;
+
+/// Longest time between two looks.
+const LOOK: Duration = Duration::from_secs(5);
+/// Pause before a file is tried again that could not be taken in now; each further one is twice as long ...
+const FIRST_PAUSE: Duration = Duration::from_secs(10);
+/// ... and not longer than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
+/// Watches. Clones are the same one.
+#[derive(Clone)]
+pub struct Watcher(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    rooms: Rooms,
+    max_bytes: u64,
+    events: Events,
+    on_change: OnChange,
+    closing: watch::Sender<bool>,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What one look after another knows.
+#[derive(Default)]
+struct Looks {
+    settling: Settling,
+    /// Files with which nothing more is to be done, although they are still there.
+    done: HashSet<String>,
+    /// Files that could not be taken in or put away: how often, and since when.
+    waiting: HashMap<String, (u32, Instant)>,
+}
+
+impl Watcher {
+    /// Starts watching; does nothing if no folder is configured. `data_dir` must lie elsewhere. Call it within a tokio
+    /// runtime. Blocks for a moment.
+    ///
+    /// # Errors
+    /// If the folder cannot be used: the sentence says why.
+    pub fn start(
+        config: &Config,
+        data_dir: &Path,
+        max_bytes: u64,
+        rooms: Rooms,
+        events: Events,
+        on_change: OnChange,
+    ) -> io::Result<Self> {
+        let is_watching = config.is_watching();
+        let mut config = config.clone();
+        if is_watching {
+            config.folder = place::usable(&config, data_dir)?;
+        }
+        let closing = watch::Sender::new(false);
+        let inner = Arc::new(Inner { config, rooms, max_bytes, events, on_change, closing, task: Mutex::default() });
+        if is_watching {
+            let task = tokio::spawn(inner.clone().go());
+            *inner.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        }
+        Ok(Self(inner))
+    }
+
+    /// Stops. A film that is being taken in is left where it is.
+    pub async fn close(&self) {
+        self.0.closing.send_replace(true);
+        let task = self.0.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
+            let _ = task.await;
+        }
+    }
+}
+
+impl Inner {
+    async fn go(self: Arc<Self>) {
+        tracing::info!(folder = %self.config.folder.display(), "watching");
+        let mut closing = self.closing.subscribe();
+        let mut clock = interval(LOOK.min(self.config.settle()));
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = Looks::default();
+        let looking = async {
+            loop {
+                clock.tick().await;
+                self.look(&mut looks).await;
+            }
+        };
+        tokio::select! {
+            () = looking => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    }
+
+    /// One look, and what follows from it.
+    async fn look(self: &Arc<Self>, looks: &mut Looks) {
+        let inner = self.clone();
+        let found = match blocking(move || place::list(&inner.config.folder)).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(folder = %self.config.folder.display(), %error, "the watched folder cannot be read");
+                return;
+            }
+        };
+        let names: Vec<String> = found.iter().map(Seen::key).collect();
+        let there: HashSet<&String> = names.iter().collect();
+        looks.waiting.retain(|key, _| there.contains(key));
+        looks.done.retain(|key| there.contains(key));
+        let inner = self.clone();
+        if let Err(error) = blocking(move || Ok(inner.rooms.catalog.forget_watched(&names)?)).await {
+            tracing::warn!(%error, "the catalog cannot be asked for watched files");
+            return;
+        }
+        for seen in looks.settling.look(found, Instant::now(), self.config.settle()) {
+            let key = seen.key();
+            let is_early = |(times, since): &(u32, Instant)| since.elapsed() < pause(*times);
+            if looks.done.contains(&key) || looks.waiting.get(&key).is_some_and(is_early) {
+                continue;
+            }
+            match self.file(&seen).await {
+                Ok(()) => {
+                    looks.waiting.remove(&key);
+                    looks.done.insert(key);
+                }
+                Err(error) => {
+                    let times = looks.waiting.get(&key).map_or(0, |(times, _)| *times) + 1;
+                    tracing::warn!(file = seen.name, %error, times, "a watched file will be tried again");
+                    looks.waiting.insert(key, (times, Instant::now()));
+                }
+            }
+        }
+    }
+
+    /// Takes a file in, unless it was before, and puts it away. An error is worth another try.
+    async fn file(self: &Arc<Self>, seen: &Seen) -> Result<(), Error> {
+        let (inner, key) = (self.clone(), seen.key());
+        let known = match blocking(move || Ok(inner.rooms.catalog.watched(&key)?)).await? {
+            Some(known) => known,
+            None => match self.take(seen).await {
+                Ok(title) => Watched::Title(title),
+                // One that grows again among them: it is looked at anew, as another one.
+                Err(error) if error.is_retryable() => return Err(error),
+                Err(error) => self.refuse(seen, &error).await?,
+            },
+        };
+        let (inner, seen) = (self.clone(), seen.clone());
+        blocking(move || place::put_away(&inner.config, &seen, &known)).await
+    }
+
+    async fn take(self: &Arc<Self>, seen: &Seen) -> Result<TitleId, Error> {
+        let path = self.config.folder.join(&seen.name);
+        if seen.size_bytes > self.max_bytes {
+            return Err(Error::TooLarge { limit_bytes: self.max_bytes });
+        }
+        let (of, at) = (seen.clone(), path.clone());
+        let file = blocking(move || of.open(&at)).await?;
+        let taken = take(&self.rooms, Taken::Watched { path: &path, file, seen }, None, &|_| {}).await?;
+        tracing::info!(title = %taken.id, source = %taken.digest, file = seen.name, "taken in from the watched folder");
+        (self.on_change)(&taken.id);
+        self.events.tell(&taken.id, What::State { state: State::Ready, error: None });
+        Ok(taken.id)
+    }
+
+    /// Remembers that a file cannot be a title.
+    async fn refuse(self: &Arc<Self>, seen: &Seen, error: &Error) -> Result<Watched, Error> {
+        tracing::warn!(file = seen.name, %error, "a watched file cannot become a title");
+        let failure = Failure { code: error.code().to_owned(), message: error.to_string() };
+        let (inner, key, noted) = (self.clone(), seen.key(), failure.clone());
+        blocking(move || Ok(inner.rooms.catalog.note_refused(&key, &noted)?)).await?;
+        Ok(Watched::Refused(failure))
+    }
+}
+
+fn pause(times: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << times.saturating_sub(1).min(16)).min(LONGEST_PAUSE)
+}
+
+impl fmt::Debug for Watcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let folder: &PathBuf = &self.0.config.folder;
+        f.debug_struct("Watcher").field("folder", folder).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,202 @@
+//! What lies in the folder, and where it goes.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Config, Seen, Then};
+use crate::catalog::Watched;
+use crate::ingest::{Error, sidecars};
+
+/// Entries of the folder that are looked at: one with millions would be read for ever.
+const MAX_ENTRIES: usize = 10_000;
+/// Where files go that are titles.
+const DONE: &str = "done";
+/// Where files go that cannot be.
+const FAILED: &str = "failed";
+/// Names that are tried for a file where others of its name are.
+const MAX_NAMES: u32 = 1000;
+/// Endings of what browsers and programs have not finished.
+const PARTIAL: [&str; 9] = ["part", "partial", "crdownload", "download", "tmp", "temp", "filepart", "aria2", "swp"];
+/// Endings of what lies beside films and is none.
+const BESIDE: [&str; 2] = ["srt", "vtt"];
+
+/// The folder by its own name, with those below it that will be needed.
+pub(super) fn usable(config: &Config, data_dir: &Path) -> io::Result<PathBuf> {
+    let folder = fs::canonicalize(&config.folder)?;
+    fs::read_dir(&folder)?;
+    let data = fs::canonicalize(data_dir)?;
+    if folder.starts_with(&data) || data.starts_with(&folder) {
+        return Err(io::Error::other("it must not lie in the data folder, nor the data folder in it"));
+    }
+    let needed: &[&str] = match config.then {
+        Then::Keep => &[],
+        Then::Move => &[DONE, FAILED],
+        Then::Delete => &[FAILED],
+    };
+    for name in needed {
+        let below = folder.join(name);
+        fs::create_dir_all(&below)?;
+        if !fs::symlink_metadata(&below)?.is_dir() {
+            return Err(io::Error::other(format!("{name} in it must be a folder and no link")));
+        }
+    }
+    Ok(folder)
+}
+
+/// The files that may be films. Hidden and unfinished ones, links, and whatever is no file are passed over; an empty one
+/// has yet to be written.
+pub(super) fn list(folder: &Path) -> Result<Vec<Seen>, Error> {
+    let entries = fs::read_dir(folder).map_err(|why| Error::unreadable(folder.to_owned(), why))?;
+    let seen = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry.ok()?;
+        let name = entry.file_name().into_string().ok().filter(|name| may_be_film(name))?;
+        // Does not follow links.
+        let found = entry.metadata().ok().filter(|found| found.is_file() && found.len() > 0)?;
+        Some(Seen::new(&name, &found))
+    };
+    Ok(entries.take(MAX_ENTRIES).filter_map(seen).collect())
+}
+
+fn may_be_film(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map(|(_, ending)| ending.to_ascii_lowercase());
+    let other = |ending: String| PARTIAL.contains(&ending.as_str()) || BESIDE.contains(&ending.as_str());
+    !name.starts_with(['.', '~', '#']) && !name.ends_with('~') && !ending.is_some_and(other)
+}
+
+/// Does with a file what is to be done. It may have been done before.
+pub(super) fn put_away(config: &Config, seen: &Seen, known: &Watched) -> Result<(), Error> {
+    let path = config.folder.join(&seen.name);
+    if config.then == Then::Keep {
+        return Ok(());
+    }
+    match fs::symlink_metadata(&path) {
+        Ok(found) if found.is_file() && Seen::new(&seen.name, &found) == *seen => {}
+        // It is another file by now, or none.
+        _ => return Ok(()),
+    }
+    // Those beside it go first: they would belong to no film, and the film is what is found again.
+    let beside = sidecars::paths(&path, false).unwrap_or_default();
+    let files = || beside.iter().chain([&path]);
+    match (known, config.then) {
+        (Watched::Refused(failure), _) => {
+            for file in files() {
+                let to = moved(file, &config.folder.join(FAILED))?;
+                if file == &path {
+                    let reason = format!("{}: {}\n", failure.code, failure.message);
+                    let beside = PathBuf::from(format!("{}.txt", to.display()));
+                    fs::write(&beside, reason).map_err(|why| Error::unwritten(beside, why))?;
+                }
+            }
+        }
+        (Watched::Title(_), Then::Delete) => {
+            for file in files() {
+                fs::remove_file(file).map_err(|why| Error::unwritten(file.clone(), why))?;
+            }
+        }
+        (Watched::Title(_), Then::Move | Then::Keep) => {
+            for file in files() {
+                moved(file, &config.folder.join(DONE))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Moves a file into a folder, under a name nobody has there.
+fn moved(file: &Path, folder: &Path) -> Result<PathBuf, Error> {
+    let fault = |why| Error::unwritten(folder.to_owned(), why);
+    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (stem, ending) = name.rsplit_once('.').map_or((name.as_str(), ""), |(stem, _)| (stem, &name[stem.len()..]));
+    for n in 1..=MAX_NAMES {
+        let to = folder.join(if n == 1 { name.clone() } else { format!("{stem} ({n}){ending}") });
+        // A link fails where something is, which a rename would put away for good.
+        match fs::hard_link(file, &to) {
+            Ok(()) => {
+                fs::remove_file(file).map_err(fault)?;
+                return Ok(to);
+            }
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+            // A file system without links.
+            Err(_) if fs::symlink_metadata(&to).is_err() => {
+                fs::rename(file, &to).map_err(fault)?;
+                return Ok(to);
+            }
+            Err(why) => return Err(fault(why)),
+        }
+    }
+    Err(fault(io::Error::other(format!("there are {MAX_NAMES} files called {name} already"))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Failure;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> =
+            fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn films_are_seen_and_whatever_is_hidden_unfinished_linked_or_beside_them_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in
+            ["b.mp4", "a.mkv", "no ending", ".hidden.mp4", "c.mp4.part", "d.crdownload", "e.TMP", "f.mp4~", "b.srt"]
+        {
+            fs::write(at(name), "x").unwrap();
+        }
+        fs::write(at("empty.mp4"), "").unwrap();
+        fs::create_dir(at("below.mp4")).unwrap();
+        std::os::unix::fs::symlink(at("a.mkv"), at("link.mp4")).unwrap();
+        let mut found: Vec<String> = list(folder.path()).unwrap().into_iter().map(|seen| seen.name).collect();
+        found.sort();
+        assert_eq!(found, ["a.mkv", "b.mp4", "no ending"]);
+    }
+
+    #[test]
+    fn a_file_goes_where_it_is_to_go_with_its_subtitles_and_nothing_is_overwritten() {
+        let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| folder.path().join(name);
+        let mut config = Config { folder: folder.path().to_owned(), ..Config::default() };
+        config.folder = usable(&config, data.path()).unwrap();
+        let mut put = |then, known: &Watched| {
+            config.then = then;
+            for name in ["film.mp4", "film.de.srt", "other.mp4"] {
+                fs::write(at(name), "x").unwrap();
+            }
+            let seen = Seen::new("film.mp4", &at("film.mp4").metadata().unwrap());
+            put_away(&config, &seen, known).unwrap();
+            put_away(&config, &seen, known).unwrap();
+        };
+        let title = Watched::Title("000000000001".parse().unwrap());
+        let refused = Watched::Refused(Failure { code: "not_media".into(), message: "no film".into() });
+        put(Then::Keep, &title);
+        assert_eq!(names(folder.path()), ["done", "failed", "film.de.srt", "film.mp4", "other.mp4"]);
+        put(Then::Move, &title);
+        put(Then::Move, &title);
+        assert_eq!(names(&at("done")), ["film (2).mp4", "film.de (2).srt", "film.de.srt", "film.mp4"]);
+        put(Then::Delete, &title);
+        assert_eq!(names(folder.path()), ["done", "failed", "other.mp4"]);
+        put(Then::Delete, &refused);
+        assert_eq!(names(&at("failed")), ["film.de.srt", "film.mp4", "film.mp4.txt"]);
+        assert_eq!(fs::read_to_string(at("failed/film.mp4.txt")).unwrap(), "not_media: no film\n");
+        assert_eq!(names(&at("done")).len(), 4);
+    }
+
+    #[test]
+    fn the_folder_and_the_data_folder_do_not_lie_in_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().join("below");
+        fs::create_dir(&below).unwrap();
+        let config = |folder: &Path| Config { folder: folder.to_owned(), ..Config::default() };
+        assert!(usable(&config(folder.path()), &below).is_err());
+        assert!(usable(&config(&below), folder.path()).is_err());
+        assert!(usable(&config(&folder.path().join("absent")), &below).is_err());
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert!(usable(&config(folder.path()), elsewhere.path()).is_ok());
+    }
+}
