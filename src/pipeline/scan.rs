@@ -128,11 +128,13 @@ pub fn track_part(stream_id: &str) -> String {
 }
 
 impl Scan {
-    /// Opens the file, waits until every track has shown a packet, and goes on collecting their times.
+    /// Opens the file, waits until every track has shown a packet, and rests; [`Scan::to_end`] goes on.
     pub fn open(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Self, Refusal> {
         let scan = Self::start(source, None)?;
         let shown = |t: &Found| !t.is_media() || !t.packets.is_empty();
         scan.wait(|shared| shared.complete && shared.tracks.iter().all(shown), emit)?;
+        // Where the container has tables, nobody needs the rest: of an hour's film, all of it would be read for nothing.
+        let _ = scan.pipeline.set_state(gst::State::Paused);
         Ok(scan.named())
     }
 
@@ -283,6 +285,7 @@ impl Scan {
 
     /// Reads the whole file and returns its tracks with all their packets.
     pub fn to_end(&self, emit: &mut dyn FnMut(Output)) -> Result<Vec<Found>, Refusal> {
+        let _ = self.pipeline.set_state(gst::State::Playing);
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
         let mut told = 0;
         let mut idle = Idle::new();
