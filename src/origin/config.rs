@@ -57,9 +57,9 @@ pub struct Config {
 #[serde(rename_all = "lowercase")]
 pub enum Delivery {
     /// Held for a page's script, streamed to everybody else.
-    #[default]
     Auto,
     /// Part by part, as they come.
+    #[default]
     Stream,
     /// All at once, with a length, when the whole is there.
     Hold,
