@@ -196,7 +196,7 @@ impl Presentation {
         &self.tag
     }
 
-    /// True once in [`HINT_PAUSE`], however many viewers come: what follows from a hint then has been done.
+    /// True once in a second, however many viewers come: what follows from a hint then has been done.
     #[must_use]
     pub fn is_hint_due(&self) -> bool {
         let mut hinted = self.hinted.lock().unwrap_or_else(PoisonError::into_inner);
