@@ -74,5 +74,5 @@ check:
 # Within a quarter of an hour on a quiet machine of two cores. ONLY=1,4 measures only some.
 bench:
 	@scripts/packages.sh run build test bench
-	MATINEE_BENCH_LINES=$(ONLY) cargo bench --locked --bench peers
+	BENCH_LINES=$(ONLY) cargo bench --locked --bench peers
 	cargo bench --locked --bench day
