@@ -8,7 +8,7 @@ use crate::Outcome;
 
 /// 80 s of 1080p25 with noise over a moving picture, so that neither the decoder nor x264 has it too easy.
 pub fn film() -> Outcome<PathBuf> {
-    if let Some(named) = env::var_os("MATINEE_BENCH_SOURCE") {
+    if let Some(named) = env::var_os("BENCH_SOURCE") {
         return Ok(fs::canonicalize(named)?);
     }
     let picture = "testsrc2=size=1920x1080:rate=25:duration=80,noise=alls=6:allf=t";

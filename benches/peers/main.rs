@@ -2,7 +2,7 @@
 //! of a line take turns, and a ratio is one of medians: other load on the machine falls on both. The peer's own command stands
 //! below each line.
 //!
-//! `BENCH_LINES=1,4` measures only some; `MATINEE_BENCH_SOURCE` names another film of at least 70 s, 1080p. What is
+//! `BENCH_LINES=1,4` measures only some; `BENCH_SOURCE` names another film of at least 70 s, 1080p. What is
 //! made for it lies below `target/tmp` and is kept for the next run; all else goes when the run ends. A peer that is not
 //! installed is an error, which is told where its figures would stand.
 
