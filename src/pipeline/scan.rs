@@ -25,6 +25,9 @@ const READ_IDLE: Duration = Duration::from_secs(4);
 const READ_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 /// How often it is looked whether the tracks are known.
 const OPEN_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(5);
+/// A demuxer that asks this often in a row for what lies past the end of the file will do nothing else any more, as that
+/// of GIF does.
+const ASKED_IN_VAIN: usize = 1000;
 /// Packets that may wait in a sink.
 const QUEUED_PACKETS: u32 = 32;
 /// Most tracks of a file that are looked at.
@@ -42,6 +45,8 @@ pub struct Scan {
     shared: Arc<Mutex<Shared>>,
     /// Reads of the file so far.
     reads: Arc<AtomicUsize>,
+    /// How often a read was asked for since the last that gave something.
+    asked: Arc<AtomicUsize>,
     /// An element has complained.
     has_failed: AtomicBool,
     /// Media type of the container.
@@ -193,17 +198,23 @@ impl Scan {
                 gst::BusSyncReply::Pass
             });
         }
-        let reads: Arc<AtomicUsize> = Arc::default();
-        let counted = Arc::clone(&reads);
-        let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::PUSH | gst::PadProbeType::PULL;
-        let _ = filesrc.static_pad("src").and_then(|pad| {
-            pad.add_probe(mask, move |_, _| {
+        let (reads, asked): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
+        if let Some(pad) = filesrc.static_pad("src") {
+            let (counted, given) = (Arc::clone(&reads), Arc::clone(&asked));
+            let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::PUSH | gst::PadProbeType::PULL;
+            let _ = pad.add_probe(mask, move |_, _| {
                 counted.fetch_add(1, Ordering::Relaxed);
+                given.store(0, Ordering::Relaxed);
                 gst::PadProbeReturn::Ok
-            })
-        });
+            });
+            let asking = Arc::clone(&asked);
+            let _ = pad.add_probe(gst::PadProbeType::BLOCK | gst::PadProbeType::PULL, move |_, _| {
+                asking.fetch_add(1, Ordering::Relaxed);
+                gst::PadProbeReturn::Pass
+            });
+        }
         let has_failed = AtomicBool::new(false);
-        let scan = Self { pipeline, shared, reads, has_failed, container: String::new() };
+        let scan = Self { pipeline, shared, reads, asked, has_failed, container: String::new() };
         let _ = scan.pipeline.set_state(gst::State::Playing);
         Ok(scan)
     }
@@ -232,7 +243,7 @@ impl Scan {
             if enough(&self.lock()) {
                 return Ok(());
             }
-            if is_over || idle.lasts(self.activity()) > OPEN_IDLE {
+            if is_over || self.asks_in_vain() || idle.lasts(self.activity()) > OPEN_IDLE {
                 break;
             }
             emit(Output::Progress(0));
@@ -260,6 +271,11 @@ impl Scan {
         !elements.flat_map(pads).any(|pad| pad.task_state() == gst::TaskState::Started)
     }
 
+    /// The demuxer goes round at the end of the file.
+    fn asks_in_vain(&self) -> bool {
+        self.asked.load(Ordering::Relaxed) > ASKED_IN_VAIN
+    }
+
     fn activity(&self) -> (usize, usize) {
         (self.reads.load(Ordering::Relaxed), self.lock().packets)
     }
@@ -272,7 +288,8 @@ impl Scan {
             if let Some(sample) = sink.try_pull_sample(READ_POLL) {
                 return Some(sample);
             }
-            if unwanted.load(Ordering::Relaxed) || sink.is_eos() || idle.lasts(self.activity()) > READ_IDLE {
+            let is_over = sink.is_eos() || self.asks_in_vain() || unwanted.load(Ordering::Relaxed);
+            if is_over || idle.lasts(self.activity()) > READ_IDLE {
                 return None;
             }
         }
@@ -307,7 +324,7 @@ impl Scan {
                 emit(Output::Progress(0));
             }
             let ended = self.lock().tracks.iter().all(|t| t.sink.is_eos());
-            if is_over || ended || idle.lasts(self.activity()) > READ_IDLE {
+            if is_over || ended || self.asks_in_vain() || idle.lasts(self.activity()) > READ_IDLE {
                 return Ok(self.tracks());
             }
         }

@@ -13,11 +13,12 @@ pub(super) const USAGE: u8 = 64;
 /// Status of a worker whose GStreamer could not be initialised.
 pub(super) const UNAVAILABLE: u8 = 69;
 
-/// What the last words of a process without memory look like: Rust, GLib, C++, the system's own message, and GStreamer
-/// where there is no room for a thread's stack.
-const OUT_OF_MEMORY: [&str; 5] = [
+/// What the last words of a process without memory look like: Rust, GLib, x264, C++, the system's own message, and
+/// GStreamer where there is no room for a thread's stack.
+const OUT_OF_MEMORY: [&str; 6] = [
     "memory allocation of",
     "failed to allocate",
+    "malloc of size",
     "std::bad_alloc",
     "Cannot allocate memory",
     "failed to create thread",
@@ -177,6 +178,7 @@ mod tests {
             (signal(11 | 0x80), "", Exit::Signal(11)),
             (signal(6), "memory allocation of 134217728 bytes failed\n", Exit::OutOfMemory),
             (signal(5), "GLib-ERROR **: ../glib/gmem.c:136: failed to allocate 99 bytes", Exit::OutOfMemory),
+            (signal(11), "x264 [error]: malloc of size 2584448 failed\n", Exit::OutOfMemory),
             (code(101), "failed to spawn thread: Cannot allocate memory", Exit::OutOfMemory),
         ];
         for (status, words, exit) in table {

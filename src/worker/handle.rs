@@ -12,6 +12,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use super::activity::Activity;
 use super::exit::{Death, Exit};
 use super::protocol::{Event, FrameError, Request, frame, unframe};
 use super::spawn::Process;
@@ -43,6 +44,8 @@ pub struct Events {
     socket: OwnedReadHalf,
     buffer: BytesMut,
     pending: Arc<Pending>,
+    /// The last look at it while it seemed to stand still.
+    look: Option<Look>,
     process: Arc<Process>,
     death: watch::Receiver<Option<Death>>,
 }
@@ -56,6 +59,20 @@ pub enum SendError {
     /// The request is too large.
     #[error(transparent)]
     Frame(#[from] FrameError),
+}
+
+/// How long a worker that seems to stand still is looked at before it is killed for it.
+const LOOK: Duration = Duration::from_secs(1);
+/// One that is starved of processors is given this many times the stall time.
+const STARVED_PATIENCE: u32 = 10;
+
+/// A first look at a worker that seems to stand still.
+#[derive(Debug)]
+struct Look {
+    /// Since when nothing was heard.
+    quiet_since: Instant,
+    at: Instant,
+    was: Activity,
 }
 
 /// Answers that are due, and since when nothing was heard.
@@ -90,7 +107,8 @@ impl Worker {
         let pending = Arc::new(Pending { state: Mutex::new(due), changed: Notify::new(), stall, inspect });
         let (frames, queue) = mpsc::channel(REQUESTS);
         tokio::spawn(write_out(queue, write, death.clone()));
-        let events = Events { socket: read, buffer: BytesMut::new(), pending: pending.clone(), process, death };
+        let events =
+            Events { socket: read, buffer: BytesMut::new(), pending: pending.clone(), look: None, process, death };
         Self { requests: Requests { frames, pending }, events }
     }
 
@@ -176,7 +194,7 @@ impl Events {
                 Ok(None) => {}
                 Err(error) => return Err(self.condemn(Exit::Nonsense(error.to_string())).await),
             }
-            let limit = self.pending.limit();
+            let limit = self.pending.limit(self.look.as_ref());
             let pending = self.pending.clone();
             let heard = async {
                 tokio::select! {
@@ -193,10 +211,21 @@ impl Events {
                 (Ok(None), _) => {}
                 (Ok(Some(Ok(1..))), _) => self.pending.heard(),
                 (Ok(Some(Ok(0) | Err(_))), _) => return Err(self.hung_up().await),
+                (Err(_), Some((_, Exit::Stalled(_)))) if self.may_be_starved() => {}
                 (Err(_), Some((_, exit))) => return Err(self.condemn(exit).await),
                 (Err(_), None) => unreachable!("no limit, no timeout"),
             }
         }
+    }
+
+    /// Looks at a worker that was quiet for long, and again a moment later: true if it has not been seen twice yet, or
+    /// would have worked had the host let it. One that waits for nothing but itself stands still.
+    fn may_be_starved(&mut self) -> bool {
+        let (quiet_since, at, is) = (self.pending.quiet_since(), Instant::now(), Activity::of(self.pid()));
+        let before = self.look.replace(Look { quiet_since, at, was: is.clone() });
+        let Some(before) = before.filter(|look| look.quiet_since == quiet_since) else { return true };
+        let is_starved = before.was.is_hindered && is.is_hindered && is.used - before.was.used < (at - before.at) / 2;
+        is_starved && at - quiet_since < self.pending.stall * STARVED_PATIENCE
     }
 
     /// Sets the nice level of all its threads. Without privileges it can only be raised, so a viewer's worker starts
@@ -282,10 +311,17 @@ impl Pending {
         self.lock().quiet_since = Instant::now();
     }
 
-    /// When patience ends, and as what.
-    fn limit(&self) -> Option<(Instant, Exit)> {
+    fn quiet_since(&self) -> Instant {
+        self.lock().quiet_since
+    }
+
+    /// When patience ends, and as what; of a worker that stands still, when it is to be looked at next.
+    fn limit(&self, look: Option<&Look>) -> Option<(Instant, Exit)> {
         let due = self.lock();
-        let stalled = (due.answers > 0).then(|| (due.quiet_since + self.stall, Exit::Stalled(self.stall)));
+        let span = LOOK.min(self.stall / 3);
+        let look = look.filter(|look| look.quiet_since == due.quiet_since);
+        let at = look.map_or(due.quiet_since + self.stall - span, |look| look.at + span);
+        let stalled = (due.answers > 0).then_some((at, Exit::Stalled(self.stall)));
         let overran = due.inspections.front().map(|at| (*at + self.inspect, Exit::Overran(self.inspect)));
         stalled.into_iter().chain(overran).min_by_key(|(at, _)| *at)
     }
@@ -335,19 +371,31 @@ mod tests {
             pending.heard();
             pending.answered(&Event::Progress(0));
         }
-        assert_eq!(pending.limit(), Some((end, Exit::Overran(20 * SECOND))));
+        assert_eq!(pending.limit(None), Some((end, Exit::Overran(20 * SECOND))));
         pending.answered(&Event::Inspected(Ok(bytes::Bytes::new())));
-        assert_eq!(pending.limit(), None);
+        assert_eq!(pending.limit(None), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_was_looked_at_is_looked_at_again_until_something_is_heard() {
+        let pending = pending();
+        pending.asked(&Request::SelfTest { neighbour: "/".into() });
+        tokio::time::advance(5 * SECOND).await;
+        let look = Look { quiet_since: pending.quiet_since(), at: Instant::now(), was: Activity::default() };
+        let at = |pending: &Pending| pending.limit(Some(&look)).unwrap().0;
+        assert_eq!(at(&pending), Instant::now() + SECOND);
+        pending.heard();
+        assert_eq!(at(&pending), Instant::now() + 5 * SECOND);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_worker_may_be_silent_and_is_watched_from_its_next_job_on() {
         let pending = pending();
         tokio::time::advance(60 * SECOND).await;
-        assert_eq!(pending.limit(), None);
+        assert_eq!(pending.limit(None), None);
         pending.asked(&Request::Cancel { job: 1 });
-        assert_eq!(pending.limit(), None, "nothing is due for it");
+        assert_eq!(pending.limit(None), None, "nothing is due for it");
         pending.asked(&Request::SelfTest { neighbour: "/".into() });
-        assert_eq!(pending.limit(), Some((Instant::now() + 6 * SECOND, Exit::Stalled(6 * SECOND))));
+        assert_eq!(pending.limit(None), Some((Instant::now() + 5 * SECOND, Exit::Stalled(6 * SECOND))));
     }
 }

@@ -18,6 +18,7 @@
 //!
 //! Arrow: `worker -> media`, and [`child`] alone `-> pipeline`.
 
+mod activity;
 pub mod attempts;
 pub mod child;
 mod config;

@@ -82,9 +82,10 @@ fn a_title_changes_its_source_at_once_and_keeps_everything_else() {
     // Of the old one nothing plays and nothing is left.
     assert_ne!(server.playlist(&id, "audio-64k"), playlist);
     assert_eq!(word(&server.get(&old[1])), (404, "no-generation".into()));
+    let generation = old[1].split('/').nth(3).unwrap();
     until("the old source and its segments are gone", || {
         server.data.sources() == [after["source"].as_str().unwrap()]
-            && server.data.files("cache") == ["cache/CACHEDIR.TAG", "cache/index"]
+            && !server.data.files("cache").iter().any(|file| file.contains(generation))
     });
     let new = server.segments(&server.playlist(&id, "audio-64k"));
     server.bytes(&new[1]);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Data, TestServer};
+use crate::support::{Data, TestServer, ffprobe};
 
 /// How far red, green or blue may lie from the source's, of 255: what 8 bits of a matrix and an encoder lose.
 const COLOUR_SLACK: u8 = 5;
@@ -108,4 +108,19 @@ fn a_container_without_an_index_costs_no_picture_wherever_decoding_begins() {
         }
         assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{name}: {}", server.log());
     }
+}
+
+#[test]
+fn a_demuxer_that_goes_round_at_the_end_of_its_file_ends_the_film_there() {
+    let media = tempfile::tempdir().unwrap();
+    let data = Data::new();
+    let id = data.ingest(&film(media.path(), "moving.gif", "-f lavfi -i testsrc2=s=160x120:r=10:d=1.7"));
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
+    let playlists = server.playlists(&id);
+    let playlist = playlists.last().unwrap();
+    // From the middle, which ends, and all of it.
+    server.bytes(server.segments(playlist).last().unwrap());
+    let shown = ffprobe(&server.rendition(playlist), "stream=nb_read_frames");
+    assert_eq!(shown["streams"][0]["nb_read_frames"], "17");
+    assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{}", server.log());
 }

@@ -26,6 +26,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Turns encoding ahead of demand on or off.
 pub const WARMER: &str = "MATINEE_WARMER__ENABLED";
+/// Settings of a server whose test is not about them: what is made unasked would be in the way of whoever counts, and a
+/// busy machine refuses nobody.
+const UNLESS_SAID: [(&str, &str); 2] = [(WARMER, "false"), ("MATINEE_ENCODER__PATIENCE_SECONDS", "60")];
 
 /// What a data folder holds when nobody works on it. Anything else is a leftover.
 const KNOWN: [&str; 9] = [
@@ -178,9 +181,10 @@ impl TestServer {
     /// A server over a folder, by a command whose process it becomes. Returns when it answers.
     pub fn started_by(mut command: Command, data: &Data) -> Self {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // What is made unasked would be in the way of whoever counts; tests of it say so.
-        if !command.get_envs().any(|(name, _)| name == WARMER) {
-            command.env(WARMER, "false");
+        for (name, value) in UNLESS_SAID {
+            if !command.get_envs().any(|(said, _)| said == name) {
+                command.env(name, value);
+            }
         }
         let mut process = command.spawn().expect("setsid, of util-linux, starts the program");
         let log = Arc::new(Mutex::new(String::new()));
