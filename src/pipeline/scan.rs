@@ -4,7 +4,8 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use gst::prelude::*;
@@ -51,6 +52,51 @@ pub struct Scan {
     has_failed: AtomicBool,
     /// Media type of the container.
     pub container: String,
+}
+
+/// Keeps a demuxer from reading while `parsebin` still plugs it in: `parsebin` swallows what it complains of until then, and
+/// whether a broken film is refused must not depend on which of two threads is quicker.
+#[derive(Default)]
+struct Plugging {
+    at: Mutex<Plugged>,
+    ended: Condvar,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Plugged {
+    #[default]
+    Not,
+    /// By this thread, which may read.
+    Begun(ThreadId),
+    Done,
+}
+
+impl Plugging {
+    /// Longest that a read is held up: an element that waits for it while it is plugged in would wait for ever.
+    const PATIENCE: Duration = Duration::from_secs(1);
+
+    fn begin(&self) {
+        if let Ok(mut at) = self.at.lock()
+            && *at == Plugged::Not
+        {
+            *at = Plugged::Begun(thread::current().id());
+        }
+    }
+
+    fn end(&self) {
+        if let Ok(mut at) = self.at.lock() {
+            *at = Plugged::Done;
+            self.ended.notify_all();
+        }
+    }
+
+    fn wait(&self) {
+        let me = thread::current().id();
+        if let Ok(at) = self.at.lock() {
+            let others_plug = |at: &mut Plugged| matches!(at, Plugged::Begun(by) if *by != me);
+            let _ = self.ended.wait_timeout_while(at, Self::PATIENCE, others_plug);
+        }
+    }
 }
 
 /// Notices that nothing happens any more: nothing is read, nothing given, and no processor is used. On a busy host the
@@ -177,9 +223,15 @@ impl Scan {
             }
         });
         let seen = Arc::clone(&shared);
-        let typefind = parsebin.downcast_ref::<gst::Bin>().and_then(|bin| bin.by_name("typefind"));
-        if let Some(typefind) = typefind {
+        let plugging = Arc::new(Plugging::default());
+        let bin = parsebin.downcast_ref::<gst::Bin>();
+        if let (Some(bin), Some(typefind)) = (bin, bin.and_then(|bin| bin.by_name("typefind"))) {
+            let begins = Arc::clone(&plugging);
+            bin.connect_element_added(move |_, _| begins.begin());
+            let ends = Arc::clone(&plugging);
+            // Handlers are called in the order they were connected in: that of `parsebin`, which plugs, has returned.
             typefind.connect("have-type", false, move |values| {
+                ends.end();
                 let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
                 if let (Some(caps), Ok(mut seen)) = (caps, seen.lock()) {
                     seen.container = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
@@ -210,6 +262,7 @@ impl Scan {
             let asking = Arc::clone(&asked);
             let _ = pad.add_probe(gst::PadProbeType::BLOCK | gst::PadProbeType::PULL, move |_, _| {
                 asking.fetch_add(1, Ordering::Relaxed);
+                plugging.wait();
                 gst::PadProbeReturn::Pass
             });
         }

@@ -45,7 +45,8 @@ fn parse(stat: &str) -> Option<(char, Duration)> {
 #[cfg(test)]
 mod tests {
     use std::process::Command;
-    use std::thread::sleep;
+    use std::thread::yield_now;
+    use std::time::Instant;
 
     use super::*;
 
@@ -60,16 +61,16 @@ mod tests {
 
     #[test]
     fn who_works_is_told_from_who_waits() {
-        let look = |script: &str| {
+        for (script, is_hindered) in [("while :; do :; done", true), ("exec sleep 60", false)] {
             let mut child = Command::new("sh").args(["-c", script]).spawn().unwrap();
-            sleep(Duration::from_millis(300));
-            let seen = Activity::of(child.id().cast_signed());
+            let began = Instant::now();
+            while Activity::of(child.id().cast_signed()).is_hindered != is_hindered {
+                assert!(began.elapsed() < Duration::from_secs(10), "{script}");
+                yield_now();
+            }
             child.kill().unwrap();
             child.wait().unwrap();
-            seen
-        };
-        assert!(look("while :; do :; done").is_hindered);
-        assert!(!look("exec sleep 60").is_hindered);
+        }
         assert_eq!(Activity::of(i32::MAX), Activity::default());
     }
 }
