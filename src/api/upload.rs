@@ -37,14 +37,15 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let form = Form::of(parts)?;
     let mut about = from_request(parts, named)?;
+    let fingerprint = format!("{:?} {:?}", about.file_name, payload.announced_bytes());
+    about.creation = idempotency::creation(parts, caller, fingerprint)?;
+    // What allows it looks whether it is a creation that may be asked for again.
     if let Some(grant) = &caller.grant {
         let announced = if form == Form::Raw { payload.announced_bytes() } else { None };
         allow(api, grant, announced, &mut about).await?;
     }
     about.owner = caller.owner.clone();
     let max_bytes = caller.grant.as_ref().map_or(u64::MAX, |grant| grant.max_bytes);
-    let fingerprint = format!("{:?} {:?}", about.file_name, payload.announced_bytes());
-    about.creation = idempotency::creation(parts, caller, fingerprint)?;
     let Some(creation) = about.creation.clone() else {
         let admission = admit(api, caller, &form, &payload).await?;
         let bounds = Bounds { max_bytes, admission };
@@ -62,6 +63,9 @@ pub(super) async fn create(
         Some(Known::Over(exceeded)) => Err(ingest::Error::Quota(exceeded).into()),
         Some(Known::TooMany) => Err(Problem::of(Kind::Busy)),
         None => {
+            if let Some(grant) = &caller.grant {
+                must_be_unspent(api, grant).await?;
+            }
             let admission = admit(api, caller, &form, &payload).await?;
             accept(api, parts, payload, form, about, Bounds { max_bytes, admission }).await
         }
@@ -126,8 +130,8 @@ pub(super) async fn receive(
     Ok((staged, about))
 }
 
-/// What a token allows, as far as it can be seen before the first byte. That a token is spent once is decided when its
-/// title is entered.
+/// What a token allows, as far as it can be seen before the first byte; `about` has its creation by then. That a token is
+/// spent once is decided when its title is entered.
 pub(super) async fn allow(
     api: &Arc<Api>,
     grant: &Grant,
@@ -139,13 +143,14 @@ pub(super) async fn allow(
     }
     let until_ms = i64::try_from(grant.expires_s).unwrap_or(i64::MAX).saturating_mul(1000);
     about.reserved = Some((grant.title.clone(), until_ms));
+    // A creation that may be asked for again is looked up by its key first.
+    if about.creation.is_some() { Ok(()) } else { must_be_unspent(api, grant).await }
+}
+
+async fn must_be_unspent(api: &Arc<Api>, grant: &Grant) -> Result<(), Problem> {
     let (catalog, title) = (api.rooms.catalog.clone(), grant.title.clone());
-    // A creation that may be asked for again is looked up by its key.
-    let is_again = about.creation.is_some();
-    if !is_again && blocking(move || Ok(catalog.is_spent(&title)?)).await? {
-        return Err(Problem::of(Kind::TokenSpent));
-    }
-    Ok(())
+    let is_spent = blocking(move || Ok(catalog.is_spent(&title)?)).await?;
+    if is_spent { Err(Problem::of(Kind::TokenSpent)) } else { Ok(()) }
 }
 
 pub(super) async fn known(api: &Arc<Api>, creation: Creation) -> Result<Option<Known>, Problem> {

@@ -234,6 +234,16 @@ fn an_upload_token_sends_one_film_of_its_size_and_opens_nothing_else() {
     let made = send(token, VIDEOS);
     assert_eq!((made.status, &made.json()["id"]), (201, &id.into()), "{}", made.text());
     assert_eq!(word(&send(token, VIDEOS)), (409, "token-spent".into()));
+    // Whoever did not hear the answer asks again and hears the same, also of a token that is spent by then.
+    let again = issue(json!({})).json()["token"].as_str().unwrap().to_owned();
+    let once = |name: &str| {
+        let asking = server.ask(VIDEOS).method("POST").header("idempotency-key", name);
+        asking.header("authorization", &format!("Bearer {again}")).body(bytes.clone()).send().unwrap()
+    };
+    let (first, second) = (once("a"), once("a"));
+    assert_eq!((first.status, second.status), (201, 201), "{}", second.text());
+    assert_eq!(first.json()["id"], second.json()["id"]);
+    assert_eq!(word(&once("b")), (409, "token-spent".into()));
     let admin = added(&server.data, "admin");
     assert_eq!(with(&server, &admin, "DELETE", &film).status, 200);
     assert_eq!(word(&send(token, VIDEOS)), (409, "token-spent".into()), "also once its title is gone");
