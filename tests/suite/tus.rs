@@ -188,6 +188,8 @@ fn an_upload_may_come_with_its_beginning_and_say_its_length_later() {
     let answer = send(first.body(&bytes[..1000]));
     assert_eq!((answer.status, answer.header("upload-offset")), (201, Some("1000")), "{}", answer.text());
     let path = answer.header("location").unwrap().to_owned();
+    let none = patch(&server, &path, 1000, b"").header("upload-length", "0");
+    assert_eq!(problem(&send(none)), (400, "empty".into()));
     let head = send(ask(&server, "HEAD", &path));
     assert_eq!(head.header("upload-defer-length"), Some("1"));
     assert_eq!(head.header("upload-metadata"), Some("filename Li4vZmlsbS5tcDQ=,title QSBmaWxt"));
@@ -202,6 +204,12 @@ fn an_upload_may_come_with_its_beginning_and_say_its_length_later() {
     assert_eq!((&video["title"], &video["file_name"]), (&"A film".into(), &"film.mp4".into()));
     let again = send(patch(&server, &path, bytes.len(), b""));
     assert_eq!(again.header("matinee-video"), answer.header("matinee-video"), "one video, however often it is asked");
+    // What it says of who may play it holds.
+    let signed = ask(&server, "POST", UPLOADS).header("upload-length", &bytes.len().to_string());
+    let signed = signed.header("upload-metadata", "playback_policy c2lnbmVk").header("content-type", BYTES);
+    let answer = send(signed.body(&bytes[..]));
+    let video = answer.header("matinee-video").unwrap_or_else(|| panic!("{}", answer.text()));
+    assert_eq!(server.get(video).json()["playback_policy"], "signed");
 }
 
 #[test]

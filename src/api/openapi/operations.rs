@@ -174,7 +174,8 @@ fn source(method: &Method) -> Option<Operation> {
     (*method == Method::PUT).then_some(Operation {
         id: "replaceSource",
         summary: "Gives a title another film. It plays the old one until the new one can be played: `replacement` of the \
-            video, the job and the event `replaced` tell. 200 if it is the same film.",
+            video, the job and the event `replaced` tell. 200 if it is the same film. A key does that to titles it brought, \
+            one with scope `admin` to all.",
         parameters: &["filename", "If-Match", "Content-Digest"],
         takes: Takes::Film,
         gives: (202, Gives::CreatedVideo),
@@ -276,6 +277,9 @@ fn upload(method: &Method) -> Option<Operation> {
                 Kind::NoTitle,
                 Kind::NotReady,
                 Kind::Quota,
+                Kind::TooManyUploads,
+                Kind::Empty,
+                Kind::DiskFull,
             ],
             ..RESUMABLE
         }),

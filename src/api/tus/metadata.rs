@@ -8,7 +8,7 @@ use http::request;
 
 use super::{UPLOAD_METADATA, fields};
 use crate::api::problem::Problem;
-use crate::api::video;
+use crate::api::{source, video};
 use crate::ingest::About;
 use crate::ingest::resume::Declared;
 
@@ -39,9 +39,12 @@ pub(super) fn read(parts: &request::Parts) -> Result<Declared, Problem> {
             }
         }
     }
-    let About { title, description, metadata, file_name, .. } = about;
+    if replaces.is_some() {
+        source::must_say_nothing(&about)?;
+    }
+    let About { title, description, metadata, policy, file_name, .. } = about;
     let verbatim = text.to_owned();
-    Ok(Declared { title, description, metadata, file_name, verbatim, replaces, ..Declared::default() })
+    Ok(Declared { title, description, metadata, policy, file_name, verbatim, replaces, ..Declared::default() })
 }
 
 #[cfg(test)]
@@ -49,6 +52,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::media::Policy;
 
     fn declared(text: &str) -> Result<Declared, Problem> {
         let request = http::Request::builder().header(UPLOAD_METADATA, text);
@@ -62,6 +66,9 @@ mod tests {
         assert_eq!((read.file_name.as_str(), read.title.as_deref()), ("film.mp4", Some("A film")));
         assert_eq!((&read.metadata["a"][0], read.verbatim.as_str()), (&1.into(), text));
         assert_eq!(declared("name ZmlsbS5tcDQ=").unwrap().file_name, "film.mp4");
+        assert_eq!(read.policy, Policy::Public);
+        assert_eq!(declared("playback_policy c2lnbmVk").unwrap().policy, Policy::Signed);
+        assert_eq!(declared("replaces MDAwMDAwMDAwMDAw,filename ZmlsbS5tcDQ=").unwrap().file_name, "film.mp4");
     }
 
     #[test]
@@ -74,6 +81,9 @@ mod tests {
             "title ",
             "metadata W10=",
             "filename a b",
+            "playback_policy c2VjcmV0",
+            "replaces MDAwMDAwMDAwMDAw,title QSBmaWxt",
+            "replaces MDAwMDAwMDAwMDAw,playback_policy c2lnbmVk",
         ] {
             assert!(declared(bad).is_err(), "{bad}");
         }

@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::{Error, Hold, Purpose, Resumables, Status, Turn, Upload, defect};
 use crate::catalog::now_ms;
 use crate::ingest::{self, Wanted};
-use crate::media::{Exceeded, UploadId};
+use crate::media::{Exceeded, Refusal, RefusalCode, UploadId};
 
 /// As in `receive`: one block is written while the next is gathered.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -67,6 +67,10 @@ impl Resumables {
         let upload = self.find(id)?;
         if matches!(upload.declared.purpose, Purpose::Whole(_)) {
             return Err(Error::Final);
+        }
+        if length_bytes == Some(0) {
+            let refusal = Refusal { code: RefusalCode::Empty, message: "the file is empty".to_owned() };
+            return Err(ingest::Error::Refused { path: "upload".into(), refusal }.into());
         }
         let mut hold = self.take(&upload).await?;
         let (there, known) = (hold.held.mark().offset_bytes, hold.held.mark().length_bytes);

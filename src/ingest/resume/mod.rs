@@ -24,7 +24,7 @@ use super::replace::Successor;
 use super::{About, Uploads, Wanted};
 use crate::catalog::{Creation, Metadata, now_ms};
 use crate::library::{Resumable, Staged};
-use crate::media::{KeyId, TitleId, UploadId, Usage};
+use crate::media::{KeyId, Policy, TitleId, UploadId, Usage};
 
 pub use error::Error;
 pub use going::Going;
@@ -43,6 +43,9 @@ pub struct Declared {
     pub description: String,
     /// As in [`About`].
     pub metadata: Metadata,
+    /// As in [`About`].
+    #[serde(default)]
+    pub policy: Policy,
     /// As in [`About`].
     pub file_name: String,
     /// The same in the uploader's own words, to be given back.
@@ -370,11 +373,11 @@ impl Upload {
     }
 
     fn about(&self) -> About {
-        let Declared { title, description, metadata, file_name, owner, .. } = (*self.declared).clone();
+        let Declared { title, description, metadata, policy, file_name, owner, .. } = (*self.declared).clone();
         // No client's key has two line ends. A crash after the title was entered makes no second one.
         let key = format!("upload\n\n{}", self.status().id);
         let creation = Some(Creation { key, fingerprint: String::new() });
-        About { title, description, metadata, file_name, creation, owner, ..About::default() }
+        About { title, description, metadata, policy, file_name, creation, owner, ..About::default() }
     }
 }
 
@@ -412,5 +415,19 @@ fn defect(why: &dyn fmt::Display) -> super::Error {
 impl fmt::Debug for Resumables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resumables").field("open", &self.all().len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_declared_to_an_older_version_is_read() {
+        let old = r#"{"title":"A film","description":"","metadata":{},"file_name":"film.mp4","verbatim":"","purpose":"Title"}"#;
+        let read: Declared = serde_json::from_str(old).unwrap();
+        assert_eq!((read.title.as_deref(), read.policy, read.replaces), (Some("A film"), Policy::Public, None));
+        let signed = Declared { policy: Policy::Signed, ..Declared::default() };
+        assert_eq!(serde_json::from_slice::<Declared>(&serde_json::to_vec(&signed).unwrap()).unwrap(), signed);
     }
 }
