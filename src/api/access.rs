@@ -25,6 +25,16 @@ pub struct Caller {
     pub grant: Option<Grant>,
     /// On whose quota it counts what the caller brings: the key, or the one that issued the token.
     pub owner: Option<KeyId>,
+    /// Whether a key with [`Scope::Admin`] came along.
+    pub is_admin: bool,
+}
+
+impl Caller {
+    /// Whether the caller may give a title of this owner another film: its own, or anybody's with [`Scope::Admin`]. As
+    /// long as nobody needs a key, anybody may.
+    pub(super) fn may_replace(&self, owner: Option<&KeyId>) -> bool {
+        self.owner.is_none() || self.is_admin || self.owner.as_ref() == owner
+    }
 }
 
 /// Says who asks, or why that one may not.
@@ -93,14 +103,14 @@ fn granted(grants: &Grants, text: &str, scope: Scope) -> Result<Caller, Problem>
         return Err(Problem::new(Kind::Scope, "an upload token sends its film and does nothing else"));
     }
     let owner = grant.issuer.parse().ok();
-    Ok(Caller { name: format!("token-{}", grant.title), grant: Some(grant), owner })
+    Ok(Caller { name: format!("token-{}", grant.title), grant: Some(grant), owner, is_admin: false })
 }
 
 fn check(keys: &Keys, text: &str, scope: Scope) -> Result<Caller, Problem> {
     let unknown = || unauthorised(", error=\"invalid_token\"", "this key is not known here, or was revoked");
     let ApiKey { id, scopes, .. } = keys.check(text, now_ms())?.ok_or_else(unknown)?;
     if scopes.allow(scope) {
-        return Ok(Caller { name: id.to_string(), grant: None, owner: Some(id) });
+        return Ok(Caller { name: id.to_string(), grant: None, owner: Some(id), is_admin: scopes.allow(Scope::Admin) });
     }
     let detail = format!("this needs a key with scope {scope}; the key {id} has {scopes}");
     let challenge = format!("Bearer realm=\"matinee\", error=\"insufficient_scope\", scope=\"{scope}\"");
@@ -224,7 +234,12 @@ mod tests {
         let with = async |scope| ask(&guard, scope, "POST", &[("authorization", &header)]).await;
         assert_eq!(
             with(Scope::Upload).await,
-            Ok(Caller { name: issued.key.id.to_string(), grant: None, owner: Some(issued.key.id.clone()) })
+            Ok(Caller {
+                name: issued.key.id.to_string(),
+                grant: None,
+                owner: Some(issued.key.id.clone()),
+                is_admin: false
+            })
         );
         assert_eq!(with(Scope::Admin).await, Err(Kind::Scope));
         assert_eq!(with(Scope::Read).await, Err(Kind::Scope));

@@ -128,6 +128,7 @@ impl Route {
             Self::Videos => &[READ, HEAD, (Method::POST, Scope::Upload), (Method::PUT, Scope::Upload)],
             Self::File(_) => &[(Method::PUT, Scope::Upload)],
             Self::Video(_) => &[READ, HEAD, (Method::PATCH, Scope::Upload), (Method::DELETE, Scope::Admin)],
+            // Of one's own title; of another's it takes `Scope::Admin`, which `source` asks for.
             Self::Source(_) => &[(Method::PUT, Scope::Upload)],
             Self::Warm(_) => &[(Method::POST, Scope::Admin)],
             Self::Uploads => &[(Method::POST, Scope::Upload)],

@@ -9,8 +9,8 @@ use super::access::Caller;
 use super::payload::Payload;
 use super::problem::{Kind, Problem};
 use super::upload::{self, Bounds, Form};
-use super::{Api, Response, respond, videos};
-use crate::catalog::State;
+use super::{Api, Response, blocking, respond, videos};
+use crate::catalog::{Counted, State};
 use crate::ingest::replace::Successor;
 use crate::ingest::{About, Wanted};
 use crate::media::TitleId;
@@ -25,12 +25,15 @@ pub(super) async fn replace(
     let form = Form::of(parts)?;
     let about = upload::from_request(parts, None)?;
     let old = videos::find(api, id).await?;
+    let counted = counted(api, id, caller).await?;
     let expected = videos::if_match(parts, &old)?;
     if matches!(old.entry.state, State::Receiving | State::Processing) {
         return Err(crate::ingest::Error::NotReady.into());
     }
     let bytes = if form == Form::Raw { payload.announced_bytes() } else { None };
-    let wanted = Wanted { bytes, titles: 0, replaced_bytes: old.entry.size_bytes };
+    // What goes for it makes room for its owner alone.
+    let replaced_bytes = if counted.owner == caller.owner { counted.bytes } else { 0 };
+    let wanted = Wanted { bytes, titles: 0, replaced_bytes };
     let open = api.rooms.resumables.open_of(caller.owner.as_ref(), None);
     let admission = api.rooms.uploads.admit(caller.owner.as_ref(), open, wanted).await?;
     let bounds = Bounds { max_bytes: u64::MAX, admission };
@@ -45,7 +48,18 @@ pub(super) async fn replace(
     Ok(respond::with_location(response, &format!("/api/v1/videos/{id}")))
 }
 
-fn must_say_nothing(about: &About) -> Result<(), Problem> {
+/// On whose quota a title counts, and how much, if the caller may give it another film.
+pub(super) async fn counted(api: &Arc<Api>, id: &TitleId, caller: &Caller) -> Result<Counted, Problem> {
+    let (catalog, of) = (api.rooms.catalog.clone(), id.clone());
+    let counted = blocking(move || Ok(catalog.counted(&of)?)).await?.ok_or_else(|| Problem::of(Kind::NoTitle))?;
+    if caller.may_replace(counted.owner.as_ref()) {
+        return Ok(counted);
+    }
+    Err(Problem::new(Kind::Scope, "a title of another key gets another film by a key with scope admin"))
+}
+
+/// That nothing is said of a film but how its file is called.
+pub(super) fn must_say_nothing(about: &About) -> Result<(), Problem> {
     let About { title, description, metadata, policy, .. } = about;
     if title.is_none() && description.is_empty() && metadata.is_empty() && *policy == Default::default() {
         return Ok(());

@@ -1,11 +1,11 @@
 //! Films that are fetched: the bytes are here, and the title is to be processed.
 
-use rusqlite::{OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::jobs::{Job, Kind, Outcome, end, enqueue};
-use super::keys::exceeded;
+use super::keys::{counted, exceeded};
 use super::{Catalog, Error, Owner};
-use crate::media::{Digest, Exceeded, JobId, KeyId, TitleId};
+use crate::media::{Digest, Exceeded, JobId};
 
 /// A film that was fetched.
 #[derive(Clone, Debug)]
@@ -41,7 +41,7 @@ impl Catalog {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         if let Some(owner) = owner
-            && let Some(over) = exceeded(&transaction, owner, *size_bytes, 0, 0)?
+            && let Some(over) = over(&transaction, owner, job, *size_bytes)?
         {
             return Ok(Entered::Over(over));
         }
@@ -58,15 +58,36 @@ impl Catalog {
         Ok(Entered::Done)
     }
 
-    /// The key on whose quota a title counts, if one does.
+    /// Notes how long a film is that is being fetched, so that it counts on its owner's quota from now on.
     ///
     /// # Errors
-    /// As any call.
-    pub fn owner_of(&self, title: &TitleId) -> Result<Option<KeyId>, Error> {
-        let reader = self.reader();
-        let mut query = reader.prepare_cached("SELECT owner FROM titles WHERE id = ?1")?;
-        let owner: Option<Option<String>> = query.query_row([title.as_str()], |row| row.get(0)).optional()?;
-        let damaged = |why: String| Error::Damaged { title: title.to_string(), why };
-        owner.flatten().map(|key| key.parse().map_err(|why| damaged(format!("{why}")))).transpose()
+    /// As any call; nothing is noted then.
+    pub fn announce_fetched(
+        &self,
+        job: &Job,
+        by: &str,
+        size_bytes: u64,
+        owner: Option<&Owner>,
+    ) -> Result<Entered, Error> {
+        let mut writer = self.writer();
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        if let Some(owner) = owner
+            && let Some(over) = over(&transaction, owner, job, size_bytes)?
+        {
+            return Ok(Entered::Over(over));
+        }
+        let changed = transaction.execute(
+            "UPDATE titles SET size_bytes = ?2 WHERE id = ?1 AND state = 'receiving'
+                 AND EXISTS (SELECT 1 FROM jobs WHERE jobs.id = ?3 AND jobs.owner = ?4)",
+            params![job.title.as_str(), i64::try_from(size_bytes).unwrap_or(i64::MAX), job.id.as_str(), by],
+        )?;
+        transaction.commit()?;
+        Ok(if changed > 0 { Entered::Done } else { Entered::Lost })
     }
+}
+
+/// What would be too much for the owner of a title of this length, if anything.
+fn over(connection: &Connection, owner: &Owner, job: &Job, size_bytes: u64) -> Result<Option<Exceeded>, Error> {
+    let announced = counted(connection, &job.title)?.map_or(0, |counted| counted.bytes);
+    exceeded(connection, owner, size_bytes, 0, announced)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 
 use super::{Catalog, Error};
-use crate::media::{Exceeded, KeyId, Quota, Scopes, Usage};
+use crate::media::{Exceeded, KeyId, Quota, Scopes, TitleId, Usage};
 
 /// Most keys there may be, revoked ones included: a listing has no pages.
 pub const MAX_KEYS: u32 = 1000;
@@ -41,6 +41,29 @@ pub struct Owner {
     pub key: KeyId,
     /// With what the configuration says in it.
     pub quota: Quota,
+}
+
+/// On whose quota a title counts, and how much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// The key, if it counts on one.
+    pub owner: Option<KeyId>,
+    /// Its source, or what is to take the source's place if that is larger; of a film that is fetched, what was announced.
+    pub bytes: u64,
+}
+
+/// Bytes of a title as it is. One that failed has none; one that is fetched will have what was announced.
+const BYTES: &str = "iif(titles.source IS NULL AND titles.state <> 'receiving', 0, titles.size_bytes)";
+
+/// Open jobs that will give titles other sources, and by how much those are larger (`more`). Both are stored for a while and
+/// one of them stays: the larger one counts.
+fn replaced(which: &str) -> String {
+    format!(
+        "SELECT titles.id AS title, titles.owner AS owner,
+             max(0, coalesce(json_extract(jobs.detail, '$.size_bytes'), 0) - {BYTES}) AS more
+         FROM jobs JOIN titles ON titles.id = jobs.title
+         WHERE jobs.ended_at_ms IS NULL AND jobs.kind = 'replace' AND {which}"
+    )
 }
 
 impl Catalog {
@@ -124,12 +147,32 @@ impl Catalog {
     /// As any call.
     pub fn usages(&self) -> Result<HashMap<String, Usage>, Error> {
         let reader = self.reader();
-        let mut query = reader.prepare_cached(
-            "SELECT owner, count(*), coalesce(sum(iif(source IS NULL, 0, size_bytes)), 0), sum(state = 'receiving')
-             FROM titles WHERE owner IS NOT NULL GROUP BY owner",
-        )?;
-        let rows = query.query_map([], |row| Ok((row.get(0)?, used(row, 1)?)))?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        // One snapshot of both.
+        let reader = reader.unchecked_transaction()?;
+        let mut query = reader.prepare_cached(&format!(
+            "SELECT owner, count(*), coalesce(sum({BYTES}), 0), sum(state = 'receiving')
+             FROM titles WHERE owner IS NOT NULL GROUP BY owner"
+        ))?;
+        let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, used(row, 1)?)))?;
+        let mut usages: HashMap<String, Usage> = rows.collect::<rusqlite::Result<_>>()?;
+        let mut query = reader.prepare_cached(&format!(
+            "SELECT owner, sum(more) FROM ({}) GROUP BY owner",
+            replaced("titles.owner IS NOT NULL")
+        ))?;
+        let rows = query.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
+        for row in rows {
+            let (owner, more) = row?;
+            usages.entry(owner).or_default().bytes += more.cast_unsigned();
+        }
+        Ok(usages)
+    }
+
+    /// On whose quota a title counts, and how much; `None` if there is none of that id.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn counted(&self, title: &TitleId) -> Result<Option<Counted>, Error> {
+        counted(&self.reader(), title)
     }
 
     /// Notes that a key was used.
@@ -162,11 +205,28 @@ pub(super) fn exceeded(
     Ok(owner.quota.exceeded_by(Usage { bytes, titles: there + titles, uploads }))
 }
 
+/// As [`Catalog::counted`].
+pub(super) fn counted(connection: &Connection, title: &TitleId) -> Result<Option<Counted>, Error> {
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT owner, {BYTES} + coalesce((SELECT sum(more) FROM ({})), 0)
+         FROM titles WHERE id = ?1",
+        replaced("titles.id = ?1")
+    ))?;
+    let read = |row: &Row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, i64>(1)?));
+    let Some((owner, bytes)) = query.query_row([title.as_str()], read).optional()? else { return Ok(None) };
+    let damaged = |why: String| Error::Damaged { title: title.to_string(), why };
+    let owner = owner.map(|key| key.parse().map_err(|why| damaged(format!("{why}")))).transpose()?;
+    Ok(Some(Counted { owner, bytes: bytes.cast_unsigned() }))
+}
+
 fn usage(connection: &Connection, key: &KeyId) -> Result<Usage, Error> {
-    let query =
-        "SELECT count(*), coalesce(sum(iif(source IS NULL, 0, size_bytes)), 0), coalesce(sum(state = 'receiving'), 0)
-         FROM titles WHERE owner = ?1";
-    let mut query = connection.prepare_cached(query)?;
+    let mut query = connection.prepare_cached(&format!(
+        "SELECT count(*), coalesce(sum({BYTES}), 0)
+             + coalesce((SELECT sum(more) FROM ({})), 0),
+             coalesce(sum(state = 'receiving'), 0)
+         FROM titles WHERE owner = ?1",
+        replaced("titles.owner = ?1")
+    ))?;
     Ok(query.query_row([key.as_str()], |row| used(row, 0))?)
 }
 

@@ -32,7 +32,7 @@ use rusqlite::Connection;
 pub use arrivals::{Arrival, Change, Changed, Creation, Known, Place};
 pub use fetches::{Entered, Fetched};
 pub use jobs::{Cancelled, Job, JobCursor, JobPage, JobState, Kind, Lease, Outcome, new_job_id};
-pub use keys::{ApiKey, MAX_KEYS, Owner};
+pub use keys::{ApiKey, Counted, MAX_KEYS, Owner};
 pub use popularity::Popularity;
 pub use replacements::{Replacement, Replacing, Superseded};
 pub use titles::{Cursor, Entry, Failure, MAX_PAGE, Metadata, NewTitle, Page, State, Title, new_id, now_ms};

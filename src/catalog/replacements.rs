@@ -74,7 +74,8 @@ impl Catalog {
         }
         if let Some(key) = old.owner {
             let quota = keys::quota(&transaction, &key)?.or(new.configured);
-            let except = if old.source.is_some() { old.size_bytes } else { 0 };
+            // What goes for it, also what still waits to take the same place.
+            let except = keys::counted(&transaction, &new.title)?.map_or(0, |counted| counted.bytes);
             if let Some(exceeded) = exceeded(&transaction, &Owner { key, quota }, new.size_bytes, 0, except)? {
                 return Ok(Replacing::Over(exceeded));
             }
@@ -164,20 +165,18 @@ struct Old {
     state: String,
     source: Option<String>,
     file_name: String,
-    size_bytes: u64,
     owner: Option<KeyId>,
 }
 
 fn old(connection: &Connection, title: &TitleId) -> Result<Option<Old>, Error> {
-    let query = "SELECT version, state, source, file_name, size_bytes, owner FROM titles WHERE id = ?1";
+    let query = "SELECT version, state, source, file_name, owner FROM titles WHERE id = ?1";
     let read = |row: &Row| {
-        let owner: Option<String> = row.get(5)?;
+        let owner: Option<String> = row.get(4)?;
         Ok(Old {
             version: row.get::<_, i64>(0)?.cast_unsigned(),
             state: row.get(1)?,
             source: row.get(2)?,
             file_name: row.get(3)?,
-            size_bytes: row.get::<_, i64>(4)?.cast_unsigned(),
             owner: owner.and_then(|owner| owner.parse().ok()),
         })
     };

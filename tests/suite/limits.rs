@@ -182,3 +182,27 @@ fn a_key_has_so_many_uploads_under_way_of_either_kind() {
     assert_eq!(word(&send(None)), (403, "quota".into()));
     assert_eq!(word(&send(Some("11"))), (403, "quota".into()));
 }
+
+#[test]
+fn a_key_gives_its_own_titles_other_films_and_an_admin_everybodys() {
+    use base64::Engine as _;
+    let server = TestServer::start();
+    let bytes = film().1;
+    let admin = admin(&server);
+    let ((mine, _), (theirs, _)) = (limited(&server, &[]), limited(&server, &[]));
+    let made = asks(&server, &mine, "POST", VIDEOS).body(bytes.clone()).send().unwrap();
+    let path = format!("{VIDEOS}/{}", made.json()["id"].as_str().unwrap());
+    until("it is ready", || asks(&server, &mine, "GET", &path).send().unwrap().json()["state"] == "ready");
+    let replaces = base64::engine::general_purpose::STANDARD.encode(path.rsplit('/').next().unwrap());
+    let put = |key: &str| asks(&server, key, "PUT", &format!("{path}/source")).body(bytes.clone()).send().unwrap();
+    let tus = |key: &str, more: &str| {
+        let asking = asks(&server, key, "POST", "/api/v1/uploads").header("tus-resumable", "1.0.0");
+        let asking = asking.header("upload-metadata", &format!("replaces {replaces}{more}"));
+        asking.header("upload-length", "9").send().unwrap()
+    };
+    assert_eq!((word(&put(&theirs)), word(&tus(&theirs, ""))), ((403, "scope".into()), (403, "scope".into())));
+    for key in [&mine, &admin] {
+        assert_eq!((put(key).status, tus(key, "").status), (200, 201));
+    }
+    assert_eq!(word(&tus(&mine, ",playback_policy c2lnbmVk")), (400, "body".into()));
+}

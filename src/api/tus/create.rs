@@ -10,7 +10,7 @@ use super::{append, check_version, location, metadata, standing};
 use crate::api::access::Caller;
 use crate::api::payload::Payload;
 use crate::api::problem::Problem;
-use crate::api::{Api, Response, videos};
+use crate::api::{Api, Response, source, videos};
 use crate::catalog::State;
 use crate::ingest::resume::{Declared, Purpose};
 
@@ -22,10 +22,12 @@ pub(in crate::api) async fn create(
 ) -> Result<Response, Problem> {
     check_version(parts)?;
     let declared = Declared { purpose: fields::purpose(parts)?, owner: caller.owner.clone(), ..metadata::read(parts)? };
-    if let Some(title) = &declared.replaces
-        && matches!(videos::find(api, title).await?.entry.state, State::Receiving | State::Processing)
-    {
-        return Err(crate::ingest::Error::NotReady.into());
+    if let Some(title) = &declared.replaces {
+        let old = videos::find(api, title).await?;
+        source::counted(api, title, caller).await?;
+        if matches!(old.entry.state, State::Receiving | State::Processing) {
+            return Err(crate::ingest::Error::NotReady.into());
+        }
     }
     let resumables = &api.rooms.resumables;
     if let Purpose::Whole(_) = declared.purpose {

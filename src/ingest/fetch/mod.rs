@@ -119,7 +119,7 @@ impl Inner {
     }
 
     async fn bring(
-        &self,
+        self: &Arc<Self>,
         job: &Job,
         target: &Target,
         max_bytes: u64,
@@ -136,7 +136,7 @@ impl Inner {
         let mut goes = 0;
         while !store.is_complete() {
             let before = store.offset_bytes();
-            let Err(error) = self.go(target, max_bytes, store, &tell).await else { continue };
+            let Err(error) = self.go(job, target, max_bytes, store, &tell).await else { continue };
             store.settle().await?;
             if matches!(error, Error::Parts { .. } | Error::Status { status: 416, .. }) {
                 // What is here is no part of what is there any more.
@@ -156,7 +156,8 @@ impl Inner {
 
     /// One connection, to its end.
     async fn go(
-        &self,
+        self: &Arc<Self>,
+        job: &Job,
         target: &Target,
         max_bytes: u64,
         store: &Store,
@@ -187,6 +188,9 @@ impl Inner {
         };
         if length.is_some_and(|length| length > max_bytes) {
             return Err(too_large());
+        }
+        if let Some(length) = length.filter(|_| status == StatusCode::OK) {
+            self.announce_length(job, length).await?;
         }
         let mut block = BytesMut::with_capacity(BLOCK_BYTES);
         let mut come = store.offset_bytes();
@@ -219,6 +223,28 @@ impl Inner {
         store.finish(come).await
     }
 
+    /// Whose a title is, and how much that one may have.
+    fn owner_of(&self, title: &TitleId) -> Result<Option<Owner>, Error> {
+        let catalog = &self.rooms.catalog;
+        let Some(key) = catalog.counted(title)?.and_then(|counted| counted.owner) else { return Ok(None) };
+        let own = catalog.key(&key)?.map(|key| key.quota).unwrap_or_default();
+        Ok(Some(Owner { key, quota: own.or(self.config.quota()) }))
+    }
+
+    /// A film's length is known: from now on it counts, so that many that are fetched at once are not too much together.
+    async fn announce_length(self: &Arc<Self>, job: &Job, length: u64) -> Result<(), Error> {
+        let (inner, job) = (self.clone(), job.clone());
+        let announced = blocking(move || {
+            let owner = inner.owner_of(&job.title)?;
+            Ok(inner.rooms.catalog.announce_fetched(&job, &inner.owner, length, owner.as_ref())?)
+        });
+        match announced.await? {
+            Entered::Over(exceeded) => Err(Error::Quota(exceeded)),
+            // The heartbeat hears of a claim that was lost.
+            Entered::Done | Entered::Lost => Ok(()),
+        }
+    }
+
     /// The bytes are here: they become a source, and the title is to be processed.
     async fn receive(self: &Arc<Self>, job: &Job, store: &Store) -> Result<Attempt, Error> {
         let staged = store.stage().await?;
@@ -232,13 +258,7 @@ impl Inner {
         let entered = blocking(move || {
             let next = new_job_id().map_err(Error::NoName)?;
             let catalog = &inner.rooms.catalog;
-            let owner = match catalog.owner_of(&job.title)? {
-                Some(key) => {
-                    let own = catalog.key(&key)?.map(|key| key.quota).unwrap_or_default();
-                    Some(Owner { key, quota: own.or(inner.config.quota()) })
-                }
-                None => None,
-            };
+            let owner = inner.owner_of(&job.title)?;
             let stored = staged.commit_uninspected()?;
             let fetched = Fetched { source: stored.digest().clone(), size_bytes, next, owner };
             let entered = catalog.enter_fetched(&job, &inner.owner, now_ms(), &fetched);
