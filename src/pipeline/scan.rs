@@ -48,10 +48,34 @@ pub struct Scan {
     reads: Arc<AtomicUsize>,
     /// How often a read was asked for since the last that gave something.
     asked: Arc<AtomicUsize>,
+    rest: Arc<Rest>,
     /// An element has complained.
     has_failed: AtomicBool,
     /// Media type of the container.
     pub container: String,
+}
+
+/// Keeps a demuxer from going on. To pause its pipeline would do the same, if the sinks, at work without a break, let go of
+/// their locks for it.
+#[derive(Default)]
+struct Rest {
+    wanted: Mutex<bool>,
+    over: Condvar,
+}
+
+impl Rest {
+    fn set(&self, wanted: bool) {
+        if let Ok(mut is_wanted) = self.wanted.lock() {
+            *is_wanted = wanted;
+            self.over.notify_all();
+        }
+    }
+
+    fn take(&self) {
+        if let Ok(wanted) = self.wanted.lock() {
+            let _over = self.over.wait_while(wanted, |wanted| *wanted);
+        }
+    }
 }
 
 /// Keeps a demuxer from reading while `parsebin` still plugs it in: `parsebin` swallows what it complains of until then, and
@@ -112,7 +136,7 @@ struct Idle {
 struct Shared {
     tracks: Vec<Found>,
     container: String,
-    /// The demuxer has shown all its tracks.
+    /// The demuxer has made all its pads. `parsebin`, which does not pass this on, shows them all before the first packet.
     complete: bool,
     packets: usize,
     words_bytes: usize,
@@ -183,9 +207,9 @@ impl Scan {
     pub fn open(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Self, Refusal> {
         let scan = Self::start(source, None)?;
         let shown = |t: &Found| !t.is_media() || !t.packets.is_empty();
-        scan.wait(|shared| shared.complete && shared.tracks.iter().all(shown), emit)?;
+        scan.wait(|shared| shared.complete && shared.packets > 0 && shared.tracks.iter().all(shown), emit)?;
         // Where the container has tables, nobody needs the rest: of an hour's film, all of it would be read for nothing.
-        let _ = scan.pipeline.set_state(gst::State::Paused);
+        scan.rest.set(true);
         Ok(scan.named())
     }
 
@@ -210,27 +234,30 @@ impl Scan {
         filesrc.link(&parsebin).map_err(failed)?;
         let shared: Arc<Mutex<Shared>> = Arc::default();
         let for_all = wanted.is_none();
-        let (weak, found) = (pipeline.downgrade(), Arc::clone(&shared));
+        let rest: Arc<Rest> = Arc::default();
+        let (weak, found, rests) = (pipeline.downgrade(), Arc::clone(&shared), Arc::clone(&rest));
         parsebin.connect_pad_added(move |_, pad| {
             if let Some(pipeline) = weak.upgrade() {
-                add_sink(&pipeline, pad, &found, wanted.as_deref());
-            }
-        });
-        let found = Arc::clone(&shared);
-        parsebin.connect_no_more_pads(move |_| {
-            if let Ok(mut shared) = found.lock() {
-                shared.complete = true;
+                add_sink(&pipeline, pad, &found, &rests, wanted.as_deref());
             }
         });
         let seen = Arc::clone(&shared);
         let plugging = Arc::new(Plugging::default());
         let bin = parsebin.downcast_ref::<gst::Bin>();
         if let (Some(bin), Some(typefind)) = (bin, bin.and_then(|bin| bin.by_name("typefind"))) {
-            let begins = Arc::clone(&plugging);
-            bin.connect_element_added(move |_, _| begins.begin());
+            let (begins, found) = (Arc::clone(&plugging), Arc::clone(&shared));
+            bin.connect_element_added(move |_, element| {
+                begins.begin();
+                let found = Arc::clone(&found);
+                element.connect_no_more_pads(move |_| {
+                    if let Ok(mut shared) = found.lock() {
+                        shared.complete = true;
+                    }
+                });
+            });
             let ends = Arc::clone(&plugging);
-            // Handlers are called in the order they were connected in: that of `parsebin`, which plugs, has returned.
-            typefind.connect("have-type", false, move |values| {
+            // After that of `parsebin`, which plugs, has returned.
+            typefind.connect("have-type", true, move |values| {
                 ends.end();
                 let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
                 if let (Some(caps), Ok(mut seen)) = (caps, seen.lock()) {
@@ -267,7 +294,7 @@ impl Scan {
             });
         }
         let has_failed = AtomicBool::new(false);
-        let scan = Self { pipeline, shared, reads, asked, has_failed, container: String::new() };
+        let scan = Self { pipeline, shared, reads, asked, rest, has_failed, container: String::new() };
         let _ = scan.pipeline.set_state(gst::State::Playing);
         Ok(scan)
     }
@@ -355,7 +382,7 @@ impl Scan {
 
     /// Reads the whole file and returns its tracks with all their packets.
     pub fn to_end(&self, emit: &mut dyn FnMut(Output)) -> Result<Vec<Found>, Refusal> {
-        let _ = self.pipeline.set_state(gst::State::Playing);
+        self.rest.set(false);
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
         let mut told = 0;
         let mut idle = Idle::new();
@@ -406,6 +433,7 @@ impl Idle {
 
 impl Drop for Scan {
     fn drop(&mut self) {
+        self.rest.set(false);
         let _ = self.pipeline.set_state(gst::State::Null);
     }
 }
@@ -440,7 +468,13 @@ impl Found {
     }
 }
 
-fn add_sink(pipeline: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Mutex<Shared>>, wanted: Option<&str>) {
+fn add_sink(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    shared: &Arc<Mutex<Shared>>,
+    rest: &Arc<Rest>,
+    wanted: Option<&str>,
+) {
     let stream_id = pad.stream_id().map(|id| track_part(&id)).unwrap_or_default();
     let sink = gst_app::AppSink::builder().sync(false).max_buffers(QUEUED_PACKETS).build();
     sink.set_property("enable-last-sample", false);
@@ -467,10 +501,11 @@ fn add_sink(pipeline: &gst::Pipeline, pad: &gst::Pad, shared: &Arc<Mutex<Shared>
         shared.tracks.len() - 1
     };
     if wanted.is_none_or(|w| w != stream_id) {
-        let (shared, index) = (Arc::clone(shared), wanted.is_none());
+        let (shared, rest, index) = (Arc::clone(shared), Arc::clone(rest), wanted.is_none());
         sink.set_callbacks(
             gst_app::AppSinkCallbacks::builder()
                 .new_sample(move |sink| {
+                    rest.take();
                     let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
                     if index { note(&shared, number, sink, &sample) } else { Ok(gst::FlowSuccess::Ok) }
                 })
