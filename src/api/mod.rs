@@ -105,7 +105,7 @@ pub struct Rooms {
     pub keys: Keys,
     /// Tells the warmer that there is a job, or that one was called off; must not block.
     pub warm: Arc<dyn Fn() + Send + Sync>,
-    /// Looks at URLs of films.
+    /// The way out: looks at URLs of films and of webhooks.
     pub client: outbound::Client,
     /// Issues upload tokens.
     pub grants: Grants,
@@ -113,8 +113,6 @@ pub struct Rooms {
     pub playback: Playback,
     /// Who may.
     pub authorise: Authorise,
-    /// The way out, for addresses that are to be told something.
-    pub outbound: outbound::Client,
     /// Makes secrets of webhooks.
     pub signer: Signer,
     /// How often, if that is limited.

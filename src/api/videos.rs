@@ -40,7 +40,12 @@ pub(super) async fn list(api: &Arc<Api>, parts: &request::Parts) -> Result<Respo
 /// `GET /videos/{id}`.
 pub(super) async fn one(api: &Arc<Api>, id: &TitleId) -> Result<Response, Problem> {
     let (catalog, of) = (api.rooms.catalog.clone(), id.clone());
-    let (title, replacement) = blocking(move || Ok((catalog.title(&of)?, catalog.replacement(&of)?))).await?;
+    // In this order, so that none whose replacement is over still has its old source.
+    let found = blocking(move || {
+        let replacement = catalog.replacement(&of)?;
+        Ok((catalog.title(&of)?, replacement))
+    });
+    let (title, replacement) = found.await?;
     let title = title.ok_or_else(|| Problem::of(Kind::NoTitle))?;
     Ok(respond::versioned(&video::json(api, &title, replacement.as_ref()), &video::etag(&title.entry)))
 }

@@ -137,7 +137,6 @@ pub(super) struct Uploading {
     pub resumables: Resumables,
     pub processor: Processor,
     pub events: Events,
-    pub client: outbound::Client,
     pub watcher: Watcher,
 }
 
@@ -154,17 +153,17 @@ impl Uploading {
             library: data.library.clone(),
             pool: pool.clone(),
             ladder: config.ladder.clone(),
+            reserve_bytes: config.uploads.reserve_bytes,
         };
         let events = Events::new();
-        let client = outbound::Client::new(&config.outbound);
         let tell = Tell { events: events.clone(), on_change: on_change.clone(), on_retire };
-        let processor = Processor::start(&config.uploads, rooms.clone(), client.clone(), tell);
+        let processor = Processor::start(&config.uploads, rooms.clone(), data.outbound.clone(), tell);
         let uploads = Uploads::new(&config.uploads, rooms.clone(), processor.clone(), events.clone());
         let resumables = Resumables::open(uploads.clone())?;
         let watcher =
             Watcher::start(&config.watch, &config.data_dir, config.uploads.max_bytes, rooms, events.clone(), on_change);
         let watcher = watcher.map_err(|why| Error::Watch { folder: config.watch.folder.clone(), why })?;
-        Ok(Self { uploads, resumables, processor, events, client, watcher })
+        Ok(Self { uploads, resumables, processor, events, watcher })
     }
 }
 

@@ -111,6 +111,13 @@ pub enum Outcome {
         /// What went wrong.
         failure: Failure,
     },
+    /// It waits for something that others have to do; the attempt does not count.
+    Waits {
+        /// Not before this, milliseconds since the Unix epoch.
+        due_at_ms: i64,
+        /// For what.
+        failure: Failure,
+    },
     /// The claimant has to go; the attempt does not count.
     Released,
 }
@@ -152,23 +159,26 @@ impl Catalog {
         enqueue(&writer, id, Kind::Warm, title, detail, now_ms)
     }
 
-    /// Takes a job that is due, or whose claimant let its lease run out. `None` if there is none.
+    /// Takes a job that is due, or whose claimant let its lease run out. `None` if there is none. The claimant names those
+    /// it is at: after a pause of the machine or a step of its clock their leases have run out, too.
     ///
     /// # Errors
     /// As any call; nothing is claimed then.
-    pub fn claim(&self, kind: Kind, lease: Lease) -> Result<Option<Job>, Error> {
+    pub fn claim(&self, kind: Kind, lease: Lease, mine: &[JobId]) -> Result<Option<Job>, Error> {
         let writer = self.writer();
         let mut claim = writer.prepare_cached(&format!(
             "UPDATE jobs SET state = 'running', owner = :owner, lease_until_ms = :until, attempts = attempts + 1
              WHERE id = (
                  SELECT id FROM jobs
-                 WHERE kind = :kind
+                 WHERE kind = :kind AND id NOT IN (SELECT value FROM json_each(:mine))
                      AND ((state = 'queued' AND due_at_ms <= :now) OR (state = 'running' AND lease_until_ms < :now))
                  ORDER BY due_at_ms LIMIT 1
              ) RETURNING {COLUMNS}"
         ))?;
         let (owner, now, until) = (lease.owner, lease.now_ms, lease.until_ms);
-        let values = named_params! { ":kind": kind.as_str(), ":owner": owner, ":now": now, ":until": until };
+        let mine = list(mine);
+        let values =
+            named_params! { ":kind": kind.as_str(), ":owner": owner, ":now": now, ":until": until, ":mine": mine };
         claim.query_row(values, |row| Ok(job(row))).optional()?.transpose()
     }
 
@@ -198,14 +208,15 @@ impl Catalog {
         Ok(true)
     }
 
-    /// When the next job is due or the next lease runs out, milliseconds since the Unix epoch.
+    /// When the next job is due or the next lease runs out, without those of which the caller knows, milliseconds since the
+    /// Unix epoch.
     ///
     /// # Errors
     /// As any call.
-    pub fn next_due(&self, kind: Kind) -> Result<Option<i64>, Error> {
+    pub fn next_due(&self, kind: Kind, mine: &[JobId]) -> Result<Option<i64>, Error> {
         let next = "SELECT min(iif(state = 'running', lease_until_ms + 1, due_at_ms)) FROM jobs
-             WHERE ended_at_ms IS NULL AND kind = ?1";
-        Ok(self.reader().query_row(next, [kind.as_str()], |row| row.get(0))?)
+             WHERE ended_at_ms IS NULL AND kind = ?1 AND id NOT IN (SELECT value FROM json_each(?2))";
+        Ok(self.reader().query_row(next, params![kind.as_str(), list(mine)], |row| row.get(0))?)
     }
 
     /// Calls a job off. A title that cannot be played yet fails with the code `cancelled`.
@@ -248,18 +259,6 @@ impl Catalog {
         query.query_row([id.as_str()], |row| Ok(job(row))).optional()?.transpose()
     }
 
-    /// The jobs of a title that have not ended.
-    ///
-    /// # Errors
-    /// As any call.
-    pub fn open_jobs(&self, title: &TitleId) -> Result<Vec<JobId>, Error> {
-        let reader = self.reader();
-        let mut query = reader.prepare_cached("SELECT id FROM jobs WHERE title = ?1 AND ended_at_ms IS NULL")?;
-        let rows = query.query_map([title.as_str()], |row| row.get::<_, String>(0))?;
-        let ids = rows.collect::<rusqlite::Result<Vec<_>>>()?;
-        ids.into_iter().map(|id| id.parse().map_err(|e| damaged(title.as_str(), format!("{e}")))).collect()
-    }
-
     /// Up to `limit` jobs (at least one, at most [`MAX_PAGE`]), newest first, from `after` on, of one state or all.
     ///
     /// # Errors
@@ -286,6 +285,19 @@ impl Catalog {
         let next = next.map(|last| JobCursor { created_at_ms: last.created_at_ms, id: last.id.clone() });
         Ok(JobPage { jobs, next })
     }
+}
+
+/// The jobs of a title that have not ended, without those that cannot be understood.
+pub(super) fn open(connection: &Connection, title: &TitleId) -> Result<Vec<Job>, Error> {
+    let open = format!("SELECT {COLUMNS} FROM jobs WHERE title = ?1 AND ended_at_ms IS NULL");
+    let mut query = connection.prepare_cached(&open)?;
+    let rows = query.query_map([title.as_str()], |row| Ok(job(row)))?.collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(rows.into_iter().flatten().collect())
+}
+
+/// As a statement takes them.
+fn list(ids: &[JobId]) -> String {
+    json!(ids.iter().map(JobId::as_str).collect::<Vec<_>>()).to_string()
 }
 
 /// Enters a job that is due at once.
@@ -316,11 +328,13 @@ pub(super) fn end(
     let (state, ended, due) = match outcome {
         Outcome::Ready { .. } | Outcome::Done => (JobState::Done, Some(now_ms), None),
         Outcome::Failed(_) => (JobState::Failed, Some(now_ms), None),
-        Outcome::Again { due_at_ms, .. } => (JobState::Queued, None, Some(*due_at_ms)),
+        Outcome::Again { due_at_ms, .. } | Outcome::Waits { due_at_ms, .. } => {
+            (JobState::Queued, None, Some(*due_at_ms))
+        }
         Outcome::Released => (JobState::Queued, None, None),
     };
     let failure = match outcome {
-        Outcome::Failed(failure) | Outcome::Again { failure, .. } => Some(failure),
+        Outcome::Failed(failure) | Outcome::Again { failure, .. } | Outcome::Waits { failure, .. } => Some(failure),
         Outcome::Ready { .. } | Outcome::Done | Outcome::Released => None,
     };
     let changed = connection.execute(
@@ -336,7 +350,7 @@ pub(super) fn end(
             ":due": due,
             ":code": failure.map(|f| f.code.as_str()),
             ":message": failure.map(|f| f.message.as_str()),
-            ":uncounted": i64::from(matches!(outcome, Outcome::Released)),
+            ":uncounted": i64::from(matches!(outcome, Outcome::Released | Outcome::Waits { .. })),
         },
     )?;
     if changed == 0 {
@@ -349,7 +363,7 @@ pub(super) fn end(
         }
         Outcome::Ready { plan, notes } => ready(connection, &job.title, plan, notes, now_ms)?,
         Outcome::Failed(failure) => fail(connection, &job.title, failure, now_ms)?,
-        Outcome::Done | Outcome::Again { .. } | Outcome::Released => {}
+        Outcome::Done | Outcome::Again { .. } | Outcome::Waits { .. } | Outcome::Released => {}
     }
     forget_old(connection)?;
     Ok(true)

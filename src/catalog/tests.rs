@@ -116,7 +116,7 @@ fn an_unknown_title_is_none_and_removing_it_is_false() {
     let (_data, catalog) = catalog();
     let id = TitleId::from_random(1);
     assert_eq!(catalog.title(&id).unwrap(), None);
-    assert!(!catalog.remove(&id).unwrap());
+    assert_eq!(catalog.remove(&id).unwrap(), None);
 }
 
 #[test]
@@ -128,9 +128,9 @@ fn a_source_is_in_use_until_the_last_title_that_names_it_is_removed() {
     catalog.insert_ready(&one).unwrap();
     catalog.insert_ready(&two).unwrap();
     assert_eq!((catalog.count().unwrap(), in_use()), (2, 2));
-    assert!(catalog.remove(&one.id).unwrap());
+    assert_eq!(catalog.remove(&one.id).unwrap().unwrap().source.as_ref(), Some(&one.source));
     assert_eq!(in_use(), 1);
-    assert!(catalog.remove(&two.id).unwrap());
+    assert_eq!(catalog.remove(&two.id).unwrap().unwrap().plan.as_deref(), Some(&*two.plan));
     assert_eq!((catalog.count().unwrap(), in_use()), (0, 0));
 }
 
@@ -307,7 +307,7 @@ fn a_rows_mark_changes_with_the_row_and_not_with_others() {
         sql(data.path(), &format!("UPDATE titles SET {change} WHERE id = '{}'", one.id));
         assert_ne!(catalog.mark(&one.id).unwrap(), before, "{change}");
     }
-    catalog.remove(&one.id).unwrap();
+    catalog.remove(&one.id).unwrap().unwrap();
     assert_eq!(catalog.mark(&one.id).unwrap(), None);
 }
 
@@ -335,8 +335,8 @@ fn a_newer_source_calls_off_an_older_one_that_waits_and_the_old_one_stays_in_use
     let in_use = |n| catalog.sources_in_use(&digest(n)).unwrap();
     assert_eq!((in_use(1), in_use(2), catalog.sources_in_use(&old.source).unwrap()), (0, 1, 1));
     let lease = Lease { owner: "me", now_ms: 6, until_ms: 9 };
-    assert_eq!(catalog.claim(Kind::Process, lease).unwrap(), None);
-    let job = catalog.claim(Kind::Replace, lease).unwrap().unwrap();
+    assert_eq!(catalog.claim(Kind::Process, lease, &[]).unwrap(), None);
+    let job = catalog.claim(Kind::Replace, lease, &[]).unwrap().unwrap();
     assert_eq!((&job.id, job.source.as_ref(), job.film()), (&second, Some(&digest(2)), ("film.mp4".into(), 7)));
     let ready = Outcome::Ready { plan: Arc::new(plan()), notes: Vec::new() };
     assert!(catalog.end_attempt(&job, "me", 8, &ready).unwrap());
@@ -401,7 +401,7 @@ fn what_waits_to_be_a_source_and_what_is_fetched_counts_on_a_quota() {
             owner: Some(Owner { key: other.clone(), quota }),
         };
         assert_eq!(catalog.insert_arrival(&arrival, &new_job_id().unwrap()).unwrap(), None);
-        catalog.claim(Kind::Fetch, Lease { owner: "me", now_ms: 7, until_ms: 9 }).unwrap().unwrap()
+        catalog.claim(Kind::Fetch, Lease { owner: "me", now_ms: 7, until_ms: 9 }, &[]).unwrap().unwrap()
     };
     let owner = Owner { key: other.clone(), quota };
     let (first, second) = (fetch(4), fetch(5));
@@ -418,4 +418,54 @@ fn what_waits_to_be_a_source_and_what_is_fetched_counts_on_a_quota() {
     assert_eq!(catalog.enter_fetched(&second, "me", 8, &fetched(7)).unwrap(), over, "it was longer than announced");
     assert_eq!(catalog.enter_fetched(&first, "me", 8, &fetched(14)).unwrap(), Entered::Done);
     assert_eq!(catalog.usage(&other).unwrap().bytes, 20);
+}
+
+#[test]
+fn who_removes_a_title_hears_what_it_had_in_that_moment() {
+    let (_data, catalog) = catalog();
+    let old = title(1, 1);
+    catalog.insert_ready(&old).unwrap();
+    let (job, warming) = (new_job_id().unwrap(), new_job_id().unwrap());
+    let new = Replacement {
+        title: old.id.clone(),
+        source: "7b".repeat(32).parse().unwrap(),
+        file_name: None,
+        size_bytes: 7,
+        expected: None,
+        configured: crate::media::Quota::default(),
+        at_ms: 5,
+    };
+    assert_eq!(catalog.replace(&new, &job).unwrap(), Replacing::Entered(Vec::new()));
+    catalog.insert_warming(&warming, &old.id, "{}", 5).unwrap();
+    let Removed { source, plan, mut jobs, successors, size_bytes } = catalog.remove(&old.id).unwrap().unwrap();
+    assert_eq!((source, plan, size_bytes), (Some(old.source), Some(old.plan), old.size_bytes));
+    let mut expected = vec![job, warming];
+    jobs.sort();
+    expected.sort();
+    assert_eq!((jobs, successors), (expected, vec![new.source]));
+}
+
+#[test]
+fn a_claimant_does_not_claim_what_it_is_at_and_waiting_does_not_count() {
+    let (_data, catalog) = catalog();
+    let film = title(1, 1);
+    catalog.insert_ready(&film).unwrap();
+    let id = new_job_id().unwrap();
+    catalog.insert_warming(&id, &film.id, "{}", 1).unwrap();
+    let lease = |now_ms| Lease { owner: "me", now_ms, until_ms: now_ms + 9 };
+    let job = catalog.claim(Kind::Warm, lease(1), &[]).unwrap().unwrap();
+    let mine = [id];
+    // The machine was paused: the lease has run out, and the heartbeat keeps it.
+    assert_eq!(catalog.claim(Kind::Warm, lease(100), &mine).unwrap(), None);
+    assert_eq!(
+        (catalog.next_due(Kind::Warm, &mine).unwrap(), catalog.next_due(Kind::Warm, &[]).unwrap()),
+        (None, Some(11))
+    );
+    assert!(catalog.beat(&job.id, lease(100), 0).unwrap());
+    let failure = Failure { code: "disk_full".into(), message: "no room".into() };
+    let waits = Outcome::Waits { due_at_ms: 200, failure: failure.clone() };
+    assert!(catalog.end_attempt(&job, "me", 101, &waits).unwrap());
+    let waiting = catalog.job(&job.id).unwrap().unwrap();
+    assert_eq!((waiting.state, waiting.attempts, waiting.due_at_ms), (JobState::Queued, 0, 200));
+    assert_eq!(waiting.failure, Some(failure));
 }

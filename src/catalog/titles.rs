@@ -12,8 +12,8 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::webhooks::{News, tell, tell_purge};
-use super::{Catalog, Error};
-use crate::media::{Digest, Plan, Policy, TitleId};
+use super::{Catalog, Error, jobs};
+use crate::media::{Digest, JobId, Plan, Policy, TitleId};
 
 /// Most titles on one page: bounds what a listing holds in memory.
 pub const MAX_PAGE: u32 = 200;
@@ -87,6 +87,21 @@ pub struct NewTitle {
     pub plan: Arc<Plan>,
     /// The file of the watched folder that it is, as [`Catalog::watched`] knows it.
     pub watched: Option<String>,
+}
+
+/// What a title had when it was removed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Removed {
+    /// Its source in the library.
+    pub source: Option<Digest>,
+    /// The source's size.
+    pub size_bytes: u64,
+    /// Timeline and ladder, if it could be played.
+    pub plan: Option<Arc<Plan>>,
+    /// Its jobs that had not ended.
+    pub jobs: Vec<JobId>,
+    /// What waited to be its source.
+    pub successors: Vec<Digest>,
 }
 
 /// Where a title is in its life.
@@ -232,23 +247,33 @@ impl Catalog {
         Ok(transaction.commit()?)
     }
 
-    /// Removes a title; false if there was none. Its source is the caller's to remove, if no other title
-    /// [names it](Self::sources_in_use).
+    /// Removes a title, and tells what it had in that moment; `None` if there was none. Its sources are the caller's to
+    /// remove, if no other title [names them](Self::sources_in_use).
     ///
     /// # Errors
-    /// As any call.
-    pub fn remove(&self, id: &TitleId) -> Result<bool, Error> {
+    /// As any call. A plan or job that cannot be understood keeps no title from being removed.
+    pub fn remove(&self, id: &TitleId) -> Result<Option<Removed>, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let query = "SELECT source, plan, size_bytes FROM titles WHERE id = ?1";
+        let read = |row: &Row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?, row.get(2)?));
+        let found = transaction.query_row(query, [id.as_str()], read).optional()?;
+        let Some((source, plan, size_bytes)) = found else { return Ok(None) };
+        let size_bytes: i64 = size_bytes;
+        let open = jobs::open(&transaction, id)?;
         // Its jobs and what remembers its creation go with it.
-        let removed = transaction.execute("DELETE FROM titles WHERE id = ?1", [id.as_str()])? > 0;
-        if removed {
-            let now = now_ms();
-            tell(&transaction, News::Deleted, id, json!({}), now)?;
-            tell_purge(&transaction, id, "deleted", now)?;
-        }
+        transaction.execute("DELETE FROM titles WHERE id = ?1", [id.as_str()])?;
+        let now = now_ms();
+        tell(&transaction, News::Deleted, id, json!({}), now)?;
+        tell_purge(&transaction, id, "deleted", now)?;
         transaction.commit()?;
-        Ok(removed)
+        Ok(Some(Removed {
+            source: source.and_then(|source| source.parse().ok()),
+            size_bytes: size_bytes.cast_unsigned(),
+            plan: plan.and_then(|plan| serde_json::from_str(&plan).ok()).map(Arc::new),
+            jobs: open.iter().map(|job| job.id.clone()).collect(),
+            successors: open.into_iter().filter_map(|job| job.source).collect(),
+        }))
     }
 
     /// How many titles there are.

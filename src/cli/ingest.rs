@@ -39,7 +39,8 @@ impl Ingest {
         until_interrupted(async {
             // Each file needs a worker of its own; the next one starts while the first is busy.
             let pool = pool(&config, usize::from(self.files.len() > 1))?;
-            let rooms = Rooms { catalog, library, pool: pool.clone(), ladder: config.ladder.clone() };
+            let (ladder, reserve_bytes) = (config.ladder.clone(), config.uploads.reserve_bytes);
+            let rooms = Rooms { catalog, library, pool: pool.clone(), ladder, reserve_bytes };
             let mut all_good = true;
             for file in &self.files {
                 all_good &= self.one(&rooms, file).await;

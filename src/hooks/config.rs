@@ -39,6 +39,12 @@ impl Config {
         problems
     }
 
+    pub(super) fn retry_ms(&self) -> i64 {
+        #[expect(clippy::cast_possible_truncation, reason = "rounds a time, and saturates")]
+        let retry_ms = (self.retry_seconds * 1000.0) as i64;
+        retry_ms
+    }
+
     pub(super) fn timeout(&self) -> Duration {
         Duration::from_secs(self.timeout_seconds)
     }

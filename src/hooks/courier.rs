@@ -5,17 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::Config;
 use crate::access::Signer;
-use crate::catalog::{self, Catalog, Delivery, Told, Webhook, now_ms};
+use crate::catalog::{self, Catalog, Delivery, Pauses, Told, Webhook, now_ms};
 use crate::media::WebhookId;
-use crate::outbound::Client;
+use crate::outbound::{self, Client};
 
 /// Deliveries under way at once ...
 const AT_ONCE: usize = 8;
@@ -212,15 +212,13 @@ impl Inner {
         };
         let headers = self.headers(delivery);
         let body = Bytes::from(delivery.body.clone());
-        let posted = timeout(self.config.timeout(), self.rooms.client.post(&target, &headers, body)).await;
-        match posted {
-            Err(_) => {
-                let why = format!("no answer within {} s", self.config.timeout_seconds);
-                (None, self.again(delivery, why, None))
+        match self.rooms.client.post(&target, &headers, body, self.config.timeout()).await {
+            // The URL was found good: where a name leads may be another place the next time.
+            Err(error) if error.is_retryable() || matches!(error, outbound::Error::Private { .. }) => {
+                (None, self.again(delivery, reason(&error), None))
             }
-            Ok(Err(error)) if !error.is_retryable() => (None, Told::Failed(reason(&error))),
-            Ok(Err(error)) => (None, self.again(delivery, reason(&error), None)),
-            Ok(Ok(posted)) => {
+            Err(error) => (None, Told::Failed(reason(&error))),
+            Ok(posted) => {
                 let status = posted.status;
                 let told = match status {
                     _ if status.is_success() => Told::Delivered,
@@ -235,10 +233,8 @@ impl Inner {
     fn headers(&self, delivery: &Delivery) -> HeaderMap {
         let time_s = now_ms().div_euclid(1000);
         let signature = self.rooms.signer.sign(&delivery.webhook, &delivery.id, time_s, &delivery.body);
-        let agent = concat!("matinee/", env!("CARGO_PKG_VERSION"));
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(USER_AGENT, HeaderValue::from_static(agent));
         headers.insert(WEBHOOK_TIMESTAMP, time_s.into());
         for (name, value) in [(WEBHOOK_ID, delivery.id.as_str()), (WEBHOOK_SIGNATURE, signature.as_str())] {
             headers.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
@@ -250,18 +246,10 @@ impl Inner {
         if delivery.attempts >= self.config.attempts {
             return Told::Failed(why);
         }
-        let pause = pause_ms(self.config.retry_seconds, delivery.attempts).max(asked_ms.unwrap_or(0));
+        let pauses = Pauses { first_ms: self.config.retry_ms(), factor: 4, longest_ms: LONGEST_PAUSE_MS };
+        let pause = pauses.after(delivery.attempts).max(asked_ms.unwrap_or(0));
         Told::Again(now_ms().saturating_add(pause.min(LONGEST_PAUSE_MS)), why)
     }
-}
-
-/// Four times as long after each attempt, give or take a quarter: what failed together does not come back together.
-fn pause_ms(first_seconds: f64, attempts: u32) -> i64 {
-    let factor = 4_f64.powi(i32::try_from(attempts.saturating_sub(1)).unwrap_or(i32::MAX));
-    #[expect(clippy::cast_possible_truncation, reason = "rounds a time, and saturates")]
-    let pause = ((first_seconds * 1000.0 * factor) as i64).min(LONGEST_PAUSE_MS);
-    let chance = i64::from(getrandom::u32().unwrap_or_default() % 512);
-    pause - pause / 4 + pause / 2 * chance / 512
 }
 
 /// Seconds alone (RFC 9110 §10.2.3): a date would need their clock to be ours.
@@ -269,7 +257,7 @@ fn retry_after_ms(headers: &HeaderMap) -> Option<i64> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse::<u32>().ok().map(|seconds| i64::from(seconds) * 1000)
 }
 
-fn reason(error: &crate::outbound::Error) -> String {
+fn reason(error: &outbound::Error) -> String {
     error.to_string().chars().take(MAX_REASON_CHARS).collect()
 }
 
@@ -287,14 +275,6 @@ impl fmt::Debug for Courier {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn pauses_grow_and_end_growing() {
-        for (attempts, about) in [(1, 5000), (2, 20_000), (4, 320_000), (40, LONGEST_PAUSE_MS)] {
-            let range = about * 3 / 4..=about * 5 / 4;
-            assert!((0..50).all(|_| range.contains(&pause_ms(5.0, attempts))), "{attempts}");
-        }
-    }
 
     #[test]
     fn a_receiver_may_ask_for_time_in_seconds() {

@@ -5,8 +5,9 @@
 //! task that waits for news and sends a few at a time; it sleeps while there is none, and looks once a minute for what
 //! another process entered. A delivery costs a connection and two writes to the catalog.
 //!
-//! The rule not to break: a delivery ends only when its receiver took it, or was tried often enough, or wants no more; and no
-//! secret and no address of a receiver is logged.
+//! The rule not to break: a delivery ends only when its receiver took it or wants no more, when it was tried often enough,
+//! when its URL can never be asked, or when so much waits for its receiver that the oldest goes; and no secret and no URL of
+//! a receiver is logged, at most the name of its host.
 //!
 //! Arrow: `api`, `app` -> `hooks` -> `outbound`, `access`, `catalog`, `media`.
 

@@ -14,7 +14,7 @@ use super::inspect::{self, ATTEMPTS};
 use super::watch::Seen;
 use super::{Error, Ingested, Progress, Rooms, discard, name, sidecars};
 use crate::catalog::{NewTitle, new_id, now_ms};
-use crate::library::{Library, Staged, Stored};
+use crate::library::{Staged, Stored};
 use crate::media::{Plan, Refusal, RefusalCode};
 
 /// Takes a file in. It is called `title`, or after the file. Dropped before it is done, nothing stays behind.
@@ -64,7 +64,7 @@ pub(super) async fn take(
         Some(file) => Some(file.try_clone().map_err(|why| Error::unreadable(path.to_owned(), why))?),
         None => None,
     };
-    let mut staged = copy(&rooms.library, path, open, progress).await?;
+    let mut staged = copy(rooms, path, open, progress).await?;
     if let (Some(file), Some(seen)) = (still, seen) {
         seen.check(path, &file)?;
     }
@@ -173,12 +173,13 @@ fn empty(path: &Path) -> Error {
 }
 
 async fn copy(
-    library: &Library,
+    rooms: &Rooms,
     path: &Path,
     open: Option<fs::File>,
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Staged, Error> {
-    let (library, from): (_, PathBuf) = (library.clone(), path.to_owned());
+    let (library, from): (_, PathBuf) = (rooms.library.clone(), path.to_owned());
+    let reserve_bytes = rooms.reserve_bytes;
     let given_up = GivenUp::default();
     let flag = given_up.0.clone();
     let (tell, mut heard) = tokio::sync::mpsc::channel(1);
@@ -192,8 +193,8 @@ async fn copy(
             let _ = tell.try_send(Progress::Copying { done_bytes, all_bytes });
         };
         let copied = match open {
-            Some(file) => library.stage_file(file, &from, &mut step),
-            None => library.stage_copy(&from, &mut step),
+            Some(file) => library.stage_file(file, &from, reserve_bytes, &mut step),
+            None => library.stage_copy(&from, reserve_bytes, &mut step),
         };
         copied.map_err(|error| Error::storage(from, error))
     });

@@ -61,6 +61,8 @@ pub struct Rooms {
     pub pool: Pool,
     /// Which renditions are offered.
     pub ladder: Ladder,
+    /// Bytes that stay free on the disk: `uploads.reserve_bytes`.
+    pub reserve_bytes: u64,
 }
 
 /// How far it got.

@@ -20,7 +20,7 @@ use super::events::{Events, What};
 use super::fetch::Store;
 use super::file::blocking;
 use super::{Config, Error, Rooms, discard, inspect};
-use crate::catalog::{Failure, Job, Kind, Lease, Outcome, State, now_ms};
+use crate::catalog::{Failure, Job, Kind, Lease, Outcome, Pauses, State, now_ms};
 use crate::media::{Digest, JobId, Plan, TitleId};
 use crate::outbound::Client;
 
@@ -30,10 +30,8 @@ const KINDS: [Kind; 2] = [Kind::Process, Kind::Replace];
 const LEASE: Duration = Duration::from_secs(9);
 /// Heartbeats; two may fail before the claim is lost.
 const HEARTBEAT: Duration = Duration::from_secs(3);
-/// Pause before the second attempt; each further one is twice as long.
-const FIRST_PAUSE_MS: i64 = 1000;
-/// Longest pause between two attempts.
-const LONGEST_PAUSE_MS: i64 = 300_000;
+/// Pauses between attempts.
+const PAUSES: Pauses = Pauses { first_ms: 1000, factor: 2, longest_ms: 300_000 };
 /// Pause after the catalog could not be read: a full disk does not get better by asking at once.
 const CATALOG_PAUSE: Duration = Duration::from_secs(2);
 
@@ -69,7 +67,7 @@ pub(super) struct Inner {
     /// There may be something to fetch, or to process.
     wake: [Notify; 2],
     pub(super) closing: watch::Sender<bool>,
-    /// Jobs under way; dropping the sender calls one off.
+    /// Jobs under way; dropping the sender calls one off. A job is not claimed as long as it is here.
     running: Mutex<HashMap<JobId, watch::Sender<()>>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -178,13 +176,14 @@ impl Inner {
             let inner = self.clone();
             let claimed = blocking(move || {
                 let catalog = &inner.rooms.catalog;
+                let mine: Vec<JobId> = lock(&inner.running).keys().cloned().collect();
                 // A title that cannot be played at all comes before one that plays its old source.
                 for kind in kinds {
-                    if let Some(job) = catalog.claim(*kind, inner.lease())? {
+                    if let Some(job) = catalog.claim(*kind, inner.lease(), &mine)? {
                         return Ok((Some(job), None));
                     }
                 }
-                let next = kinds.iter().map(|kind| catalog.next_due(*kind));
+                let next = kinds.iter().map(|kind| catalog.next_due(*kind, &mine));
                 Ok((None, next.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().min()))
             });
             match claimed.await {
@@ -220,14 +219,25 @@ impl Inner {
             // A fetch sees it, too, and makes certain what it has.
             _ = closing.wait_for(|closing| *closing), if store.is_none() => Attempt::Over(Outcome::Released),
         };
-        lock(&self.running).remove(&job.id);
-        if let (Some(store), Attempt::Gone | Attempt::Over(Outcome::Failed(_))) = (store, &attempt) {
-            store.remove().await;
-        }
+        let (id, title) = (job.id.clone(), job.title.clone());
         match attempt {
             Attempt::Over(outcome) => self.end(job, outcome).await,
-            Attempt::Gone => tracing::info!(job = %job.id, title = %job.title, "a job needs nothing more"),
+            Attempt::Gone => tracing::info!(job = %id, %title, "a job needs nothing more"),
         }
+        lock(&self.running).remove(&id);
+        // What was fetched goes with the job, and only then: whoever else has claimed it, or does later, goes on with it.
+        if let Some(store) = store
+            && self.is_over(&id).await
+        {
+            store.remove().await;
+        }
+    }
+
+    /// True if a job has ended or is gone.
+    async fn is_over(self: &Arc<Self>, id: &JobId) -> bool {
+        let (inner, of) = (self.clone(), id.clone());
+        let found = blocking(move || Ok(inner.rooms.catalog.job(&of)?)).await;
+        found.is_ok_and(|job| job.is_none_or(|job| job.ended_at_ms.is_some()))
     }
 
     /// Keeps the claim until it is lost.
@@ -255,20 +265,21 @@ impl Inner {
             Some(store) => self.fetch(job, store, progress).await,
             None => self.process(job, progress).await,
         };
-        // A disk has room again when somebody made some: a fetch waits for that as long as it may take.
-        let waits = |error: &Error| store.is_some() && error.is_full() && now_ms() < self.overdue_at_ms(job);
-        match done {
-            Ok(attempt) => attempt,
-            Err(error) if (left > 0 && error.is_retryable()) || waits(&error) => {
-                let due_at_ms = now_ms() + pause_ms(job.attempts);
-                tracing::warn!(job = %job.id, title = %job.title, %error, attempts_left = left, "a job will be tried again");
-                Attempt::Over(Outcome::Again { due_at_ms, failure: failure(&error) })
-            }
-            Err(error) => {
+        let error = match done {
+            Ok(attempt) => return attempt,
+            Err(error) => error,
+        };
+        let until_ms = store.map_or(i64::MAX, |_| self.overdue_at_ms(job));
+        let outcome = after(&error, job, left, now_ms(), until_ms);
+        match outcome {
+            Outcome::Failed(_) => {
                 tracing::warn!(job = %job.id, title = %job.title, %error, "a film cannot become a title");
-                Attempt::Over(Outcome::Failed(failure(&error)))
+            }
+            _ => {
+                tracing::warn!(job = %job.id, title = %job.title, %error, attempts_left = left, "a job will be tried again");
             }
         }
+        Attempt::Over(outcome)
     }
 
     async fn process(&self, job: &Job, progress: &AtomicU16) -> Result<Attempt, Error> {
@@ -328,7 +339,7 @@ impl Inner {
             }
             Outcome::Ready { .. } => Some(What::State { state: State::Ready, error: None }),
             Outcome::Failed(failure) => Some(What::State { state: State::Failed, error: Some(failure.clone()) }),
-            Outcome::Done | Outcome::Again { .. } | Outcome::Released => None,
+            Outcome::Done | Outcome::Again { .. } | Outcome::Waits { .. } | Outcome::Released => None,
         };
         let (inner, title) = (self.clone(), job.title.clone());
         let ended = blocking(move || {
@@ -378,15 +389,24 @@ impl Inner {
     }
 }
 
-fn failure(error: &Error) -> Failure {
-    Failure { code: error.code().to_owned(), message: error.to_string() }
+/// What follows from an error, with so many attempts left. A disk has room again when somebody made some: that is waited for
+/// until then, Unix milliseconds, because nothing is wrong with the film.
+fn after(error: &Error, job: &Job, left: u32, now_ms: i64, until_ms: i64) -> Outcome {
+    let failure = failure(error);
+    if error.is_full() && now_ms < until_ms {
+        // The longer nobody made room, the less often it is looked for.
+        let waited = now_ms.saturating_sub(job.created_at_ms);
+        let pause = (waited / 4).clamp(PAUSES.first_ms, PAUSES.longest_ms);
+        return Outcome::Waits { due_at_ms: now_ms + pause, failure };
+    }
+    if left > 0 && error.is_retryable() {
+        return Outcome::Again { due_at_ms: now_ms + PAUSES.after(job.attempts), failure };
+    }
+    Outcome::Failed(failure)
 }
 
-/// Twice as long after every attempt, give or take a quarter: jobs that failed together do not come back together.
-fn pause_ms(attempts: u32) -> i64 {
-    let pause = FIRST_PAUSE_MS.saturating_mul(1 << attempts.saturating_sub(1).min(20)).min(LONGEST_PAUSE_MS);
-    let chance = i64::from(getrandom::u32().unwrap_or_default() % 512);
-    pause - pause / 4 + pause / 2 * chance / 512
+fn failure(error: &Error) -> Failure {
+    Failure { code: error.code().to_owned(), message: error.to_string() }
 }
 
 /// What is guarded is whole between any two statements.
@@ -403,12 +423,39 @@ impl fmt::Debug for Processor {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::{self, JobState};
+    use crate::library;
 
     #[test]
-    fn pauses_grow_and_end_growing() {
-        for (attempts, about) in [(1, 1000), (2, 2000), (5, 16_000), (30, LONGEST_PAUSE_MS)] {
-            let range = about * 3 / 4..=about * 5 / 4;
-            assert!((0..50).all(|_| range.contains(&pause_ms(attempts))), "{attempts}");
+    fn a_full_disk_is_waited_for_and_uses_up_no_attempt() {
+        let job = Job {
+            id: JobId::from_random(1),
+            kind: Kind::Process,
+            title: TitleId::from_random(1),
+            state: JobState::Running,
+            attempts: 3,
+            progress: 0,
+            due_at_ms: 0,
+            failure: None,
+            created_at_ms: 1000,
+            ended_at_ms: None,
+            detail: "{}".to_owned(),
+            source: None,
+        };
+        let full = || Error::Library(library::Error::Full { folder: "/".into(), free_bytes: 0, needed_bytes: 1 });
+        let due = |outcome| match outcome {
+            Outcome::Waits { due_at_ms, failure } if failure.code == "disk_full" => due_at_ms,
+            other => panic!("{other:?}"),
+        };
+        for error in [full(), Error::Catalog(catalog::Error::Full)] {
+            assert_eq!(due(after(&error, &job, 0, 2000, i64::MAX)), 3000);
         }
+        assert_eq!(due(after(&full(), &job, 0, 101_000, i64::MAX)), 126_000);
+        assert_eq!(due(after(&full(), &job, 0, 9_001_000, i64::MAX)), 9_301_000);
+        // A fetch has a time within which it must be done.
+        assert!(matches!(after(&full(), &job, 0, 2000, 2000), Outcome::Failed(_)));
+        let died = Error::Parts { host: "a.example".into() };
+        assert!(matches!(after(&died, &job, 1, 2000, i64::MAX), Outcome::Again { .. }));
+        assert!(matches!(after(&died, &job, 0, 2000, i64::MAX), Outcome::Failed(_)));
     }
 }

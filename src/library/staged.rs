@@ -42,32 +42,43 @@ pub(super) struct Entry {
 
 impl Library {
     /// Copies a file into staging while hashing it; `progress` hears bytes done and bytes expected about once per
-    /// mebibyte. What counts is what was read: a file that grows or shrinks meanwhile is taken as it was seen.
+    /// mebibyte. `reserve_bytes` stay free on the disk. What counts is what was read: a file that grows or shrinks meanwhile is taken as it was seen.
     ///
     /// # Errors
     /// [`Error::NotAFile`], [`Error::Unreadable`], [`Error::Full`] (also before the first byte, if the disk cannot hold
     /// it), [`Error::Io`]. Nothing stays behind.
-    pub fn stage_copy(&self, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Staged, Error> {
-        self.stage_file(open_source(path)?, path, progress)
+    pub fn stage_copy(
+        &self,
+        path: &Path,
+        reserve_bytes: u64,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Staged, Error> {
+        self.stage_file(open_source(path)?, path, reserve_bytes, progress)
     }
 
     /// The same of a file that is open; `path` is what it is called.
     ///
     /// # Errors
     /// As [`Library::stage_copy`].
-    pub fn stage_file(&self, mut from: File, path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Staged, Error> {
+    pub fn stage_file(
+        &self,
+        mut from: File,
+        path: &Path,
+        reserve_bytes: u64,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<Staged, Error> {
         let found = from.metadata().map_err(|why| Error::Unreadable { path: path.to_owned(), why })?;
         let expected = found.len();
-        if let Some(free_bytes) = self.free_bytes().filter(|free| *free < expected) {
-            return Err(Error::Full { folder: self.staging.clone(), free_bytes, needed_bytes: expected });
-        }
+        self.room_for(expected, reserve_bytes)?;
         let entry = Entry::create(self)?;
         let target = entry.source();
         let mut to = File::create_new(&target).map_err(|why| self.unwritten(&target, expected, why))?;
-        let copied = copy(&mut from, &mut to, &mut |done| progress(done, expected.max(done)));
+        let room_for = |bytes: usize| self.room_for(bytes as u64, reserve_bytes);
+        let copied = copy(&mut from, &mut to, &room_for, &mut |done| progress(done, expected.max(done)));
         let (digest, size_bytes) = copied.map_err(|fault| match fault {
             Fault::Read(why) => Error::Unreadable { path: path.to_owned(), why },
             Fault::Write(why) => self.unwritten(&target, expected, why),
+            Fault::Room(error) => error,
         })?;
         Ok(Staged { library: self.clone(), digest, size_bytes, entry })
     }
@@ -221,6 +232,7 @@ impl Drop for Entry {
 enum Fault {
     Read(io::Error),
     Write(io::Error),
+    Room(Error),
 }
 
 /// A name nobody else has.
@@ -245,7 +257,12 @@ fn open_source(path: &Path) -> Result<File, Error> {
     }
 }
 
-fn copy(from: &mut dyn Read, to: &mut dyn Write, progress: &mut dyn FnMut(u64)) -> Result<(Digest, u64), Fault> {
+fn copy(
+    from: &mut dyn Read,
+    to: &mut dyn Write,
+    room_for: &dyn Fn(usize) -> Result<(), Error>,
+    progress: &mut dyn FnMut(u64),
+) -> Result<(Digest, u64), Fault> {
     let mut buffer = vec![0; COPY_BYTES];
     let mut hash = Sha256::new();
     let mut done = 0;
@@ -256,6 +273,7 @@ fn copy(from: &mut dyn Read, to: &mut dyn Write, progress: &mut dyn FnMut(u64)) 
             Err(why) if why.kind() == io::ErrorKind::Interrupted => continue,
             Err(why) => return Err(Fault::Read(why)),
         };
+        room_for(read).map_err(Fault::Room)?;
         hash.update(&buffer[..read]);
         to.write_all(&buffer[..read]).map_err(Fault::Write)?;
         done += read as u64;

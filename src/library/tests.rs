@@ -39,7 +39,7 @@ fn files(root: &Path) -> Vec<String> {
 }
 
 fn stage(library: &Library, path: &Path) -> Staged {
-    library.stage_copy(path, &mut |_, _| {}).unwrap()
+    library.stage_copy(path, 0, &mut |_, _| {}).unwrap()
 }
 
 #[test]
@@ -47,7 +47,7 @@ fn a_committed_source_lies_under_its_digest_and_cannot_be_written_to() {
     let (root, library) = library();
     let bytes: Vec<u8> = (0..3_000_000u32).map(|i| (i % 251) as u8).collect();
     let mut heard = Vec::new();
-    let staged = library.stage_copy(&film(root.path(), "film", &bytes), &mut |a, b| heard.push((a, b))).unwrap();
+    let staged = library.stage_copy(&film(root.path(), "film", &bytes), 0, &mut |a, b| heard.push((a, b))).unwrap();
     assert_eq!(staged.size_bytes(), 3_000_000);
     assert_eq!(heard, [(1_048_576, 3_000_000), (2_097_152, 3_000_000), (3_000_000, 3_000_000)]);
     assert_eq!(fs::read(staged.path()).unwrap(), bytes, "the worker that inspects it sees the whole copy");
@@ -147,7 +147,7 @@ fn what_is_not_a_readable_file_is_named_and_leaves_nothing() {
     let (root, library) = library();
     let pipe = root.path().join("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
-    let refused = |path: &Path| library.stage_copy(path, &mut |_, _| {}).unwrap_err().to_string();
+    let refused = |path: &Path| library.stage_copy(path, 0, &mut |_, _| {}).unwrap_err().to_string();
     assert_eq!(refused(root.path()), format!("{} is a folder, not a file", root.path().display()));
     assert_eq!(refused(&pipe), format!("{} is a named pipe, not a file", pipe.display()));
     assert_eq!(refused(Path::new("/dev/zero")), "/dev/zero is a device, not a file");
@@ -168,9 +168,14 @@ fn a_full_disk_is_said_in_one_line_and_leaves_nothing() {
     }
     let free = rustix::fs::statvfs(root.path()).unwrap();
     assert!(free.f_bavail * free.f_frsize < size, "this disk is too large for the test");
-    let full = library.stage_copy(&path, &mut |_, _| panic!("nothing may be copied")).unwrap_err();
+    let full = library.stage_copy(&path, 0, &mut |_, _| panic!("nothing may be copied")).unwrap_err();
     assert!(matches!(full, Error::Full { needed_bytes, .. } if needed_bytes == size), "{full}");
     assert!(full.to_string().contains("free some, or choose another folder with --data"), "{full}");
+    // So is one that would take what is to stay free.
+    let small = film(root.path(), "small", b"frames");
+    let reserve = (free.f_bavail * free.f_frsize) * 2;
+    let full = library.stage_copy(&small, reserve, &mut |_, _| panic!("nothing may be copied")).unwrap_err();
+    assert!(matches!(full, Error::Full { needed_bytes: 6, .. }), "{full}");
 
     // A device that is full says so on write, as a disk does that fills up half-way.
     let mut device = File::options().write(true).open("/dev/full").unwrap();

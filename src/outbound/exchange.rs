@@ -12,14 +12,12 @@ use tokio::time::timeout;
 use super::body::{Body, Task};
 use super::{Answer, Error, Inner, Posted, Target, connect};
 
-/// Time from the connection to the end of an answer's head, and for the whole of an answer to what was sent.
+/// Time from the connection to the end of an answer's head, unless the caller says another.
 const ANSWER: Duration = Duration::from_secs(30);
 /// Redirects that are followed.
 const MAX_REDIRECTS: usize = 5;
 /// Bytes of an answer's head.
 const MAX_HEAD_BYTES: usize = 64 << 10;
-/// Bytes that are kept of an answer to what was sent.
-const EXCERPT_BYTES: usize = 4 << 10;
 
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("Matinee/", env!("CARGO_PKG_VERSION")));
 
@@ -27,7 +25,7 @@ impl Inner {
     pub(super) async fn get(&self, target: &Target, headers: &HeaderMap, limit_bytes: u64) -> Result<Answer, Error> {
         let mut target = target.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let answer = self.ask(Method::GET, &target, headers, Bytes::new()).await?;
+            let answer = self.ask(Method::GET, &target, headers, Bytes::new(), ANSWER).await?;
             if !is_redirect(answer.status) {
                 return taken(answer, limit_bytes);
             }
@@ -39,22 +37,28 @@ impl Inner {
         Err(Error::Redirects { limit: MAX_REDIRECTS })
     }
 
-    pub(super) async fn post(&self, target: &Target, headers: &HeaderMap, body: Bytes) -> Result<Posted, Error> {
-        let whole = async {
-            let Answer { status, headers, mut body, .. } = self.ask(Method::POST, target, headers, body).await?;
-            let mut excerpt = Vec::new();
-            // What it says besides its status is for people: that it breaks off is no failure.
-            while excerpt.len() < EXCERPT_BYTES {
-                let Ok(Some(bytes)) = body.next().await else { break };
-                excerpt.extend_from_slice(&bytes[..bytes.len().min(EXCERPT_BYTES - excerpt.len())]);
-            }
-            Ok(Posted { status, headers, excerpt: excerpt.into() })
-        };
-        timeout(2 * ANSWER, whole).await.unwrap_or_else(|_| Err(slow(target)))
+    pub(super) async fn post(
+        &self,
+        target: &Target,
+        headers: &HeaderMap,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Posted, Error> {
+        let answered = timeout(limit, self.ask(Method::POST, target, headers, body, limit)).await;
+        // What it says besides its head nobody reads: that it goes on or breaks off is no failure.
+        let Answer { status, headers, .. } = answered.unwrap_or_else(|_| Err(slow(target, limit)))?;
+        Ok(Posted { status, headers })
     }
 
-    /// Asks once.
-    async fn ask(&self, method: Method, target: &Target, headers: &HeaderMap, body: Bytes) -> Result<Answer, Error> {
+    /// Asks once. `limit` is for the answer, once there is a connection.
+    async fn ask(
+        &self,
+        method: Method,
+        target: &Target,
+        headers: &HeaderMap,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Answer, Error> {
         let connection = connect::connect(&self.network, &self.tls, target, self.config.private_networks).await?;
         let broken = |why: hyper::Error| Error::Broken { host: target.host(), why: why.to_string() };
         let (mut sender, connection) =
@@ -65,8 +69,8 @@ impl Inner {
             let _ = connection.await;
         }));
         let request = request(method, target, headers, body)?;
-        let answered = timeout(ANSWER, sender.send_request(request)).await;
-        let (parts, incoming) = answered.map_err(|_| slow(target))?.map_err(broken)?.into_parts();
+        let answered = timeout(limit, sender.send_request(request)).await;
+        let (parts, incoming) = answered.map_err(|_| slow(target, limit))?.map_err(broken)?.into_parts();
         let body = Body::new(incoming, target.host(), task);
         Ok(Answer { status: parts.status, headers: parts.headers, target: target.clone(), body })
     }
@@ -82,7 +86,9 @@ fn request(method: Method, target: &Target, headers: &HeaderMap, body: Bytes) ->
     // A film is compressed already; and what unpacks without end is never unpacked.
     all.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     all.insert(USER_AGENT, AGENT);
-    all.extend(headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+    for (name, value) in headers {
+        all.insert(name, value.clone());
+    }
     all.insert(HOST, host);
     Ok(request)
 }
@@ -107,6 +113,6 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-fn slow(target: &Target) -> Error {
-    Error::Slow { host: target.host(), what: "to answer", limit: ANSWER }
+fn slow(target: &Target, limit: Duration) -> Error {
+    Error::Slow { host: target.host(), what: "to answer", limit }
 }

@@ -22,6 +22,7 @@ mod target;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -64,8 +65,6 @@ pub struct Posted {
     pub status: StatusCode,
     /// What was said of it.
     pub headers: HeaderMap,
-    /// How it begins, for people.
-    pub excerpt: Bytes,
 }
 
 impl Client {
@@ -98,12 +97,19 @@ impl Client {
         self.0.get(target, headers, limit_bytes).await
     }
 
-    /// Sends something and reads how the answer begins. A redirect is not followed: it is the answer.
+    /// Sends something and reads the head of the answer, all within `limit`. A redirect is not followed: it is the answer.
+    /// `headers` take the place of this client's own.
     ///
     /// # Errors
     /// [`Error`]. A status that tells of a failure is an answer, too. What was sent may have arrived.
-    pub async fn post(&self, target: &Target, headers: &HeaderMap, body: Bytes) -> Result<Posted, Error> {
-        self.0.post(target, headers, body).await
+    pub async fn post(
+        &self,
+        target: &Target,
+        headers: &HeaderMap,
+        body: Bytes,
+        limit: Duration,
+    ) -> Result<Posted, Error> {
+        self.0.post(target, headers, body, limit).await
     }
 }
 

@@ -291,10 +291,31 @@ async fn what_is_posted_arrives_whole_and_a_redirect_is_the_answer() {
     let client = world.client(&Config::default(), serve);
     let headers = [(http::header::CONTENT_TYPE, "text/plain".parse().unwrap())].into_iter().collect();
     let target = client.target("http://a.example/hook").unwrap();
-    let posted = client.post(&target, &headers, Bytes::from_static(b"news")).await.unwrap();
+    let limit = Duration::from_secs(1);
+    let posted = client.post(&target, &headers, Bytes::from_static(b"news"), limit).await.unwrap();
     assert_eq!((posted.status.as_u16(), posted.headers.get(CONTENT_LENGTH)), (307, None));
-    assert!(posted.excerpt.starts_with(b"elsewhere") && posted.excerpt.len() <= 4096);
     assert!(world.requests()[0].starts_with("POST /hook HTTP/1.1\r\n") && world.requests().len() == 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_what_is_posted_may_take_as_long_as_its_sender_says_and_its_body_is_not_waited_for() {
+    let world = World::default().name("a.example", &[&[PUBLIC]]);
+    let serve = |_, mut stream: DuplexStream| async move {
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").await;
+        std::future::pending::<()>().await;
+    };
+    let client = world.client(&Config::default(), serve);
+    let target = client.target("http://a.example/hook").unwrap();
+    let post = async |seconds| {
+        let begun = tokio::time::Instant::now();
+        let limit = Duration::from_secs(seconds);
+        let posted = client.post(&target, &HeaderMap::new(), Bytes::from_static(b"news"), limit).await;
+        (posted.map(|posted| posted.status.as_u16()).map_err(|error| error.to_string()), begun.elapsed().as_secs())
+    };
+    assert_eq!(post(300).await, (Ok(200), 200));
+    assert_eq!(post(100).await, (Err("a.example takes too long to answer: more than 100 s".to_owned()), 100));
+    assert_eq!(world.requests()[0].matches("user-agent").count(), 1);
 }
 
 #[tokio::test]

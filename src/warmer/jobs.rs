@@ -114,7 +114,7 @@ pub(super) async fn go(inner: Arc<Inner>) {
     let owner = format!("{}-{:016x}", std::process::id(), getrandom::u64().unwrap_or_default());
     loop {
         let (this, by) = (inner.clone(), owner.clone());
-        let claimed = spawn_blocking(move || this.rooms.catalog.claim(Kind::Warm, lease(&by))).await;
+        let claimed = spawn_blocking(move || this.rooms.catalog.claim(Kind::Warm, lease(&by), &[])).await;
         match claimed {
             Ok(Ok(Some(job))) => inner.clone().work_on(job, &owner).await,
             Ok(Ok(None)) => {}

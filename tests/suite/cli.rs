@@ -94,6 +94,7 @@ async fn workers_that_die_over_a_file_cost_one_retry_and_then_it_is_refused() {
         library: Library::open(data.path()).unwrap(),
         pool: Pool::start(config).unwrap(),
         ladder: Ladder::default(),
+        reserve_bytes: 0,
     };
     let error = ingest::file(&rooms, &film, None, &|_| {}).await.unwrap_err();
     assert_eq!(error.code(), "worker_died", "{error}");

@@ -1,5 +1,6 @@
 //! Films that are fetched by their URLs, from servers that behave and from servers that do not.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -9,6 +10,7 @@ use std::thread;
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Data, PATIENCE, TestServer, until};
+use crate::tus::{longer, on_a_small_disk, with_a_disk_of_its_own};
 use crate::uploads::film;
 
 const VIDEOS: &str = "/api/v1/videos";
@@ -66,7 +68,10 @@ fn say(socket: &mut TcpStream, head: &str, body: &[u8]) {
 
 /// The film, or the part of it that is asked for.
 fn serve(head: &str, socket: &mut TcpStream) {
-    let film = film().1;
+    serve_bytes(&film().1, head, socket);
+}
+
+fn serve_bytes(film: &[u8], head: &str, socket: &mut TcpStream) {
     let from =
         head.lines().find_map(|line| line.strip_prefix("range: bytes=")?.strip_suffix('-')?.parse::<usize>().ok());
     let (status, from) = match from {
@@ -195,6 +200,47 @@ fn a_broken_transfer_goes_on_where_it_broke_also_after_a_restart() {
     assert!((third..=2 * third).contains(&from), "{from} of {}", film().1.len());
     let digest = server.data.sources();
     assert_eq!(digest, [crate::uploads::sha256(&film().1)]);
+}
+
+#[test]
+fn a_disk_that_fills_up_is_said_and_waited_for_and_uses_up_no_attempt() {
+    let Some(way) = with_a_disk_of_its_own() else {
+        // Not by `eprintln!`, which the test harness keeps to itself.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: no small disk can be mounted here, so none was filled");
+        return;
+    };
+    let bytes = Arc::new(longer(8 << 20));
+    let (reached, halfway) = sync_channel::<()>(1);
+    let (filled, full) = sync_channel::<()>(1);
+    let (served, full) = (bytes.clone(), Mutex::new(full));
+    let elsewhere = Elsewhere::new(move |n, head, socket| {
+        if n > 0 {
+            return serve_bytes(&served, head, socket);
+        }
+        let (first, rest) = served.split_at(served.len() / 2);
+        say(socket, &format!("200 OK\r\nETag: \"1\"\r\nContent-Length: {}", served.len()), first);
+        reached.send(()).unwrap();
+        full.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+        let _ = socket.write_all(rest);
+    });
+    let data = Data::new();
+    let (server, seen) = on_a_small_disk(&data, &way, &[OPEN, ("MATINEE_UPLOADS__ATTEMPTS", "1")]);
+    let id = fetch(&server, &elsewhere.url("/film.mp4"));
+    halfway.recv_timeout(PATIENCE).unwrap();
+    let disk = rustix::fs::statvfs(&seen).unwrap();
+    let ballast = usize::try_from(disk.f_bavail * disk.f_frsize).unwrap() - (2 << 20);
+    fs::write(seen.join("ballast"), vec![0; ballast]).unwrap();
+    filled.send(()).unwrap();
+    let job = || server.get(JOBS).json()["jobs"][0].clone();
+    until("the job waits", || job()["state"] == "queued" && job()["error"]["code"] == "disk_full");
+    // It looks for room, and looks again.
+    let looks = elsewhere.heads().len();
+    until("it has looked again", || elsewhere.heads().len() > looks + 1);
+    assert_eq!(server.get(&format!("{VIDEOS}/{id}")).json()["state"], "receiving");
+    fs::remove_file(seen.join("ballast")).unwrap();
+    let video = outcome(&server, &id);
+    assert_eq!((&video["state"], &video["size_bytes"]), (&json!("ready"), &json!(bytes.len())), "{video}");
+    assert!(elsewhere.heads().last().unwrap().contains("range: bytes="), "what was there is not fetched again");
 }
 
 #[test]

@@ -27,6 +27,7 @@ enum Reply {
     Redirect(u16),
     Close,
     Hang,
+    Unended,
 }
 
 /// A request as it came: names of headers in lower case.
@@ -68,6 +69,11 @@ impl Receiver {
                     Reply::Hang => {
                         held.push(socket);
                         Ok(())
+                    }
+                    Reply::Unended => {
+                        let said = write!(socket, "HTTP/1.1 200 x\r\ncontent-length: 9\r\n\r\nhalf");
+                        held.push(socket);
+                        said
                     }
                 };
             }
@@ -192,7 +198,7 @@ fn what_a_receiver_does_not_take_is_sent_again_and_a_redirect_leads_nowhere() {
     let settings = [&QUICK[..], &[("MATINEE_WEBHOOKS__TIMEOUT_SECONDS", "3")]].concat();
     let server = TestServer::with(&Data::new(), &settings);
     let elsewhere = Receiver::start(&[Reply::Status(200)]);
-    let replies = [Reply::Close, Reply::Redirect(elsewhere.port), Reply::Hang, Reply::Status(200)];
+    let replies = [Reply::Close, Reply::Redirect(elsewhere.port), Reply::Hang, Reply::Unended];
     let receiver = Receiver::start(&replies);
     let (webhook, _) = added(&server, &receiver.url(), &["video.deleted"]);
     let id = upload(&server);
@@ -207,10 +213,11 @@ fn what_a_receiver_does_not_take_is_sent_again_and_a_redirect_leads_nowhere() {
     });
     let told = &deliveries(&server, &webhook)[0];
     assert_eq!((&told["attempts"], &told["status"], &told["error"]), (&4.into(), &200.into(), &Value::Null), "{told}");
-    assert!(errors.iter().any(|why| why == "answered 302") && errors.iter().any(|why| why.contains("within 3 s")));
+    assert!(errors.iter().any(|why| why == "answered 302") && errors.iter().any(|why| why.contains("more than 3 s")));
     let received = receiver.received();
     assert_eq!(received.len(), 4);
     assert!(received.iter().all(|again| again.header("webhook-id") == told["id"] && again.body == received[0].body));
+    assert_eq!(received[0].headers.iter().filter(|(name, _)| name == "user-agent").count(), 1);
     assert!(elsewhere.received().is_empty());
 }
 

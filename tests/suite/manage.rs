@@ -56,7 +56,7 @@ pub fn left_in_processing(data: &Data, lease_ms: i64) -> (String, String) {
     let job = new_job_id().unwrap();
     assert_eq!(catalog.insert_arrival(&arrival, &job).unwrap(), None);
     let lease = Lease { owner: "a process that is gone", now_ms: now_ms(), until_ms: now_ms() + lease_ms };
-    assert_eq!(catalog.claim(matinee::catalog::Kind::Process, lease).unwrap().unwrap().id, job);
+    assert_eq!(catalog.claim(matinee::catalog::Kind::Process, lease, &[]).unwrap().unwrap().id, job);
     (arrival.id.to_string(), job.to_string())
 }
 

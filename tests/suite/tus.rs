@@ -83,7 +83,7 @@ fn hang(server: &TestServer, path: &str, offset: usize, length: usize, bytes: &[
 }
 
 /// The film, and so many bytes that mean nothing, in a box that readers skip.
-fn longer(more: u32) -> Vec<u8> {
+pub fn longer(more: u32) -> Vec<u8> {
     let mut bytes = film().1;
     bytes.extend(more.to_be_bytes());
     bytes.extend(b"free");
@@ -339,7 +339,7 @@ fn a_disk_that_fills_up_is_said_and_the_upload_goes_on_once_there_is_room() {
         return;
     };
     let data = Data::new();
-    let (server, seen) = on_a_small_disk(&data, &way);
+    let (server, seen) = on_a_small_disk(&data, &way, &[]);
     let bytes = longer(8 << 20);
     let path = create(&server, &[("upload-length", &bytes.len().to_string())]);
     let disk = rustix::fs::statvfs(&seen).unwrap();
@@ -360,7 +360,7 @@ fn a_disk_that_fills_up_is_said_and_the_upload_goes_on_once_there_is_room() {
 }
 
 /// The start of a command that may mount a disk nobody else sees.
-fn with_a_disk_of_its_own() -> Option<Vec<&'static str>> {
+pub fn with_a_disk_of_its_own() -> Option<Vec<&'static str>> {
     let ways = [vec!["unshare", "--mount"], vec!["unshare", "--user", "--map-root-user", "--mount"]];
     ways.into_iter().find(|way| {
         let folder = tempfile::tempdir().unwrap();
@@ -371,13 +371,14 @@ fn with_a_disk_of_its_own() -> Option<Vec<&'static str>> {
 }
 
 /// A server whose data folder is a small disk; the folder as the server sees it.
-fn on_a_small_disk(data: &Data, way: &[&str]) -> (TestServer, PathBuf) {
+pub fn on_a_small_disk(data: &Data, way: &[&str], settings: &[(&str, &str)]) -> (TestServer, PathBuf) {
     let folder = data.path().to_str().unwrap();
     let serve = matinee(&["serve", "--listen", "127.0.0.1:0", "--data", folder]);
     let mut command = Command::new(way[0]);
     let script = format!("mount -t tmpfs -o size=64m matinee {folder} && exec \"$@\"");
     command.args(&way[1..]).args(["sh", "-c", &script, "sh"]).arg(serve.get_program()).args(serve.get_args());
     command.env("MATINEE_UPLOADS__RESERVE_BYTES", "1MiB").env("MATINEE_CACHE__DISK_BYTES", "0");
+    command.envs(settings.iter().copied());
     let server = TestServer::started_by(command, data);
     let seen = PathBuf::from(format!("/proc/{}/root{folder}", server.pid()));
     (server, seen)
