@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gst::prelude::*;
 
-use super::decode::Decoder;
+use super::decode::{Alive, Decoder};
 use super::encode::Encoder;
 use super::mix::{self, Mix};
 use super::packets::Reader;
@@ -37,9 +37,6 @@ const LAST_PACKETS: usize = 24;
 const RESAMPLE_MARGIN: i64 = 2048;
 /// After so many blocks the watchdog is told that work goes on, and it is looked whether it is still wanted.
 const BLOCKS_A_LIFE_SIGN: usize = 16;
-
-/// Says that work goes on, and fails once it is not wanted.
-type Alive<'a> = &'a mut dyn FnMut() -> Result<(), Error>;
 
 /// An audio track of an open source.
 pub struct Audio {
@@ -194,7 +191,7 @@ impl Audio {
         alive()?;
         let mut mix: Option<(gst::Caps, Mix)> = None;
         let mut blocks = Vec::with_capacity(range.len());
-        while let Some(raw) = decoder.next() {
+        while let Some(raw) = decoder.next(alive)? {
             if blocks.len() % BLOCKS_A_LIFE_SIGN == 0 {
                 alive()?;
             }

@@ -1,15 +1,15 @@
 //! Decodes a track from a key frame on: packets in, raw pictures or sound out, each with the index's own time.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use gst::prelude::*;
 
 use super::Error;
 use super::packets::{Reader, from_clock};
+use super::silence::Silence;
 use crate::media::{Timescale, Track};
 
 /// Coded bytes that may wait before the decoder.
@@ -18,12 +18,17 @@ const QUEUED_BYTES: u64 = 2 << 20;
 const QUEUED_PICTURES: u32 = 3;
 /// How often it is looked whether a decoder that says nothing failed or ended.
 const PULL_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(20);
-/// A decoder that says nothing for this long, and for whom this process does nothing, has lost its way. On a busy host one
-/// that works may take longer, and giving up on it would make other pictures of the same source; the watchdog outside
-/// is the last resort.
-const SILENCE: Duration = Duration::from_secs(4);
-/// Processor time in that while that is nothing: what looking costs.
-pub const IDLE: Duration = Duration::from_millis(40);
+/// A decoder that says nothing for this many looks in a row, four seconds, although it has packets to decode and this process
+/// does nothing for it, has lost its way. The watchdog outside is the last resort.
+const SILENT_LOOKS: u32 = 200;
+/// After so many looks without news it is told that somebody still waits ...
+const LOOKS_A_LIFE_SIGN: u32 = 50;
+/// ... and no more after so many, which is longer than a demuxer is searched for: the watchdog, which can tell a disk that is
+/// slow from a worker that hangs, decides then.
+const LOOKS_WITH_LIFE_SIGNS: u32 = 2000;
+
+/// Says that work goes on, and fails once it is not wanted.
+pub type Alive<'a> = &'a mut dyn FnMut() -> Result<(), Error>;
 
 /// A running decoder. Dropping it stops it and its feeding thread.
 pub struct Decoder {
@@ -36,7 +41,19 @@ pub struct Decoder {
     feeder: Option<JoinHandle<()>>,
     /// Tells the feeder that nobody waits.
     unwanted: Arc<AtomicBool>,
+    feed: Arc<Feed>,
+    codec: String,
     ended: bool,
+}
+
+/// What the feeder does.
+#[derive(Default)]
+struct Feed {
+    /// It waits for a packet: the decoder is not silent, it has nothing to say. How long a demuxer may say nothing is the
+    /// affair of the one who reads it.
+    is_reading: AtomicBool,
+    /// Why packets ended early.
+    failed: OnceLock<Error>,
 }
 
 /// A decoded picture or block of sound.
@@ -87,10 +104,14 @@ impl Decoder {
         src.set_caps(Some(&caps));
         let mut reader = Reader::open(source, track, packets.start)?;
         let avc = caps.structure(0).is_some_and(|s| s.get::<&str>("stream-format") == Ok("avc"));
-        let (times, unwanted) = (Arc::clone(track), reader.stop());
+        let (times, unwanted, feed) = (Arc::clone(track), reader.stop(), Arc::new(Feed::default()));
+        let fed = Arc::clone(&feed);
         let feeder = std::thread::Builder::new().name("feed".to_owned()).spawn(move || {
             loop {
-                match reader.next() {
+                fed.is_reading.store(true, Ordering::Relaxed);
+                let read = reader.next();
+                fed.is_reading.store(false, Ordering::Relaxed);
+                match read {
                     Ok(Some((number, buffer))) if number < packets.end => {
                         if avc && times.packets[number].pts < wanted && is_disposable(&buffer) {
                             continue;
@@ -99,8 +120,11 @@ impl Decoder {
                             return;
                         }
                     }
-                    // A read error ends the stream: what is missing is bridged, and counted, by the one who pulls.
-                    Ok(_) | Err(_) => break,
+                    Ok(_) => break,
+                    Err(error) => {
+                        let _ = fed.failed.set(error);
+                        break;
+                    }
                 }
             }
             let _ = src.end_of_stream();
@@ -109,43 +133,57 @@ impl Decoder {
         let order = if chain.starts_with("video/") { presentation_order(track) } else { Vec::new() };
         let timescale = track.timescale;
         let feeder = Some(feeder);
-        let decoder = Self { pipeline, sink, timescale, order, last: None, feeder, unwanted, ended: false };
+        let (codec, last, ended) = (track.codec.clone(), None, false);
+        let decoder = Self { pipeline, sink, timescale, order, last, feeder, unwanted, feed, codec, ended };
         decoder.pipeline.set_state(gst::State::Playing).map_err(|e| failed(&e.to_string()))?;
         Ok(decoder)
     }
 
-    /// The next picture or block in presentation order; `None` at the end, or if the decoder gave up.
-    pub fn next(&mut self) -> Option<Raw> {
+    /// The next picture or block in presentation order; `None` at the end, or if the decoder gave up. `alive` is called from
+    /// time to time while it is waited for.
+    ///
+    /// What cannot be decoded ends here in the same place whenever it is tried, so whoever asks may bridge it. A disk that
+    /// gives an error and a decoder that falls silent are another matter: a fresh worker may do better, and what is bridged
+    /// for them would be kept for ever. No film is known whose decoder falls silent; demuxers that do are known, and there
+    /// the packets end.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] for those two, and what `alive` says.
+    pub fn next(&mut self, alive: Alive) -> Result<Option<Raw>, Error> {
         while !self.ended {
-            let Some(sample) = self.pull() else {
+            let Some(sample) = self.pull(alive)? else {
                 self.ended = true;
                 break;
             };
             if let Some(pts) = sample.buffer().and_then(|b| b.pts()) {
                 let at = self.placed(from_clock(pts, self.timescale));
                 self.last = Some(at);
-                return Some(Raw { at, sample });
+                return Ok(Some(Raw { at, sample }));
             }
         }
-        None
+        match self.feed.failed.get() {
+            Some(error) => Err(error.again()),
+            None => Ok(None),
+        }
     }
 
-    fn pull(&self) -> Option<gst::Sample> {
+    fn pull(&self, alive: Alive) -> Result<Option<gst::Sample>, Error> {
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
-        let mut worked = (Instant::now(), processor_time());
+        let (mut quiet, mut silence) = (Silence::new(()), Silence::new(()));
         let mut failed = false;
         loop {
             let sample = self.sink.try_pull_sample(PULL_POLL);
             // What came before an error is taken first.
             if sample.is_some() || failed || self.sink.is_eos() {
-                return sample;
+                return Ok(sample);
             }
             failed = bus.pop_filtered(&[gst::MessageType::Error]).is_some();
-            let busy = processor_time().saturating_sub(worked.1) > IDLE;
-            if busy {
-                worked = (Instant::now(), processor_time());
-            } else if worked.0.elapsed() > SILENCE {
-                return None;
+            let looks = quiet.look((), false);
+            if (1..=LOOKS_WITH_LIFE_SIGNS).contains(&looks) && looks.is_multiple_of(LOOKS_A_LIFE_SIGN) {
+                alive()?;
+            }
+            if silence.look((), self.feed.is_reading.load(Ordering::Relaxed)) > SILENT_LOOKS {
+                return Err(Error::Failed(format!("decoder of {}: it has fallen silent", self.codec)));
             }
         }
     }
@@ -156,12 +194,6 @@ impl Decoder {
         let next = |last| self.order.get(self.order.partition_point(|t| *t <= last + 1)).copied();
         self.last.filter(|last| at <= *last).and_then(next).unwrap_or(at)
     }
-}
-
-/// What this process has used of processors so far.
-pub fn processor_time() -> Duration {
-    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
 fn presentation_order(track: &Track) -> Vec<i64> {
@@ -193,5 +225,52 @@ impl Drop for Decoder {
         if let Some(feeder) = self.feeder.take() {
             let _ = feeder.join();
         }
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::media::{Access, Packet};
+
+    /// A track of uncompressed pictures of 64x64, a thousandth of a second each, one behind the other.
+    pub fn raw_track(pictures: u32) -> Arc<Track> {
+        let size = 64 * 64 * 3 / 2;
+        let packet = |n: u32| Packet { pts: i64::from(n), shown: true, key: true, offset: u64::from(n * size), size };
+        Arc::new(Track {
+            stream_id: String::new(),
+            caps: "video/x-raw,format=I420,width=64,height=64,framerate=1000/1".into(),
+            codec: "raw".into(),
+            timescale: Timescale::new(1000).unwrap(),
+            access: Access::Direct,
+            packets: (0..pictures).map(packet).collect(),
+            end: i64::from(pictures),
+        })
+    }
+
+    fn pictures(source: &Path, track: &Arc<Track>) -> Result<usize, Error> {
+        gst::init().unwrap();
+        let mut decoder = Decoder::open(source, track, 0..track.packets.len(), 0, "video/x-raw").unwrap();
+        let mut pictures = 0;
+        while decoder.next(&mut || Ok(()))?.is_some() {
+            pictures += 1;
+        }
+        Ok(pictures)
+    }
+
+    #[test]
+    fn a_file_that_is_too_short_ends_early_and_a_disk_that_fails_is_an_error() {
+        let (folder, track) = (tempfile::tempdir().unwrap(), raw_track(4));
+        let file = folder.path().join("film");
+        let size = track.packets[0].size as usize;
+        for (bytes, held) in [(4 * size, 4), (2 * size + 1, 2), (0, 0)] {
+            std::fs::write(&file, vec![7; bytes]).unwrap();
+            assert_eq!(pictures(&file, &track).ok(), Some(held));
+        }
+        // Reading a folder fails as a broken disk does.
+        assert!(matches!(pictures(folder.path(), &track), Err(Error::Failed(why)) if why.contains("byte 0")));
+        let mut reader = Reader::open(&file, &track, 0).unwrap();
+        reader.stop().store(true, Ordering::Relaxed);
+        assert!(matches!(reader.next(), Ok(None)));
     }
 }

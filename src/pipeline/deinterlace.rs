@@ -4,9 +4,10 @@
 //! within the segment, so that no frame depends on where decoding began.
 
 use gst_video::prelude::*;
-use gst_video::{VideoFormatFlags, VideoFrameRef, VideoInfo, VideoInterlaceMode};
+use gst_video::{VideoFrameRef, VideoInfo, VideoInterlaceMode};
 
 use super::Error;
+use super::colour::is_plain;
 
 type Readable<'a> = VideoFrameRef<&'a gst::BufferRef>;
 
@@ -33,11 +34,7 @@ pub fn deinterlace(
     neighbour: Option<&gst::Buffer>,
 ) -> Result<gst::Buffer, Error> {
     let failed = |e: gst::glib::BoolError| Error::Failed(format!("a picture of two fields: {e}"));
-    let format = info.format_info();
-    let deep = format.depth().iter().any(|&depth| depth > 8);
-    let readable =
-        !format.flags().contains(VideoFormatFlags::COMPLEX) && (!deep || format.flags().contains(VideoFormatFlags::LE));
-    if !readable {
+    if !is_plain(info) {
         return Ok(current.clone());
     }
     let source = Readable::from_buffer_ref_readable(current.as_ref(), info).map_err(failed)?;

@@ -1,5 +1,5 @@
-//! A short-lived encoder: raw buffers in, coded access units out. One for every segment, so that its bytes depend on
-//! nothing that came before.
+//! A short-lived encoder: raw buffers in, coded access units out. One for every group of a segment, and for
+//! the sound of one, so that its bytes depend on nothing that came before.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;

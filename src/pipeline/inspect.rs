@@ -316,7 +316,7 @@ fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps, shown: &[Shown]) -
     let chain = if media_type(caps).starts_with("audio/") { "audio/x-raw" } else { "video/x-raw" };
     let mut decoder = Decoder::open(source, track, range, i64::MIN, chain)
         .map_err(|e| refuse(RefusalCode::UnsupportedCodec, e.to_string()))?;
-    decoder.next().ok_or_else(|| undecodable(&track.codec))
+    decoder.next(&mut || Ok(())).ok().flatten().ok_or_else(|| undecodable(&track.codec))
 }
 
 /// The track without what its container says of colours, so that the decoder tells what the bitstream says.

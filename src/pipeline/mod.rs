@@ -36,6 +36,7 @@ mod repeats;
 mod rungs;
 mod scan;
 mod score;
+mod silence;
 mod subtitles;
 mod template;
 mod text;

@@ -1,10 +1,11 @@
 //! Reads a track's packets again, in decode order from any key frame on.
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Error;
 use super::scan::{Scan, raw_packet};
@@ -69,16 +70,17 @@ pub fn from_clock(time: gst::ClockTime, timescale: Timescale) -> i64 {
 impl Reader {
     /// Opens the source so that the first packet read is number `first`, which should be a key frame.
     pub fn open(source: &Path, track: &Arc<Track>, first: usize) -> Result<Self, Error> {
+        let unwanted = Arc::default();
         let from = match track.access {
             Access::Direct => {
                 From::File(File::open(source).map_err(|e| Error::Failed(format!("cannot open the source: {e}")))?)
             }
-            Access::Demuxer { zero_ns } => Self::demuxer(source, track, first, 0, zero_ns)?,
+            Access::Demuxer { zero_ns } => Self::demuxer((source, track), &unwanted, first, 0, zero_ns)?,
         };
         let bytes = |p: &Packet| p.size > 0;
         let first = (first..track.packets.len()).find(|&i| bytes(&track.packets[i])).unwrap_or(first);
         let settled = first == 0 || track.access == Access::Direct;
-        let (source, track, unwanted) = (source.to_owned(), Arc::clone(track), Arc::default());
+        let (source, track) = (source.to_owned(), Arc::clone(track));
         Ok(Self { source, track, first, tries: 0, settled, next: first, certain: first == 0, from, unwanted })
     }
 
@@ -87,7 +89,13 @@ impl Reader {
         Arc::clone(&self.unwanted)
     }
 
-    fn demuxer(source: &Path, track: &Track, first: usize, earlier: i64, zero_ns: i64) -> Result<From, Error> {
+    fn demuxer(
+        (source, track): (&Path, &Track),
+        unwanted: &AtomicBool,
+        first: usize,
+        earlier: i64,
+        zero_ns: i64,
+    ) -> Result<From, Error> {
         let refused = |r: crate::media::Refusal| Error::Failed(r.message);
         let (scan, sink) = Scan::open_track(source, &track.stream_id).map_err(refused)?;
         if first > 0 {
@@ -95,15 +103,19 @@ impl Reader {
             let ns = track.timescale.convert(at, Timescale::NANOSECONDS) + zero_ns - earlier;
             // The demuxer can seek once it has given a packet. One that cannot reads from the start, and what comes before
             // the wanted packet is passed over.
-            let _ = scan.pull(&sink, &AtomicBool::new(false));
+            let _ = scan.pull(&sink, unwanted);
             let _ = scan.seek(gst::ClockTime::from_nseconds(ns.max(0).cast_unsigned()));
         }
         Ok(From::Demuxer { scan, sink, zero_ns })
     }
 
-    /// The next packet with its number; `None` at the end.
+    /// The next packet with its number; `None` at the end, or if nobody wants it any more.
     pub fn next(&mut self) -> Result<Option<(usize, gst::Buffer)>, Error> {
         loop {
+            // What ends for this reason must not look like a demuxer that came too late.
+            if self.unwanted.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             let read = self.read()?;
             let number = read.as_ref().map_or(usize::MAX, |(number, _)| *number);
             if self.settled || number == self.first {
@@ -122,7 +134,7 @@ impl Reader {
         let From::Demuxer { zero_ns, .. } = self.from else { return Ok(false) };
         self.tries += 1;
         if let Some(&earlier) = EARLIER_NS.get(self.tries) {
-            self.from = Self::demuxer(&self.source, &self.track, self.first, earlier, zero_ns)?;
+            self.from = Self::demuxer((&self.source, &self.track), &self.unwanted, self.first, earlier, zero_ns)?;
             (self.next, self.certain) = (self.first, false);
             return Ok(true);
         }
@@ -131,7 +143,7 @@ impl Reader {
         if before > MOST_REREAD_BYTES {
             return Ok(false);
         }
-        self.from = Self::demuxer(&self.source, &self.track, 0, 0, zero_ns)?;
+        self.from = Self::demuxer((&self.source, &self.track), &self.unwanted, 0, 0, zero_ns)?;
         (self.next, self.certain) = (0, true);
         Ok(true)
     }
@@ -142,9 +154,14 @@ impl Reader {
         let (number, data) = match &self.from {
             From::File(file) => {
                 let mut data = vec![0; packet.size as usize];
-                file.read_exact_at(&mut data, packet.offset)
-                    .map_err(|e| Error::Failed(format!("cannot read the source at byte {}: {e}", packet.offset)))?;
-                (self.next, gst::Buffer::from_mut_slice(data))
+                match file.read_exact_at(&mut data, packet.offset) {
+                    Ok(()) => (self.next, gst::Buffer::from_mut_slice(data)),
+                    // The file is shorter than its tables say, and always was.
+                    Err(e) if e.kind() == ErrorKind::UnexpectedEof => return Ok(None),
+                    Err(e) => {
+                        return Err(Error::Failed(format!("cannot read the source at byte {}: {e}", packet.offset)));
+                    }
+                }
             }
             From::Demuxer { scan, sink, zero_ns } => loop {
                 let Some(sample) = scan.pull(sink, &self.unwanted) else { return Ok(None) };

@@ -169,7 +169,11 @@ impl Film<'_> {
         let mut seen = 0;
         while wanted.peek().is_some() {
             asked.check()?;
-            let Some(raw) = decoder.next() else { break };
+            let next = decoder.next(&mut || {
+                (asked.emit)(Output::Progress(0));
+                asked.check()
+            });
+            let Some(raw) = next? else { break };
             if seen % PROGRESS_EVERY == 0 {
                 (asked.emit)(Output::Progress(0));
             }

@@ -62,6 +62,11 @@ impl<'a> Rung<'a> {
         self.job.rendition.grid.timescale()
     }
 
+    /// True once it takes no more.
+    pub fn is_over(&self) -> bool {
+        self.over.is_some()
+    }
+
     /// Takes the `i`-th picture of the segment, which is in this group; its neighbour is for pictures of two fields.
     pub fn feed(
         &mut self,

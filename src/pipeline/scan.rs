@@ -6,22 +6,22 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gst::prelude::*;
 
 use super::Output;
 use super::complaint::{explain, refusal, unreadable};
-use super::decode::{IDLE, processor_time};
+use super::silence::Silence;
 use crate::media::{Refusal, RefusalCode, Rotation};
 
-/// No file needs longer to show its tracks; a demuxer that loops is caught.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(20);
-/// A demuxer that neither reads nor gives anything for this long before its tracks are known will not do so any more.
-/// (An error that an element posts while `parsebin` still plugs it in is lost, and some demuxers end without a word.)
-const OPEN_IDLE: Duration = Duration::from_millis(1200);
-/// The same once packets flow, where a busy host must not look like the end of the file.
-const READ_IDLE: Duration = Duration::from_secs(4);
+/// No file needs more looks to show its tracks, 20 seconds; a demuxer that loops is caught.
+const OPEN_LOOKS: u32 = 4000;
+/// A demuxer that neither reads nor gives anything for this many looks, 1.2 seconds, before its tracks are known will not do so
+/// any more. (An error that an element posts while `parsebin` still plugs it in is lost, and some demuxers end without a word.)
+const OPEN_SILENT_LOOKS: u32 = 240;
+/// The same once packets flow, four seconds, where a busy host must not look like the end of the file.
+const SILENT_LOOKS: u32 = 40;
 /// How often it is looked whether all packets are known.
 const READ_POLL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 /// How often it is looked whether the tracks are known.
@@ -48,6 +48,9 @@ pub struct Scan {
     reads: Arc<AtomicUsize>,
     /// How often a read was asked for since the last that gave something.
     asked: Arc<AtomicUsize>,
+    /// A read of what the file holds was asked for and has not been answered: the disk is slow, not the demuxer silent. Seen
+    /// of demuxers that pull, which nearly all do.
+    is_reading: Arc<AtomicBool>,
     rest: Arc<Rest>,
     /// An element has complained.
     has_failed: AtomicBool,
@@ -121,14 +124,6 @@ impl Plugging {
             let _ = self.ended.wait_timeout_while(at, Self::PATIENCE, others_plug);
         }
     }
-}
-
-/// Notices that nothing happens any more: nothing is read, nothing given, and no processor is used. On a busy host the
-/// clock alone says nothing.
-struct Idle {
-    seen: (usize, usize),
-    used: Duration,
-    since: Instant,
 }
 
 /// What the streaming threads have seen so far.
@@ -266,35 +261,42 @@ impl Scan {
                 None
             });
         }
-        if for_all {
-            let told = Arc::clone(&shared);
-            pipeline.bus().expect("a pipeline has a bus").set_sync_handler(move |_, message| {
-                if let (gst::MessageView::Error(error), Ok(mut told)) = (message.view(), told.lock())
+        let is_reading: Arc<AtomicBool> = Arc::default();
+        let (told, over) = (Arc::clone(&shared), Arc::clone(&is_reading));
+        pipeline.bus().expect("a pipeline has a bus").set_sync_handler(move |_, message| {
+            if let gst::MessageView::Error(error) = message.view() {
+                // A read that fails ends with no more than this.
+                over.store(false, Ordering::Relaxed);
+                if let (true, Ok(mut told)) = (for_all, told.lock())
                     && told.packets == 0
                 {
                     told.complaint.get_or_insert_with(|| explain(error));
                 }
-                gst::BusSyncReply::Pass
-            });
-        }
+            }
+            gst::BusSyncReply::Pass
+        });
         let (reads, asked): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
         if let Some(pad) = filesrc.static_pad("src") {
-            let (counted, given) = (Arc::clone(&reads), Arc::clone(&asked));
+            let (counted, given, over) = (Arc::clone(&reads), Arc::clone(&asked), Arc::clone(&is_reading));
             let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::PUSH | gst::PadProbeType::PULL;
             let _ = pad.add_probe(mask, move |_, _| {
                 counted.fetch_add(1, Ordering::Relaxed);
                 given.store(0, Ordering::Relaxed);
+                over.store(false, Ordering::Relaxed);
                 gst::PadProbeReturn::Ok
             });
-            let asking = Arc::clone(&asked);
-            let _ = pad.add_probe(gst::PadProbeType::BLOCK | gst::PadProbeType::PULL, move |_, _| {
+            let (asking, begins) = (Arc::clone(&asked), Arc::clone(&is_reading));
+            let length = std::fs::metadata(source).map_or(0, |file| file.len());
+            let _ = pad.add_probe(gst::PadProbeType::BLOCK | gst::PadProbeType::PULL, move |_, info| {
                 asking.fetch_add(1, Ordering::Relaxed);
                 plugging.wait();
+                // What lies past the end is not read, and nobody says so.
+                begins.store(info.offset < length, Ordering::Relaxed);
                 gst::PadProbeReturn::Pass
             });
         }
         let has_failed = AtomicBool::new(false);
-        let scan = Self { pipeline, shared, reads, asked, rest, has_failed, container: String::new() };
+        let scan = Self { pipeline, shared, reads, asked, is_reading, rest, has_failed, container: String::new() };
         let _ = scan.pipeline.set_state(gst::State::Playing);
         Ok(scan)
     }
@@ -312,9 +314,8 @@ impl Scan {
     /// Waits until enough is known, the file ends, or the demuxer gives up on it.
     fn wait(&self, enough: impl Fn(&Shared) -> bool, emit: &mut dyn FnMut(Output)) -> Result<(), Refusal> {
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
-        let deadline = Instant::now() + OPEN_TIMEOUT;
-        let mut idle = Idle::new();
-        while Instant::now() < deadline {
+        let (mut looks, mut idle, mut silence) = (0, 0, Silence::new(self.activity()));
+        while looks < OPEN_LOOKS {
             if let Some(complaint) = self.lock().complaint.clone() {
                 return Err(complaint);
             }
@@ -323,16 +324,21 @@ impl Scan {
             if enough(&self.lock()) {
                 return Ok(());
             }
-            if is_over || self.asks_in_vain() || idle.lasts(self.activity()) > OPEN_IDLE {
+            if is_over || self.asks_in_vain() || idle > OPEN_SILENT_LOOKS {
                 break;
             }
-            emit(Output::Progress(0));
+            // How long a read may take is for the watchdog to say, which sees whether the disk is to blame.
+            let is_reading = self.is_reading.load(Ordering::Relaxed);
+            if !is_reading {
+                emit(Output::Progress(0));
+                looks += 1;
+            }
             let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
             match bus.timed_pop_filtered(OPEN_POLL, &kinds).map(|m| m.type_()) {
                 // Whatever one element complains of, others may go on.
                 Some(gst::MessageType::Error) => self.has_failed.store(true, Ordering::Relaxed),
                 Some(_) => return self.lock().complaint.clone().map_or(Ok(()), Err),
-                None => {}
+                None => idle = silence.look(self.activity(), is_reading),
             }
         }
         let shared = self.lock();
@@ -347,8 +353,12 @@ impl Scan {
     /// No thread moves data any more. One that waits for room moves some when there is.
     fn is_still(&self) -> bool {
         let pads = |element: gst::Element| element.pads();
-        let elements = self.pipeline.iterate_recurse().into_iter().map_while(Result::ok);
-        !elements.flat_map(pads).any(|pad| pad.task_state() == gst::TaskState::Started)
+        let has_task = |pad: gst::Pad| pad.task_state() == gst::TaskState::Started;
+        // What changes while it is looked at (`IteratorError::Resync`) is not still.
+        !self.pipeline.iterate_recurse().into_iter().any(|element| match element {
+            Ok(element) => pads(element).into_iter().any(has_task),
+            Err(_) => true,
+        })
     }
 
     /// The demuxer goes round at the end of the file.
@@ -363,16 +373,17 @@ impl Scan {
     /// The next sample of a sink of [`Scan::open_track`]; `None` at the end, if the demuxer has fallen silent, or if
     /// nobody wants it any more.
     pub fn pull(&self, sink: &gst_app::AppSink, unwanted: &AtomicBool) -> Option<gst::Sample> {
-        let mut idle = Idle::new();
-        loop {
+        let mut silence = Silence::new(self.activity());
+        while !unwanted.load(Ordering::Relaxed) {
             if let Some(sample) = sink.try_pull_sample(READ_POLL) {
                 return Some(sample);
             }
-            let is_over = sink.is_eos() || self.asks_in_vain() || unwanted.load(Ordering::Relaxed);
-            if is_over || idle.lasts(self.activity()) > READ_IDLE {
-                return None;
+            let looks = silence.look(self.activity(), self.is_reading.load(Ordering::Relaxed));
+            if sink.is_eos() || self.asks_in_vain() || looks > SILENT_LOOKS {
+                break;
             }
         }
+        None
     }
 
     /// The tracks found, with the packets seen so far.
@@ -384,11 +395,13 @@ impl Scan {
     pub fn to_end(&self, emit: &mut dyn FnMut(Output)) -> Result<Vec<Found>, Refusal> {
         self.rest.set(false);
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
-        let mut told = 0;
-        let mut idle = Idle::new();
+        let (mut told, mut idle, mut silence) = (0, 0, Silence::new(self.activity()));
         loop {
             let kinds = [gst::MessageType::Error, gst::MessageType::Eos];
             let message = bus.timed_pop_filtered(READ_POLL, &kinds);
+            if message.is_none() {
+                idle = silence.look(self.activity(), self.is_reading.load(Ordering::Relaxed));
+            }
             let said_end = message.as_ref().is_some_and(|m| m.type_() == gst::MessageType::Eos);
             if message.is_some_and(|m| m.type_() == gst::MessageType::Error) {
                 self.has_failed.store(true, Ordering::Relaxed);
@@ -404,7 +417,7 @@ impl Scan {
                 emit(Output::Progress(0));
             }
             let ended = self.lock().tracks.iter().all(|t| t.sink.is_eos());
-            if is_over || ended || self.asks_in_vain() || idle.lasts(self.activity()) > READ_IDLE {
+            if is_over || ended || self.asks_in_vain() || idle > SILENT_LOOKS {
                 return Ok(self.tracks());
             }
         }
@@ -414,20 +427,6 @@ impl Scan {
     pub fn seek(&self, to: gst::ClockTime) -> Result<(), super::Error> {
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
         self.pipeline.seek_simple(flags, to).map_err(|e| super::Error::Failed(format!("seek to {to}: {e}")))
-    }
-}
-
-impl Idle {
-    fn new() -> Self {
-        Self { seen: (0, 0), used: processor_time(), since: Instant::now() }
-    }
-
-    /// How long the counts have been these.
-    fn lasts(&mut self, counts: (usize, usize)) -> Duration {
-        if counts != self.seen || processor_time().saturating_sub(self.used) > IDLE {
-            *self = Self { seen: counts, ..Self::new() };
-        }
-        self.since.elapsed()
     }
 }
 

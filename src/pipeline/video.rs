@@ -43,6 +43,8 @@ pub struct Video {
     track: Arc<Track>,
     rotation: Rotation,
     size: (u32, u32),
+    /// Black is zero in its pictures, not 16.
+    is_full: bool,
     treatment: Treatment,
     shown: Vec<Shown>,
     decoder: Option<Running>,
@@ -67,8 +69,9 @@ impl Video {
         let shown = video.track.shown();
         let track = Arc::new(video.track.clone());
         let size = (video.width, video.height);
-        let treatment = Treatment::of(video);
-        Self { source: source.to_owned(), track, rotation: video.rotation, size, treatment, shown, decoder: None }
+        let (treatment, is_full) = (Treatment::of(video), video.colour.full_range);
+        let (source, rotation) = (source.to_owned(), video.rotation);
+        Self { source, track, rotation, size, is_full, treatment, shown, decoder: None }
     }
 
     /// What posters and thumbnails are made from.
@@ -139,6 +142,8 @@ impl Video {
         let alone = jobs.len() == 1;
         rungs.iter_mut().for_each(|rung| rung.is_among_others = !alone);
         let mut bridged = 0;
+        // What goes wrong with a rung ends it alone; nobody waits for pictures that no rung takes.
+        let all_over = |rungs: &[Rung]| rungs.iter().all(Rung::is_over);
         // Neighbours of interlaced frames, inside the segment alone: the first looks at the second, the others back.
         let (mut before, mut after): (Option<gst::Sample>, Option<(gst::Sample, bool)>) = (None, None);
         self.position(span.frames[0])?;
@@ -162,13 +167,13 @@ impl Video {
                 for rung in rungs.iter_mut() {
                     rung.feed(span, (i, &group), (&sample, neighbour), template, emit);
                 }
+                if all_over(rungs) {
+                    return Ok(bridged);
+                }
                 before = fields.then_some(sample);
             }
         }
         rungs.iter_mut().for_each(|rung| rung.drain(span, emit));
-        if self.decoder.as_ref().is_some_and(|d| d.damaged) {
-            self.decoder = None;
-        }
         Ok(bridged)
     }
 
@@ -211,7 +216,7 @@ impl Video {
         video: &VideoRendition,
     ) -> Result<Vec<u8>, Error> {
         let values = values(rendition, video, rendition.grid.ticks(0).cast_signed(), self.rotation);
-        let sample = black(values.scaled)?;
+        let sample = black(values.scaled, false)?;
         let caps =
             input_caps(sample.caps_owned().ok_or_else(|| Error::Failed("a picture without caps".into()))?, video);
         let encoder = Encoder::start(template.video(&values)?, &caps)?;
@@ -248,7 +253,8 @@ impl Video {
     /// Makes sure that the decoder is on its way to this frame.
     fn position(&mut self, frame: usize) -> Result<(), Error> {
         let near = |d: &Running| (d.next..=d.next + SKIP_AT_MOST).contains(&frame);
-        if self.decoder.as_ref().is_some_and(near) {
+        // However the segment before ended: what a damaged decoder would make, a cold seek to here might not.
+        if self.decoder.as_ref().is_some_and(|d| !d.damaged && near(d)) {
             return Ok(());
         }
         self.decoder = None;
@@ -274,7 +280,7 @@ impl Video {
         go_on: &dyn Fn() -> Result<(), Error>,
         emit: &mut dyn FnMut(Output),
     ) -> Result<(gst::Sample, bool), Error> {
-        let (shown, size) = (&self.shown, self.size);
+        let (shown, size, is_full) = (&self.shown, self.size, self.is_full);
         // Where the container repeats a picture, holding the last one is right.
         let repeats = self.track.packets[shown[wanted].packet].size == 0;
         let running = self.decoder.as_mut().ok_or_else(|| Error::Failed("no decoder".into()))?;
@@ -283,7 +289,7 @@ impl Video {
             go_on()?;
             let (position, sample) = match running.ahead.take() {
                 Some(ahead) => ahead,
-                None => match running.decoder.next() {
+                None => match running.next_picture(go_on, emit)? {
                     Some(Raw { at, sample }) => match nearest(shown, at) {
                         Some(position) => (position, sample),
                         // Decoded but not presented: before an edit list's start.
@@ -294,7 +300,7 @@ impl Video {
                         running.damaged |= !repeats;
                         running.next = wanted + 1;
                         let held = running.last.clone();
-                        return Ok((held.map_or_else(|| black(size), Ok)?, repeats));
+                        return Ok((held.map_or_else(|| black(size, is_full), Ok)?, repeats));
                     }
                 },
             };
@@ -320,6 +326,22 @@ impl Video {
                 }
             }
         }
+    }
+}
+
+impl Running {
+    fn next_picture(
+        &mut self,
+        go_on: &dyn Fn() -> Result<(), Error>,
+        emit: &mut dyn FnMut(Output),
+    ) -> Result<Option<Raw>, Error> {
+        let picture = self.decoder.next(&mut || {
+            emit(Output::Progress(0));
+            go_on()
+        });
+        // What did not come may be bridged only where it would not come to anybody.
+        self.damaged |= picture.is_err();
+        picture
     }
 }
 
@@ -394,7 +416,8 @@ pub(super) fn input_caps(mut caps: gst::Caps, video: &VideoRendition) -> gst::Ca
     caps
 }
 
-fn black(size: (u32, u32)) -> Result<gst::Sample, Error> {
+/// A black picture; `is_full` if it will be taken for one of full range.
+fn black(size: (u32, u32), is_full: bool) -> Result<gst::Sample, Error> {
     let failed = |e: gst::glib::BoolError| Error::Failed(e.to_string());
     let even = |n: u32| n.next_multiple_of(2);
     let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, even(size.0), even(size.1))
@@ -402,7 +425,7 @@ fn black(size: (u32, u32)) -> Result<gst::Sample, Error> {
         .map_err(failed)?;
     let mut data = vec![128; info.size()];
     let luma = info.stride()[0].unsigned_abs() as usize * even(size.1) as usize;
-    data[..luma].fill(16);
+    data[..luma].fill(if is_full { 0 } else { 16 });
     let caps = info.to_caps().map_err(failed)?;
     Ok(gst::Sample::builder().buffer(&gst::Buffer::from_mut_slice(data)).caps(&caps).build())
 }
@@ -422,4 +445,59 @@ pub(super) fn ticks_u32(ticks: i64) -> Result<u32, Error> {
 
 pub(super) fn ticks_i32(ticks: i64) -> Result<i32, Error> {
     i32::try_from(ticks).map_err(|_| Error::Failed(format!("a composition offset of {ticks} ticks")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Colour;
+    use crate::pipeline::decode::tests::raw_track;
+
+    fn video(source: &Path, full_range: bool) -> Video {
+        gst::init().unwrap();
+        let track = raw_track(4);
+        let colour = Colour { primaries: 1, transfer: 1, matrix: 1, full_range };
+        Video::new(
+            source,
+            &VideoTrack {
+                track: Arc::unwrap_or_clone(track),
+                width: 64,
+                height: 64,
+                crop: None,
+                pixel_aspect: (1, 1),
+                rotation: Rotation::None,
+                rate: None,
+                colour,
+                peak_nits: None,
+                is_8bit_420: true,
+                interlaced: false,
+                avcc: None,
+                keys_are_idr: true,
+            },
+        )
+    }
+
+    /// A segment that was given up half-way left a decoder behind that had lost pictures, and the next one went on with it.
+    #[test]
+    fn a_decoder_that_lost_a_picture_is_not_gone_on_with_however_its_segment_ended() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![7; 2 * 64 * 64 * 3 / 2]).unwrap();
+        let mut video = video(file.path(), false);
+        video.position(0).unwrap();
+        let mut is_real = |n| video.frame(n, &|| Ok(()), &mut |_| ()).unwrap().1;
+        assert_eq!([0, 1, 2].map(&mut is_real), [true, true, false]);
+        video.position(3).unwrap();
+        assert_eq!(video.decoder.as_ref().map(|d| d.next), Some(0), "a decoder that begins");
+    }
+
+    #[test]
+    fn where_no_picture_is_there_at_all_black_is_black_in_the_range_of_the_source() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (full_range, black) in [(false, 16), (true, 0)] {
+            let mut video = video(file.path(), full_range);
+            video.position(0).unwrap();
+            let (sample, is_real) = video.frame(0, &|| Ok(()), &mut |_| ()).unwrap();
+            assert_eq!((sample.buffer().unwrap().map_readable().unwrap()[0], is_real), (black, false));
+        }
+    }
 }
