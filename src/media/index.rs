@@ -112,11 +112,11 @@ pub struct VideoTrack {
     pub rotation: Rotation,
     /// The exact rate if one explains every frame, else `None` (variable).
     pub rate: Option<Rate>,
-    /// What the decoder reports of the first picture.
+    /// What the bitstream says of its colours, else the container, else what is usual for its size.
     pub colour: Colour,
     /// Brightest light that an HDR picture holds, cd/m², if the source says.
     pub peak_nits: Option<u32>,
-    /// True if the decoder reports 8-bit 4:2:0.
+    /// True if it is H.264 that is decoded to 8-bit 4:2:0.
     pub is_8bit_420: bool,
     /// True if pictures are not all progressive frames.
     pub interlaced: bool,

@@ -16,7 +16,8 @@ pub struct Config {
     pub standby: usize,
     /// Most memory of one worker, bytes. A decompression bomb ends here.
     pub memory_bytes: u64,
-    /// A worker with a job that says nothing for this long is killed, seconds.
+    /// A worker with a job that says nothing for this long is killed, seconds; after up to ten times that if it waits for
+    /// processors or a disk meanwhile.
     pub stall_seconds: u64,
     /// Longest start of a worker, seconds. The first one on a machine scans GStreamer's plugins.
     pub start_seconds: u64,

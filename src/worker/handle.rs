@@ -179,8 +179,8 @@ impl Events {
     }
 
     /// The next thing the worker says. May be cancelled and called again: nothing is lost. This is also the watchdog:
-    /// while an answer is due and nothing is heard for the stall time, the process group is killed. Nobody watches a
-    /// worker nobody listens to.
+    /// while an answer is due and nothing is heard for the stall time, the process group is killed; one that waits for
+    /// processors or a disk is given up to ten times that. Nobody watches a worker nobody listens to.
     ///
     /// # Errors
     /// How the worker died, the same each time.
@@ -224,7 +224,9 @@ impl Events {
         let (quiet_since, at, is) = (self.pending.quiet_since(), Instant::now(), Activity::of(self.pid()));
         let before = self.look.replace(Look { quiet_since, at, was: is.clone() });
         let Some(before) = before.filter(|look| look.quiet_since == quiet_since) else { return true };
-        let is_starved = before.was.is_hindered && is.is_hindered && is.used - before.was.used < (at - before.at) / 2;
+        // One that died in between has used nothing by now.
+        let is_starved =
+            before.was.is_hindered && is.is_hindered && is.used.saturating_sub(before.was.used) < (at - before.at) / 2;
         is_starved && at - quiet_since < self.pending.stall * STARVED_PATIENCE
     }
 

@@ -7,7 +7,8 @@
 //!
 //! Runs unasked: one task that keeps `standby` workers warm (it pauses after one was taken), one thread that starts
 //! processes, and for each living worker a task that writes requests and one that reads standard error and reaps.
-//! Nothing is polled. Standby ends with the last [`Pool`], a worker with its [`Worker`] or [`Events`], all with [`Pool::close`].
+//! Nothing is polled but a worker that seems to stand still, which is looked at every second until it is heard or killed.
+//! Standby ends with the last [`Pool`], a worker with its [`Worker`] or [`Events`], all with [`Pool::close`].
 //!
 //! Costs: [`Pool::bind`] a millisecond or two from standby, else a start of about 0.2 s; the very first start on a
 //! machine also scans GStreamer's plugins. A sample is copied once, out of the socket's buffer.
