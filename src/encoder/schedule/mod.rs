@@ -241,8 +241,16 @@ impl Slots {
         (working + self.waiting.before(ask)) / u32::try_from(self.total).unwrap_or(u32::MAX)
     }
 
-    /// One job of a lower lane makes room for one that waits: the lowest, and of those the one that has done least.
+    /// One job of a lower lane makes room for one that waits: the lowest, and of those the one that has done least. None does
+    /// for look-ahead that could not begin all the same, because viewers keep the cores busy.
     fn make_room(&mut self, lane: Lane) {
+        if lane == Lane::Ahead {
+            let could_begin = self.total.saturating_sub(self.load()).min(self.waiting.len(Lane::Ahead));
+            let ending = self.working.iter().filter(|working| working.told).count();
+            if self.total.saturating_sub(self.working.len()) + ending >= could_begin {
+                return;
+            }
+        }
         self.stop_one(|working| working.lane > lane);
     }
 
@@ -300,6 +308,9 @@ impl Drop for Slot {
                 undelivered.extend(ticket.send(slot).err());
             }
         }
+        // A viewer's job that has ended leaves cores to look-ahead that could not begin beside it.
+        slots.waiting.retain(|ticket| !ticket.is_closed());
+        slots.make_room(Lane::Ahead);
         drop(slots);
         // Whoever waited gave up in this instant: dropping the slot, unlocked, passes it on.
         drop(undelivered);

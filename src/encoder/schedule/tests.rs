@@ -46,13 +46,45 @@ async fn of_lower_work_warming_makes_room_first() {
 
 #[tokio::test]
 async fn look_ahead_takes_the_slot_from_warming_and_not_from_a_viewer() {
+    let schedule = Schedule::new(Limits { heavy: 3, warm: 2, queue: 4, patience: 8 * SECOND });
+    let one = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
+    let two = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
+    let viewer = schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.unwrap();
+    let mut ahead = Box::pin(schedule.slot(ask(Lane::Ahead), Weight::Heavy));
+    let mut more = Box::pin(schedule.slot(ask(Lane::Ahead), Weight::Heavy));
+    assert!(poll(&mut ahead).await.is_none() && poll(&mut more).await.is_none());
+    let told = |slot: &Slot| Arc::clone(&slot.wanted);
+    let (first, second) = (told(&one), told(&two));
+    let first_told = poll(&mut Box::pin(first.notified())).await.is_some();
+    let second_told = poll(&mut Box::pin(second.notified())).await.is_some();
+    assert!(first_told != second_told, "one alone: beside the viewer there are cores for no more");
+    assert!(poll(&mut Box::pin(viewer.wanted.notified())).await.is_none());
+    let (stopped, stays) = if first_told { (one, two) } else { (two, one) };
+    drop(stopped);
+    let ahead = ahead.await.unwrap();
+    assert!(poll(&mut more).await.is_none());
+    // The viewer's slot is the other's, and nobody has to go for it.
+    drop(viewer);
+    let more = more.await.unwrap();
+    assert!(poll(&mut Box::pin(stays.wanted.notified())).await.is_none());
+    drop((ahead, more));
+}
+
+#[tokio::test]
+async fn warming_goes_on_beside_a_viewer_who_leaves_look_ahead_no_cores_and_stops_when_they_are_free() {
     let schedule = schedule(2, 4);
     let warm = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
     let viewer = schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.unwrap();
-    let mut ahead = Box::pin(schedule.slot(ask(Lane::Ahead), Weight::Heavy));
-    assert!(poll(&mut ahead).await.is_none());
+    let mut one = Box::pin(schedule.slot(ask(Lane::Ahead), Weight::Heavy));
+    let mut two = Box::pin(schedule.slot(ask(Lane::Ahead), Weight::Heavy));
+    assert!(poll(&mut one).await.is_none() && poll(&mut two).await.is_none());
+    assert!(poll(&mut Box::pin(warm.wanted.notified())).await.is_none(), "it would stop for nothing");
+    drop(viewer);
+    let _one = one.await.unwrap();
+    assert!(poll(&mut two).await.is_none());
     warm.wanted.notified().await;
-    assert!(poll(&mut Box::pin(viewer.wanted.notified())).await.is_none());
+    drop(warm);
+    assert!(two.await.is_ok());
 }
 
 #[tokio::test]
