@@ -232,11 +232,16 @@ impl Cache {
     /// counts as a viewer. Goes by the index, so a file deleted by hand is noticed only when a viewer asks.
     #[must_use]
     pub fn lead_if_absent(&self, key: &Key) -> Option<Writer> {
+        self.lead_if(key, |_| true)
+    }
+
+    /// The same, if `condition` is true under the lock.
+    fn lead_if(&self, key: &Key, condition: impl FnOnce(&Slots) -> bool) -> Option<Writer> {
         if self.0.disk.may_hold(key) {
             return None;
         }
         let mut slots = lock(&self.0.slots);
-        if slots.by_key.contains_key(key) || self.0.memory.holds(key) || self.0.disk.holds(key) {
+        if !condition(&slots) || slots.by_key.contains_key(key) || self.0.memory.holds(key) || self.0.disk.holds(key) {
             return None;
         }
         let flight = Arc::new(Flight::new());

@@ -110,6 +110,13 @@ impl Writer {
         Ok(())
     }
 
+    /// As [`Cache::lead_if_absent`], for another object of the same generation, unless that was purged since this began: then
+    /// nothing of it is to be kept.
+    #[must_use]
+    pub fn lead_beside(&self, key: &Key) -> Option<Self> {
+        self.cache.lead_if(key, |slots| slots.is_held(&self.key, self.ticket))
+    }
+
     /// What making it took. The dearer, the longer it is kept.
     pub fn took(&mut self, time: Duration) {
         self.cost = Cost::Seconds(time.as_secs_f32());

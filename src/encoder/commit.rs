@@ -9,13 +9,14 @@ use super::{Error, Inner, Work};
 use crate::cache::{FlightError, Object, Writer};
 use crate::media::RenditionKind;
 
-/// The parameter sets must be those of the init segment; the first to know them provides it. `init` is what is known of it.
+/// The parameter sets must be those of the init segment; the first to know them provides it. `init` is what is known of it,
+/// and `writer` that of the segment: once its title was removed, it has no init segment either.
 pub fn agree(
     inner: &Inner,
     work: &Work,
     rendition: usize,
     outcome: &Outcome,
-    init: &mut Option<Bytes>,
+    (writer, init): (&Writer, &mut Option<Bytes>),
 ) -> Result<(), Error> {
     let of = &work.plan.renditions[rendition];
     if matches!(of.kind, RenditionKind::Text(_)) {
@@ -26,7 +27,7 @@ pub fn agree(
     if init.is_none() && !outcome.is_init {
         let key = work.key(of, Object::Init);
         // An init segment that is just being made comes from another worker's same answer.
-        match inner.rooms.cache.lead_if_absent(&key) {
+        match writer.lead_beside(&key) {
             Some(mut writer) => {
                 writer.push(made.clone());
                 let _ = writer.commit();

@@ -52,7 +52,7 @@ use estimate::Estimates;
 use run::Run;
 use schedule::{Lane, Limits, Schedule};
 use tenants::Tenants;
-use together::{Rung, Together};
+use together::{Rung, Together, Togethers};
 use viewers::{Track, Viewers};
 
 /// Runs of one rendition: viewers far apart each need one, but not every seek of a restless viewer.
@@ -75,6 +75,7 @@ struct Inner {
     viewers: Viewers,
     tenants: Tenants,
     runs: RwLock<Runs>,
+    togethers: Togethers,
     pictures: picture::Turns,
     tasks: Mutex<JoinSet<()>>,
     /// Where they run, whoever orders.
@@ -214,6 +215,7 @@ impl Encoder {
             recipe,
             rooms,
             runs: RwLock::default(),
+            togethers: Togethers::default(),
             pictures: picture::Turns::new(workers),
             tasks: Mutex::default(),
             runtime: Handle::current(),
@@ -274,6 +276,7 @@ impl Encoder {
             stopped.iter().for_each(run::Handle::stop);
         }
         drop(runs);
+        self.0.togethers.stop(generation);
         self.0.tenants.evict(digest);
     }
 

@@ -390,7 +390,7 @@ impl Run {
             Err(_) => drop(tenant),
         }
         let outcome = result?;
-        commit::agree(&self.inner, &self.work, self.rendition, &outcome, &mut self.init)?;
+        commit::agree(&self.inner, &self.work, self.rendition, &outcome, (writer, &mut self.init))?;
         Ok(outcome)
     }
 

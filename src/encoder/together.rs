@@ -7,19 +7,31 @@
 use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::job::{self, Assembly, Outcome, STOP_TIME};
 use super::schedule::{Ask, Lane, Slot, Weight};
 use super::tenants::{self, Tenant};
-use super::{Encoder, Ended, Error, Order, Placed, Work, commit, run};
+use super::{Encoder, Ended, Error, Order, Placed, Work, commit, lock, run};
 use crate::cache::{FlightError, Object, Writer};
+use crate::media::Generation;
 use crate::worker::protocol::{Event, Request};
+
+/// What is made together, by recipe, so that it ends with its title.
+#[derive(Default)]
+pub struct Togethers(Mutex<Vec<(Generation, Arc<Notify>)>>);
+
+/// Hears that it shall end.
+struct Stop<'a> {
+    all: &'a Togethers,
+    stop: Arc<Notify>,
+}
 
 /// A segment that is wanted in several renditions.
 pub struct Together {
@@ -43,8 +55,30 @@ struct Working {
     assembly: Assembly,
 }
 
+/// Those at work, and what became of the others.
+#[derive(Default)]
+struct Heard {
+    working: Vec<Working>,
+    /// Told to stop, and not heard of since.
+    leaving: Vec<u64>,
+    /// Some were committed.
+    any_finished: bool,
+    /// Some went wrong, whoever's fault it was.
+    any_failed: bool,
+}
+
 impl Together {
-    pub async fn go(mut self) {
+    /// Makes them, or as many as there is leave for. Ended with the title when that is removed.
+    pub async fn go(self) {
+        let inner = Arc::clone(&self.encoder.0);
+        let (stop, run) = (inner.togethers.enter(&self.work.generation), self.run());
+        tokio::select! {
+            () = self.work_off() => {}
+            () = stop.told() => inner.tenants.end(run),
+        }
+    }
+
+    async fn work_off(mut self) {
         let Some(slot) = self.slot().await else { return };
         let inner = Arc::clone(&self.encoder.0);
         let run = self.run();
@@ -107,77 +141,74 @@ impl Together {
     /// False if the worker is not to be used again.
     async fn make(&mut self, tenant: &mut Tenant, slot: &Slot) -> bool {
         let inner = Arc::clone(&self.encoder.0);
-        let mut working = Vec::new();
+        let mut heard = Heard::default();
         for Rung { rendition, writer } in std::mem::take(&mut self.rungs) {
             let of = &self.work.plan.renditions[rendition];
             match Assembly::new(of, self.number, inner.config.chunk_seconds) {
-                Ok(assembly) => working.push(Working { job: job::number(), rendition, writer, assembly }),
+                Ok(assembly) => heard.working.push(Working { job: job::number(), rendition, writer, assembly }),
                 Err(error) => self.give_back(rendition, writer, &error),
             }
         }
         let of = |one: &Working| (one.job, self.work.plan.renditions[one.rendition].clone());
-        let jobs = working.iter().map(of).collect();
-        inner.started.fetch_add(working.len() as u64, Ordering::Relaxed);
+        let jobs = heard.working.iter().map(of).collect();
+        inner.started.fetch_add(heard.working.len() as u64, Ordering::Relaxed);
         let since = Instant::now();
         let asked = job::ask(&mut tenant.worker, &Request::Segments { jobs, number: self.number }).await;
         let ended = match asked {
-            Ok(()) => self.hear(tenant, slot, &mut working, since).await,
+            Ok(()) => self.hear(tenant, slot, &mut heard, since).await,
             Err(error) => Err(error),
         };
-        match &ended {
-            Ok(()) => inner.tenants.succeeded(&self.work.digest),
-            Err(Error::Died(death)) if death.exit.is_suspicious() => inner.tenants.died(&self.work.digest),
-            Err(_) => {}
+        if heard.any_finished {
+            inner.tenants.succeeded(&self.work.digest);
         }
         if let Err(error) = &ended {
-            for one in working {
+            if let Error::Died(death) = error
+                && death.exit.is_suspicious()
+            {
+                inner.tenants.died(&self.work.digest);
+            }
+            for one in heard.working.drain(..) {
                 inner.ended(Ended::Failed, since);
                 self.give_back(one.rendition, one.writer, error);
             }
         }
-        ended.is_ok()
+        // One that failed is not trusted with what comes next.
+        ended.is_ok() && !heard.any_failed
     }
 
     /// Takes what comes until nothing is at work. On an error what is left has not ended.
-    async fn hear(
-        &self,
-        tenant: &mut Tenant,
-        slot: &Slot,
-        working: &mut Vec<Working>,
-        since: Instant,
-    ) -> Result<(), Error> {
-        // Told to stop, and not heard of since.
-        let mut leaving: Vec<u64> = Vec::new();
+    async fn hear(&self, tenant: &mut Tenant, slot: &Slot, heard: &mut Heard, since: Instant) -> Result<(), Error> {
+        // Once a viewer has come only what viewers wait for is made.
         let mut stopping = false;
-        while !working.is_empty() || !leaving.is_empty() {
-            let patience = if working.is_empty() { STOP_TIME } else { Duration::MAX };
-            let heard = async {
+        while !heard.working.is_empty() || !heard.leaving.is_empty() {
+            let patience = if heard.working.is_empty() { STOP_TIME } else { Duration::MAX };
+            let writers = || heard.working.iter().map(|one| &one.writer);
+            let next = async {
                 tokio::select! {
                     event = tenant.worker.next() => event.map(Some),
                     () = slot.wanted.notified(), if !stopping => Ok(None),
-                    _ = watched(working.iter().map(|one| &one.writer)), if !stopping => {
-                        slot.promote();
-                        Ok(None)
-                    }
+                    _ = watched(writers()), if !stopping => Ok(None),
+                    () = any_unwatched(writers()), if stopping => Ok(None),
                 }
             };
-            match timeout(patience, heard).await.map_err(|_| Error::Stuck)?? {
+            match timeout(patience, next).await.map_err(|_| Error::Stuck)?? {
                 Some(event) => {
                     if let Event::Finished { job, .. } | Event::Failed { job, .. } | Event::Cancelled { job } = &event {
-                        leaving.retain(|left| left != job);
+                        heard.leaving.retain(|left| left != job);
                     }
-                    self.take(tenant, working, event, since).await?;
+                    self.take(tenant, heard, event, since).await?;
                 }
-                // Those that a viewer waits for go on.
                 None => {
                     stopping = true;
-                    for one in working.extract_if(.., |one| one.writer.viewers() == 0) {
-                        leaving.push(one.job);
+                    let unwatched = heard.working.extract_if(.., |one| one.writer.viewers() == 0);
+                    for one in unwatched.collect::<Vec<_>>() {
+                        let job = one.job;
                         self.encoder.0.ended(Ended::Cancelled, since);
                         self.give_back(one.rendition, one.writer, &Error::Cancelled);
+                        heard.leave(tenant, job).await?;
                     }
-                    for job in &leaving {
-                        job::ask(&mut tenant.worker, &Request::Cancel { job: *job }).await?;
+                    if !heard.working.is_empty() {
+                        slot.promote();
                     }
                 }
             }
@@ -185,13 +216,7 @@ impl Together {
         Ok(())
     }
 
-    async fn take(
-        &self,
-        tenant: &mut Tenant,
-        working: &mut Vec<Working>,
-        event: Event,
-        since: Instant,
-    ) -> Result<(), Error> {
+    async fn take(&self, tenant: &mut Tenant, heard: &mut Heard, event: Event, since: Instant) -> Result<(), Error> {
         let of = match &event {
             Event::Samples { job, .. }
             | Event::Finished { job, .. }
@@ -200,49 +225,51 @@ impl Together {
             // Heartbeats.
             _ => return Ok(()),
         };
-        let Some(at) = working.iter().position(|one| one.job == of) else { return Ok(()) };
+        let Some(at) = heard.working.iter().position(|one| one.job == of) else { return Ok(()) };
+        if let Event::Samples { samples, .. } = event {
+            let one = &mut heard.working[at];
+            let taken = samples.into_iter().try_for_each(|sample| one.assembly.take(&mut one.writer, sample));
+            if let Err(error) = taken {
+                self.failed(heard.fail(at), since, &error);
+                heard.leave(tenant, of).await?;
+            }
+            return Ok(());
+        }
         let inner = &self.encoder.0;
         match event {
-            Event::Samples { samples, .. } => {
-                let one = &mut working[at];
-                let taken = samples.into_iter().try_for_each(|sample| one.assembly.take(&mut one.writer, sample));
-                if let Err(error) = taken {
-                    let one = working.swap_remove(at);
-                    self.give_back(one.rendition, one.writer, &error);
-                    job::ask(&mut tenant.worker, &Request::Cancel { job: of }).await?;
-                }
-            }
             Event::Finished { config, bridged, .. } => {
-                let Working { rendition, mut writer, assembly, .. } = working.swap_remove(at);
-                let outcome = assembly.end().map(|rest| Outcome { rest, config, bridged, is_init: false });
+                let mut one = heard.working.swap_remove(at);
+                let outcome = one.assembly.end().map(|rest| Outcome { rest, config, bridged, is_init: false });
                 let agreed = outcome.and_then(|outcome| {
-                    commit::agree(inner, &self.work, rendition, &outcome, &mut None)?;
+                    commit::agree(inner, &self.work, one.rendition, &outcome, (&one.writer, &mut None))?;
                     Ok(outcome)
                 });
                 match agreed {
                     Ok(outcome) => {
-                        writer.took(since.elapsed());
-                        commit::commit(inner, &self.work, rendition, outcome, writer);
+                        heard.any_finished = true;
+                        one.writer.took(since.elapsed());
+                        commit::commit(inner, &self.work, one.rendition, outcome, one.writer);
                         inner.ended(Ended::Finished, since);
                     }
                     Err(error) => {
-                        inner.ended(Ended::Failed, since);
-                        self.give_back(rendition, writer, &error);
+                        heard.any_failed = true;
+                        self.failed((one.rendition, one.writer), since, &error);
                     }
                 }
             }
-            Event::Failed { message, .. } => {
-                let one = working.swap_remove(at);
-                inner.ended(Ended::Failed, since);
-                self.give_back(one.rendition, one.writer, &Error::Job(message));
-            }
+            Event::Failed { message, .. } => self.failed(heard.fail(at), since, &Error::Job(message)),
             _ => {
-                let one = working.swap_remove(at);
+                let one = heard.working.swap_remove(at);
                 inner.ended(Ended::Cancelled, since);
                 self.give_back(one.rendition, one.writer, &Error::Cancelled);
             }
         }
         Ok(())
+    }
+
+    fn failed(&self, (rendition, writer): (usize, Writer), since: Instant, error: &Error) {
+        self.encoder.0.ended(Ended::Failed, since);
+        self.give_back(rendition, writer, error);
     }
 
     /// It was not made. A viewer who waits for it by now gets an order of their own, which repeats what was sent.
@@ -261,6 +288,59 @@ impl Together {
             Order { work: self.work.clone(), rendition, object: Object::Segment(self.number), writer, due_in: None };
         self.encoder.place(Placed { order, lane: Lane::Viewer, due: tokio::time::Instant::now() });
     }
+}
+
+impl Heard {
+    /// Takes out one that went wrong.
+    fn fail(&mut self, at: usize) -> (usize, Writer) {
+        let Working { rendition, writer, .. } = self.working.swap_remove(at);
+        self.any_failed = true;
+        (rendition, writer)
+    }
+
+    /// Tells the worker to stop a job; it is not free before it says that it has.
+    async fn leave(&mut self, tenant: &mut Tenant, job: u64) -> Result<(), Error> {
+        self.leaving.push(job);
+        job::ask(&mut tenant.worker, &Request::Cancel { job }).await
+    }
+}
+
+impl Togethers {
+    /// Told to end when [`Togethers::stop`] is called for this recipe, until it is dropped.
+    fn enter(&self, generation: &Generation) -> Stop<'_> {
+        let stop = Arc::new(Notify::new());
+        lock(&self.0).push((generation.clone(), Arc::clone(&stop)));
+        Stop { all: self, stop }
+    }
+
+    /// Ends what is made together of a recipe.
+    pub fn stop(&self, generation: &Generation) {
+        for (_, stop) in lock(&self.0).iter().filter(|(of, _)| of == generation) {
+            stop.notify_one();
+        }
+    }
+}
+
+impl Stop<'_> {
+    async fn told(&self) {
+        self.stop.notified().await;
+    }
+}
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        lock(&self.all.0).retain(|(_, stop)| !Arc::ptr_eq(stop, &self.stop));
+    }
+}
+
+/// Resolves when nobody waits for one of these.
+async fn any_unwatched<'a>(writers: impl Iterator<Item = &'a Writer>) {
+    let mut all: Vec<_> = writers.map(|writer| Box::pin(writer.unwatched())).collect();
+    poll_fn(|context| {
+        let left = all.iter_mut().any(|one| one.as_mut().poll(context).is_ready());
+        if left { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
 /// The first of these that somebody waits for.

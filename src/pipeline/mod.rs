@@ -200,28 +200,20 @@ impl Session {
         }
     }
 
-    /// Makes the same segment of several renditions, those that are encodes of the pictures from one decode. Each gets what
-    /// it would get alone, in the order they are given.
+    /// Makes the same segment of several renditions that are encodes of the pictures, from one decode. Each gets what it would
+    /// get alone, in the order they are given.
     pub fn segments(
         &mut self,
         asked: &[(&Rendition, &AtomicBool)],
         number: u32,
         emit: &mut dyn FnMut(usize, Output),
     ) -> Vec<Result<Finished, Error>> {
-        let encode = |(rendition, _): &(&Rendition, &AtomicBool)| match &rendition.kind {
-            RenditionKind::Video(video) => matches!(video.source, VideoSource::Encode { .. }),
-            RenditionKind::Audio(_) | RenditionKind::Text(_) => false,
-        };
-        if asked.iter().all(encode) {
-            let jobs: Vec<Job> = asked.iter().map(|(rendition, cancel)| Job { rendition, number, cancel }).collect();
-            let template = self.video_template.clone();
-            return match self.video() {
-                Ok(video) => video.encode_all(&jobs, &template, emit),
-                Err(error) => asked.iter().map(|_| Err(error.again())).collect(),
-            };
+        let jobs: Vec<Job> = asked.iter().map(|(rendition, cancel)| Job { rendition, number, cancel }).collect();
+        let template = self.video_template.clone();
+        match self.video() {
+            Ok(video) => video.encode_all(&jobs, &template, emit),
+            Err(error) => jobs.iter().map(|_| Err(error.again())).collect(),
         }
-        let each = asked.iter().enumerate();
-        each.map(|(at, (rendition, cancel))| self.segment(rendition, number, cancel, &mut |o| emit(at, o))).collect()
     }
 
     fn text(&self, text: &TextRendition) -> Result<&TextTrack, Error> {

@@ -94,6 +94,22 @@ fn a_job_that_is_called_off_stops_and_its_title_plays_on() {
     assert_eq!(server.get(&format!("/api/v1/videos/{id}")).json()["state"], "ready");
 }
 
+/// Renditions that were made together went on to the end of their segment, and left an init segment of a title that was gone.
+#[test]
+fn a_title_that_is_removed_while_it_is_warmed_leaves_nothing_behind() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let server = TestServer::over(&data);
+    warm(&server, &id, "");
+    // Init segments come first.
+    until("segments are made", || server.metric("matinee_encodes_started_total") >= 8.0);
+    let answer = server.ask(&format!("/api/v1/videos/{id}")).method("DELETE").send().unwrap();
+    assert_eq!(answer.status, 200);
+    until("nothing is encoded any more", || server.metric("matinee_encodes_running") == 0.0);
+    until("nothing of it is kept", || server.data.files("cache") == ["cache/CACHEDIR.TAG", "cache/index"]);
+    assert_eq!(server.metric("matinee_cache_entries{tier=\"memory\"}"), 0.0);
+}
+
 #[test]
 fn the_command_beside_a_server_waits_for_what_it_asked_for() {
     let (media, data) = (tempfile::tempdir().unwrap(), Data::new());

@@ -24,7 +24,9 @@ async fn what_is_made_or_written_during_a_purge_serves_its_readers_and_is_not_ke
     let mut writer = lead(&cache, &key(1)).await;
     let reader = writer.reader();
     make(&cache, &key(2), 1000).await;
+    drop(writer.lead_beside(&key(3)).expect("nobody has it"));
     cache.purge(&key(1).generation).await.unwrap();
+    assert!(writer.lead_beside(&key(3)).is_none(), "what it belongs to is gone");
     writer.push(segment(&key(1), 1000));
     // A claim after the purge has nothing to do with the work before it.
     let again = lead(&cache, &key(1)).await;
