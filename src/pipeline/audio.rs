@@ -29,7 +29,7 @@ const PRIMING: usize = 1;
 const PREROLL_PACKETS: usize = 8;
 /// A block whose time is off by more than this part of a second does not follow on the one before.
 const GAP_PART: i64 = 50;
-/// Packets at the start of a decode that may yield nothing.
+/// Packets at the start of a file that may yield nothing.
 const SILENT_PACKETS: usize = 2;
 /// Packets at the end of a track that are decoded to learn where it ends.
 const LAST_PACKETS: usize = 24;
@@ -179,9 +179,8 @@ impl Audio {
 
     /// What a range of packets decodes to, block by block, with the sample position of each.
     ///
-    /// The times that GStreamer gives are not used where there is a block for every packet: when a decoder makes nothing
-    /// of the first packet of a file, as AAC decoders may, the base class calls every block by the time of the packet
-    /// before it.
+    /// The times that GStreamer gives are not used where there is a block for every packet, nor where [`placed`] finds them
+    /// shifted.
     fn blocks(&self, range: Range<usize>, channels: u32, alive: Alive) -> Result<Vec<(i64, Vec<f32>)>, Error> {
         let scale = Timescale::new(self.rate).ok_or_else(|| Error::Failed("a sample rate of zero".into()))?;
         let position = |ticks: i64| self.track.timescale.convert(ticks, scale);
@@ -209,12 +208,30 @@ impl Audio {
             };
             blocks.push((position(raw.at), mix.1.apply(&values.collect::<Vec<f32>>())));
         }
-        if let Some(silent) = range.len().checked_sub(blocks.len()).filter(|silent| *silent <= SILENT_PACKETS) {
-            for (block, packet) in blocks.iter_mut().zip(&self.track.packets[range][silent..]) {
-                block.0 = position(packet.pts);
-            }
+        let said: Vec<i64> = blocks.iter().map(|block| block.0).collect();
+        let is_beginning = range.start == 0;
+        let packets: Vec<i64> = self.track.packets[range].iter().map(|packet| position(packet.pts)).collect();
+        for (block, at) in blocks.iter_mut().zip(placed(&said, &packets, is_beginning)) {
+            block.0 = at;
         }
         Ok(blocks)
+    }
+}
+
+/// Where blocks belong that say these times and were made of these packets, all in samples.
+///
+/// When a decoder makes nothing of the first packet of a file and does not complain, as AAC decoders may, the base class calls
+/// every block by the time of the packet before it. Where a packet is damaged it calls all others by their own, so there the
+/// blocks stay where they say, and the sound has a hole where it has one.
+fn placed(said: &[i64], packets: &[i64], is_beginning: bool) -> Vec<i64> {
+    let silent = packets.len().checked_sub(said.len()).filter(|silent| *silent <= SILENT_PACKETS);
+    let is_shifted = |silent: usize| {
+        let ends = said.last().zip(packets.last()).zip(packets.get(packets.len() - 1 - silent));
+        ends.is_some_and(|((said, last), before)| (said - before).abs() < (said - last).abs())
+    };
+    match silent {
+        Some(silent) if silent == 0 || (is_beginning && is_shifted(silent)) => packets[silent..].to_vec(),
+        _ => said.to_vec(),
     }
 }
 
@@ -295,4 +312,32 @@ fn resample(samples: &[f32], from: u32, to: u32, channels: u32) -> Result<Vec<f3
         output.extend(block.data.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]])));
     }
     Ok(output)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One damaged packet used to move all sound before it to the place of the next.
+    #[test]
+    fn blocks_move_for_a_silent_beginning_and_not_for_a_damaged_packet() {
+        let packets: Vec<i64> = (0..6).map(|n| n * FRAME).collect();
+        let all = |said: &[i64], is_beginning| {
+            let said: Vec<i64> = said.iter().map(|n| n * FRAME).collect();
+            placed(&said, &packets, is_beginning).into_iter().map(|at| at / FRAME).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            all(&[0, 1, 2, 3, 4], true),
+            [1, 2, 3, 4, 5],
+            "the first yields nothing and all are called by the one before"
+        );
+        assert_eq!(all(&[0, 1, 2, 3], true), [2, 3, 4, 5]);
+        for damaged in [&[0, 1, 3, 4, 5], &[1, 2, 3, 4, 5]] {
+            assert_eq!([true, false].map(|beginning| all(damaged, beginning)), [damaged, damaged]);
+        }
+        assert_eq!(all(&[0, 1, 2, 3, 4], false), [0, 1, 2, 3, 4], "the last one is damaged");
+        assert_eq!(all(&[0, 1, 5], true), [0, 1, 5]);
+        assert_eq!(all(&[0, 0, 2, 3, 4, 5], false), [0, 1, 2, 3, 4, 5], "a block for every packet");
+        assert_eq!(placed(&[], &[], true), [0; 0]);
+    }
 }
