@@ -161,7 +161,10 @@ pub(super) async fn known(api: &Arc<Api>, creation: Creation) -> Result<Option<K
 pub(super) async fn created(api: &Arc<Api>, id: TitleId) -> Result<Response, Problem> {
     let title = videos::find(api, &id).await?;
     let etag = video::etag(&title.entry);
-    Ok(respond::created(&video::json(api, &title, None), &etag, &format!("/api/v1/videos/{id}")))
+    // One that is asked for again may have been played by now.
+    let (this, of) = (api.clone(), title.clone());
+    let bridged = blocking(move || video::bridged(&this, &of)).await?;
+    Ok(respond::created(&video::json(api, &title, None, bridged), &etag, &format!("/api/v1/videos/{id}")))
 }
 
 /// What headers and query say of the film.

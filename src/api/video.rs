@@ -16,15 +16,21 @@ const MAX_DESCRIPTION_CHARS: usize = 5000;
 /// Longest metadata, bytes as JSON: every listing carries them.
 const MAX_METADATA_BYTES: usize = 16 << 10;
 
+/// Frames of the title that were bridged so far. Blocks.
+pub(super) fn bridged(api: &Api, title: &Title) -> Result<u64, Problem> {
+    let (Some(source), Some(plan)) = (&title.entry.source, &title.plan) else { return Ok(0) };
+    Ok(api.rooms.catalog.bridged(source, &(api.rooms.generation)(source, plan))?)
+}
+
 /// The title as the API shows it.
-pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>) -> Value {
+pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>, bridged: u64) -> Value {
     let Title { entry, plan } = title;
     let mut video = json!({
         "id": entry.id, "title": entry.name, "description": entry.description, "metadata": entry.metadata,
         "state": entry.state, "error": entry.failure, "created_at": time(entry.created_at_ms),
         "file_name": entry.file_name, "size_bytes": entry.size_bytes, "source": entry.source,
         "duration_s": entry.duration_s, "width": null, "height": null, "frame_rate": null, "tracks": [],
-        "renditions": [], "playback": {}, "warnings": entry.notes,
+        "renditions": [], "playback": {}, "warnings": entry.notes, "bridged_frames": bridged,
         "playback_policy": entry.policy, "replacement": replacement.and_then(waiting),
     });
     if let (Some(plan), Some(digest)) = (plan, &entry.source) {

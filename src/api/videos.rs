@@ -29,8 +29,9 @@ pub(super) async fn list(api: &Arc<Api>, parts: &request::Parts) -> Result<Respo
         for entry in page.entries {
             // A page has no plans; a title that is gone since is left out.
             let replacement = api.rooms.catalog.replacement(&entry.id)?;
-            let title = api.rooms.catalog.title(&entry.id)?;
-            videos.extend(title.map(|title| video::json(&api, &title, replacement.as_ref())));
+            if let Some(title) = api.rooms.catalog.title(&entry.id)? {
+                videos.push(video::json(&api, &title, replacement.as_ref(), video::bridged(&api, &title)?));
+            }
         }
         Ok(json!({ "videos": videos, "next_cursor": page.next.map(|next| next.to_string()) }))
     });
@@ -39,15 +40,16 @@ pub(super) async fn list(api: &Arc<Api>, parts: &request::Parts) -> Result<Respo
 
 /// `GET /videos/{id}`.
 pub(super) async fn one(api: &Arc<Api>, id: &TitleId) -> Result<Response, Problem> {
-    let (catalog, of) = (api.rooms.catalog.clone(), id.clone());
+    let (of, this) = (id.clone(), api.clone());
     // In this order, so that none whose replacement is over still has its old source.
     let found = blocking(move || {
-        let replacement = catalog.replacement(&of)?;
-        Ok((catalog.title(&of)?, replacement))
+        let replacement = this.rooms.catalog.replacement(&of)?;
+        let title = this.rooms.catalog.title(&of)?.ok_or_else(|| Problem::of(Kind::NoTitle))?;
+        let bridged = video::bridged(&this, &title)?;
+        Ok((title, replacement, bridged))
     });
-    let (title, replacement) = found.await?;
-    let title = title.ok_or_else(|| Problem::of(Kind::NoTitle))?;
-    Ok(respond::versioned(&video::json(api, &title, replacement.as_ref()), &video::etag(&title.entry)))
+    let (title, replacement, bridged) = found.await?;
+    Ok(respond::versioned(&video::json(api, &title, replacement.as_ref(), bridged), &video::etag(&title.entry)))
 }
 
 /// `PATCH /videos/{id}`: a merge patch of `title`, `description` and `metadata`.

@@ -256,7 +256,21 @@ fn encoder_rooms(pool: &Pool, data: &Data, metrics: &Metrics) -> encoder::Rooms 
         };
         metrics.encode_ended(outcome, seconds);
     };
-    encoder::Rooms { pool: pool.clone(), cache: data.cache.clone(), open: Arc::new(open), ended: Arc::new(ended) }
+    let (open, ended, bridged) = (Arc::new(open), Arc::new(ended), on_bridged(data.catalog.clone()));
+    encoder::Rooms { pool: pool.clone(), cache: data.cache.clone(), open, ended, bridged }
+}
+
+/// Notes it with the title. It is damage of the source, which few have.
+fn on_bridged(catalog: Catalog) -> encoder::OnBridged {
+    Arc::new(move |work, rendition, segment, frames| {
+        let (catalog, work, rendition) = (catalog.clone(), work.clone(), rendition.name.clone());
+        tokio::task::spawn_blocking(move || {
+            let noted = catalog.note_bridged((&work.digest, &work.generation), (&rendition, segment), frames);
+            if let Err(error) = noted {
+                tracing::warn!(%error, generation = %work.generation, "bridged frames are not noted with their title");
+            }
+        });
+    })
 }
 
 /// Beyond a limit on file sizes (`ulimit -f`) a write shall fail like any other, and not end the process with `SIGXFSZ`.

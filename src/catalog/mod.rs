@@ -13,6 +13,7 @@
 //! Arrow: `ingest`, `origin`, `api`, `app` -> `catalog` -> `media`.
 
 mod arrivals;
+mod bridged;
 mod fetches;
 mod jobs;
 mod keys;

@@ -15,7 +15,7 @@ const APPLICATION_ID: i64 = 0x4d54_4e45;
 /// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
 /// fields; `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
 /// title that a client can see. A `creation` remembers which title a client's Idempotency-Key made.
-const STEPS: [&str; 10] = [
+const STEPS: [&str; 11] = [
     "
     CREATE TABLE titles (
         id            TEXT PRIMARY KEY,
@@ -149,6 +149,22 @@ const STEPS: [&str; 10] = [
         message TEXT,
         CHECK ((title IS NULL) = (code IS NOT NULL))
     ) STRICT;
+",
+    "
+    CREATE TABLE bridged (
+        source     TEXT NOT NULL,
+        generation TEXT NOT NULL,
+        rendition  TEXT NOT NULL,
+        segment    INTEGER NOT NULL,
+        frames     INTEGER NOT NULL,
+        PRIMARY KEY (source, generation, rendition, segment)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER bridged_of_removed AFTER DELETE ON titles
+        WHEN OLD.source IS NOT NULL AND NOT EXISTS (SELECT 1 FROM titles WHERE source = OLD.source)
+        BEGIN DELETE FROM bridged WHERE source = OLD.source; END;
+    CREATE TRIGGER bridged_of_replaced AFTER UPDATE OF source ON titles
+        WHEN OLD.source IS NOT NULL AND NOT EXISTS (SELECT 1 FROM titles WHERE source = OLD.source)
+        BEGIN DELETE FROM bridged WHERE source = OLD.source; END;
 ",
 ];
 

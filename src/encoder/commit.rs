@@ -59,7 +59,11 @@ pub fn commit(inner: &Inner, work: &Work, rendition: usize, outcome: Outcome, mu
             tracing::debug!(%key, bits_per_second = bits, "a segment exceeds its declared bandwidth");
         }
     }
-    if let Err(error) = writer.commit() {
-        tracing::error!(%error, %key, "a finished segment cannot be committed");
+    match (writer.commit(), key.object) {
+        (Ok(_), Object::Segment(n)) if outcome.bridged > 0 => {
+            (inner.rooms.bridged)(work, &work.plan.renditions[rendition], n, outcome.bridged);
+        }
+        (Ok(_), _) => {}
+        (Err(error), _) => tracing::error!(%error, %key, "a finished segment cannot be committed"),
     }
 }

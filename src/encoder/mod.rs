@@ -99,7 +99,12 @@ pub struct Rooms {
     pub open: Open,
     /// Is told how every encode ended and how many seconds it took.
     pub ended: Arc<dyn Fn(Ended, f64) + Send + Sync>,
+    /// Is told of every segment that was kept although frames of it were bridged; may not block.
+    pub bridged: OnBridged,
 }
+
+/// Told which segment of which rendition holds how many frames that were replaced by their neighbour or by silence.
+pub type OnBridged = Arc<dyn Fn(&Work, &Rendition, u32, u32) + Send + Sync>;
 
 /// Finds a source by its digest; may block. The error is for the log.
 pub type Open = Arc<dyn Fn(&Digest) -> Result<Source, String> + Send + Sync>;

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Data, TestServer, ffprobe};
+use crate::media::Film;
+use crate::support::{Data, TestServer, ffprobe, until};
 
 /// How far red, green or blue may lie from the source's, of 255: what 8 bits of a matrix and an encoder lose.
 const COLOUR_SLACK: u8 = 5;
@@ -123,4 +124,23 @@ fn a_demuxer_that_goes_round_at_the_end_of_its_file_ends_the_film_there() {
     let shown = ffprobe(&server.rendition(playlist), "stream=nb_read_frames");
     assert_eq!(shown["streams"][0]["nb_read_frames"], "17");
     assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{}", server.log());
+}
+
+#[test]
+fn a_film_that_has_lost_its_end_plays_on_and_says_how_many_frames_are_bridged() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = data.ingest(&Film::LONG_GOP.make(media.path(), "film.mp4"));
+    let source = data.files("library").into_iter().find(|file| file.ends_with("/source")).unwrap();
+    let path = data.path().join(source);
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
+    let bridged = || server.get(&format!("/api/v1/videos/{id}")).json()["bridged_frames"].as_u64().unwrap();
+    let segments = server.segments(&server.playlist(&id, "144p"));
+    server.bytes(&segments[1]);
+    assert_eq!(bridged(), 0);
+    server.bytes(segments.last().unwrap());
+    until("it is told", || bridged() > 0);
+    assert_eq!(bridged() as f64, server.metric("matinee_bridged_frames_total"));
 }

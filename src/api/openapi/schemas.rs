@@ -283,7 +283,13 @@ fn schemas() -> Value {
             "duration_s": { "type": ["number", "null"] }, "width": count_or_null(), "height": count_or_null(),
             "frame_rate": { "type": ["number", "null"] }, "tracks": list(reference("schemas", "Track")),
             "renditions": list(reference("schemas", "Rendition")), "playback": reference("schemas", "Playback"),
-            "warnings": list(text()), "playback_policy": reference("schemas", "Policy"),
+            "warnings": list(text()),
+            "bridged_frames": {
+                "type": "integer", "minimum": 0,
+                "description": "frames that could not be decoded and were replaced by their neighbour or by silence, in the \
+                                rendition with most of them, as far as it was made",
+            },
+            "playback_policy": reference("schemas", "Policy"),
             "replacement": { "oneOf": [{ "type": "null" }, reference("schemas", "Replacement")] },
         })),
         "Replacement": closed(json!({
