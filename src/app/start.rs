@@ -161,7 +161,7 @@ impl Uploading {
         let uploads = Uploads::new(&config.uploads, rooms.clone(), processor.clone(), events.clone());
         let resumables = Resumables::open(uploads.clone())?;
         let watcher =
-            Watcher::start(&config.watch, &config.data_dir, config.uploads.max_bytes, rooms, events.clone(), on_change);
+            Watcher::start(&config.watch, &config.data_dir, &config.uploads, rooms, events.clone(), on_change);
         let watcher = watcher.map_err(|why| Error::Watch { folder: config.watch.folder.clone(), why })?;
         Ok(Self { uploads, resumables, processor, events, watcher })
     }

@@ -15,7 +15,7 @@ const APPLICATION_ID: i64 = 0x4d54_4e45;
 /// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
 /// fields; `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
 /// title that a client can see. A `creation` remembers which title a client's Idempotency-Key made.
-const STEPS: [&str; 11] = [
+const STEPS: [&str; 12] = [
     "
     CREATE TABLE titles (
         id            TEXT PRIMARY KEY,
@@ -165,6 +165,11 @@ const STEPS: [&str; 11] = [
     CREATE TRIGGER bridged_of_replaced AFTER UPDATE OF source ON titles
         WHEN OLD.source IS NOT NULL AND NOT EXISTS (SELECT 1 FROM titles WHERE source = OLD.source)
         BEGIN DELETE FROM bridged WHERE source = OLD.source; END;
+",
+    "
+    ALTER TABLE watched ADD COLUMN beside TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE watched ADD COLUMN seen_at_ms INTEGER NOT NULL DEFAULT 0;
+    UPDATE watched SET seen_at_ms = unixepoch() * 1000;
 ",
 ];
 

@@ -11,6 +11,7 @@ use rusqlite::{OptionalExtension, Row, TransactionBehavior, named_params, params
 use serde::Serialize;
 use serde_json::json;
 
+use super::watched::{self, Lying, Watched};
 use super::webhooks::{News, tell, tell_purge};
 use super::{Catalog, Error, jobs};
 use crate::media::{Digest, JobId, Plan, Policy, TitleId};
@@ -86,7 +87,7 @@ pub struct NewTitle {
     /// Timeline and ladder.
     pub plan: Arc<Plan>,
     /// The file of the watched folder that it is, as [`Catalog::watched`] knows it.
-    pub watched: Option<String>,
+    pub watched: Option<Lying>,
 }
 
 /// What a title had when it was removed.
@@ -224,9 +225,8 @@ impl Catalog {
         let notes = serde_json::to_string(&title.notes).map_err(damaged)?;
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        if let Some(file) = &title.watched {
-            let note = "INSERT OR REPLACE INTO watched (file, title) VALUES (?1, ?2)";
-            transaction.execute(note, params![file, title.id.as_str()])?;
+        if let Some(lying) = &title.watched {
+            watched::note(&transaction, lying, &Watched::Title(title.id.clone()), title.created_at_ms)?;
         }
         transaction.execute(
             "INSERT INTO titles (id, name, state, created_at_ms, source, file_name, size_bytes, duration_s, notes, plan)

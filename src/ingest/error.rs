@@ -215,6 +215,11 @@ impl Error {
         }
     }
 
+    /// True if workers died over it: the film may be to blame. That there was no worker is the host's affair.
+    pub(super) fn killed_workers(&self) -> bool {
+        matches!(self, Self::Died { .. })
+    }
+
     /// True if there is no room on the disk.
     pub(super) fn is_full(&self) -> bool {
         matches!(self, Self::Library(library::Error::Full { .. }) | Self::Catalog(catalog::Error::Full))

@@ -13,9 +13,9 @@ use bytes::Bytes;
 use super::inspect::{self, ATTEMPTS};
 use super::watch::Seen;
 use super::{Error, Ingested, Progress, Rooms, discard, name, sidecars};
-use crate::catalog::{NewTitle, new_id, now_ms};
+use crate::catalog::{Lying, NewTitle, new_id, now_ms};
 use crate::library::{Staged, Stored};
-use crate::media::{Plan, Refusal, RefusalCode};
+use crate::media::{Plan, Refusal, RefusalCode, Sidecar};
 
 /// Takes a file in. It is called `title`, or after the file. Dropped before it is done, nothing stays behind.
 ///
@@ -56,9 +56,9 @@ pub(super) async fn take(
     if seen.is_none() {
         look(path)?;
     }
-    let sidecars = {
+    let (beside, sidecars): (Vec<Seen>, Vec<Sidecar>) = {
         let (path, follow) = (path.to_owned(), seen.is_none());
-        blocking(move || sidecars::beside(&path, follow)).await?
+        blocking(move || sidecars::beside(&path, follow)).await?.into_iter().unzip()
     };
     let still = match &open {
         Some(file) => Some(file.try_clone().map_err(|why| Error::unreadable(path.to_owned(), why))?),
@@ -96,7 +96,7 @@ pub(super) async fn take(
         size_bytes,
         notes: index.notes(),
         plan: plan.clone(),
-        watched: seen.map(Seen::key),
+        watched: seen.map(|seen| Lying { file: seen.key(), beside: beside.iter().map(Seen::key).collect() }),
     };
     let rooms = rooms.clone();
     // From here on it runs to its end, also if nobody waits for it any more: commit and entry belong together.
@@ -111,7 +111,7 @@ struct Entry {
     size_bytes: u64,
     notes: Vec<String>,
     plan: Arc<Plan>,
-    watched: Option<String>,
+    watched: Option<Lying>,
 }
 
 fn commit(

@@ -30,10 +30,11 @@ pub async fn probe(
     progress: &(dyn Fn(Progress) + Send + Sync),
 ) -> Result<Probed, Error> {
     super::file::look(path)?;
-    let sidecars = {
+    let beside = {
         let path = path.to_owned();
         super::file::blocking(move || sidecars::beside(&path, true)).await?
     };
+    let sidecars: Vec<Sidecar> = beside.into_iter().map(|(_, sidecar)| sidecar).collect();
     let bytes = index(pool, path, path, &sidecars, ATTEMPTS, &|part| progress(Progress::Inspecting(part))).await?;
     let (index, plan) = plan(bytes, ladder, path).await?;
     Ok(Probed { index, plan })

@@ -11,6 +11,7 @@ use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use super::Error;
+use super::watch::Seen;
 use crate::media::{Label, Sidecar};
 
 /// Largest file that is read, bytes: a long film's subtitles are a tenth of a megabyte.
@@ -19,21 +20,30 @@ const MOST_BYTES: u64 = 4 << 20;
 const MOST_FILES: usize = 32;
 /// Most entries of a folder that are looked at for them.
 const MOST_ENTRIES: usize = 100_000;
+/// Endings of what may have subtitle files of its own.
+const FILMS: [&str; 24] = [
+    "3gp", "asf", "avi", "divx", "flv", "m2ts", "m4a", "m4v", "mka", "mkv", "mov", "mp3", "mp4", "mpeg", "mpg", "mts",
+    "mxf", "ogg", "ogm", "ogv", "ts", "vob", "webm", "wmv",
+];
 
-/// The files beside a film, in the order of their names.
+/// The files beside a film, in the order of their names, each with what it was when it was read.
 ///
 /// # Errors
 /// [`Error::Sidecar`] for one that is too large or cannot be read, or if there are too many.
-pub(super) fn beside(film: &Path, follow_links: bool) -> Result<Vec<Sidecar>, Error> {
+pub(super) fn beside(film: &Path, follow_links: bool) -> Result<Vec<(Seen, Sidecar)>, Error> {
     named(film, follow_links)?.into_iter().map(|(path, named)| named.read(&path, follow_links)).collect()
 }
 
-/// Their paths.
+/// What they are, without reading them.
 ///
 /// # Errors
 /// [`Error::Sidecar`] if there are too many.
-pub(super) fn paths(film: &Path, follow_links: bool) -> Result<Vec<PathBuf>, Error> {
-    Ok(named(film, follow_links)?.into_iter().map(|(path, _)| path).collect())
+pub(super) fn seen(film: &Path) -> Result<Vec<Seen>, Error> {
+    let seen = |(path, _): (PathBuf, Named)| {
+        let found = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        Some(Seen::new(path.file_name()?.to_str()?, &found))
+    };
+    Ok(named(film, false)?.into_iter().filter_map(seen).collect())
 }
 
 fn named(film: &Path, follow_links: bool) -> Result<Vec<(PathBuf, Named)>, Error> {
@@ -41,21 +51,35 @@ fn named(film: &Path, follow_links: bool) -> Result<Vec<(PathBuf, Named)>, Error
     let folder = film.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // A folder that cannot be listed may still hold a film that can be read.
     let Ok(entries) = fs::read_dir(folder) else { return Ok(Vec::new()) };
-    let mut found: Vec<(PathBuf, Named)> = entries
-        .take(MOST_ENTRIES)
-        .filter_map(|entry| {
-            let path = entry.ok()?.path();
-            let named = Named::parse(&stem, path.file_name()?.to_str()?)?;
-            let found = if follow_links { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
-            found.is_ok_and(|found| found.is_file()).then_some((path, named))
-        })
-        .collect();
+    let (mut found, mut others): (Vec<(PathBuf, Named)>, Vec<String>) = (Vec::new(), Vec::new());
+    for path in entries.take(MOST_ENTRIES).filter_map(|entry| Some(entry.ok()?.path())) {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        if let Some(named) = Named::parse(&stem, name) {
+            let is_file = if follow_links { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
+            if is_file.is_ok_and(|found| found.is_file()) {
+                found.push((path, named));
+            }
+        } else if let Some(other) = film_stem(name).filter(|other| other.len() > stem.len()) {
+            others.push(other.to_owned());
+        }
+    }
+    // `film.de.srt` belongs to `film.de.mp4`, if that is there.
+    found.retain(|(path, _)| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        !others.iter().any(|other| Named::parse(other, name).is_some())
+    });
     found.sort_by(|a, b| a.0.cmp(&b.0));
     if let Some((path, _)) = found.get(MOST_FILES) {
         let why = format!("there are more than {MOST_FILES} subtitle files beside the film: move some away");
         return Err(Error::Sidecar { path: path.clone(), why });
     }
     Ok(found)
+}
+
+/// What a film is called without its ending; `None` for what is none by its name.
+fn film_stem(name: &str) -> Option<&str> {
+    let (stem, ending) = name.rsplit_once('.')?;
+    FILMS.contains(&ending.to_ascii_lowercase().as_str()).then_some(stem)
 }
 
 /// What stands for the files in the name of their source; `None` if there are none.
@@ -98,7 +122,7 @@ impl Named {
         Some(named)
     }
 
-    fn read(self, path: &Path, follow_links: bool) -> Result<Sidecar, Error> {
+    fn read(self, path: &Path, follow_links: bool) -> Result<(Seen, Sidecar), Error> {
         let failed = |why: io::Error| Error::Sidecar {
             path: path.to_owned(),
             why: format!("it lies beside the film and cannot be read ({why}): check its permissions, or move it away"),
@@ -106,13 +130,16 @@ impl Named {
         let mut data = Vec::new();
         let flags = if follow_links { OFlags::empty() } else { OFlags::NOFOLLOW };
         let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
-        opened.map_err(failed)?.take(MOST_BYTES + 1).read_to_end(&mut data).map_err(failed)?;
+        let file = opened.map_err(failed)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let seen = Seen::new(&name, &file.metadata().map_err(failed)?);
+        file.take(MOST_BYTES + 1).read_to_end(&mut data).map_err(failed)?;
         if data.len() as u64 > MOST_BYTES {
             let why = format!("it lies beside the film and has more than {MOST_BYTES} bytes: move it away");
             return Err(Error::Sidecar { path: path.to_owned(), why });
         }
         let Self { codec, language, label } = self;
-        Ok(Sidecar { codec: codec.to_owned(), language, label, data: data.into() })
+        Ok((seen, Sidecar { codec: codec.to_owned(), language, label, data: data.into() }))
     }
 }
 
@@ -152,7 +179,7 @@ mod tests {
     fn files_beside_a_film_are_part_of_it_and_bounded() {
         let folder = tempfile::tempdir().unwrap();
         let film = folder.path().join("film.mp4");
-        let found = || beside(&film, true);
+        let found = || Ok(beside(&film, true)?.into_iter().map(|(_, sidecar)| sidecar).collect::<Vec<_>>());
         assert_eq!(fingerprint(&found().unwrap()), None);
         fs::write(folder.path().join("film.en.srt"), "x").unwrap();
         let one = fingerprint(&found().unwrap());
@@ -161,6 +188,20 @@ mod tests {
         assert_eq!(two.iter().map(|s| s.language.as_str()).collect::<Vec<_>>(), ["de", "en"]);
         assert!(one.is_some() && fingerprint(&two) != one);
         fs::write(folder.path().join("film.vtt"), vec![0; 5 << 20]).unwrap();
-        assert_eq!(found().unwrap_err().code(), "subtitles");
+        assert_eq!(found().map_err(|error: Error| error.code()), Err("subtitles"));
+    }
+
+    #[test]
+    fn a_file_belongs_to_the_film_whose_name_it_has_more_of() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for name in
+            ["film.mp4", "film.de.MKV", "film.srt", "film.de.srt", "film.de.forced.srt", "film.den.srt", "film.en.txt"]
+        {
+            fs::write(at(name), "x").unwrap();
+        }
+        let names = |film: &str| seen(&at(film)).unwrap().into_iter().map(|seen| seen.name).collect::<Vec<_>>();
+        assert_eq!(names("film.mp4"), ["film.den.srt", "film.srt"]);
+        assert_eq!(names("film.de.MKV"), ["film.de.forced.srt", "film.de.srt"]);
     }
 }

@@ -3,6 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use matinee::catalog::Catalog;
+use matinee::ingest::{self, watch};
+use matinee::library::Library;
+use matinee::media::Ladder;
+use matinee::worker::{self, Pool};
 use serde_json::{Value, json};
 
 use crate::support::{Data, TestServer, until};
@@ -32,6 +37,11 @@ fn put(folder: &Path, name: &str, bytes: &[u8]) -> PathBuf {
     path
 }
 
+/// What is said of a film that was refused, once that is written whole.
+fn reason(path: &Path) -> String {
+    fs::read_to_string(path).ok().filter(|text| text.ends_with('\n')).unwrap_or_default()
+}
+
 #[test]
 fn what_has_stopped_growing_becomes_a_title_and_goes_with_its_subtitles() {
     let (folder, outside, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Data::new());
@@ -45,8 +55,8 @@ fn what_has_stopped_growing_becomes_a_title_and_goes_with_its_subtitles() {
     put(folder.path(), "film.mp4", &film().1);
     put(folder.path(), "junk.mp4", b"#EXTM3U\nfile:///etc/passwd\n");
     let server = server(&data, folder.path(), "move");
-    until("both are put away", || at("done/film.mp4").exists() && at("failed/junk.mp4.txt").exists());
-    let reason = fs::read_to_string(at("failed/junk.mp4.txt")).unwrap();
+    until("both are put away", || at("done/film.mp4").exists() && !reason(&at("failed/junk.mp4.txt")).is_empty());
+    let reason = reason(&at("failed/junk.mp4.txt"));
     assert!(
         reason.split_once(": ").is_some_and(|(code, why)| !code.contains(' ') && why.contains("junk.mp4")),
         "{reason}"
@@ -87,4 +97,53 @@ fn what_is_kept_is_taken_in_once_over_restarts_and_removals() {
         fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     assert_eq!(names, ["a.mp4", "b.mp4", "c.mp4", "d.mp4"], "nothing is written there");
+}
+
+#[test]
+fn a_folder_whose_disk_was_away_for_a_while_brings_nothing_twice() {
+    let (parent, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let (folder, away) = (parent.path().join("folder"), parent.path().join("away"));
+    fs::create_dir(&folder).unwrap();
+    put(&folder, "a.mp4", &film().1);
+    let server = server(&data, &folder, "keep");
+    until("a film is taken in", || titles(&server) == ["a"]);
+    fs::rename(&folder, &away).unwrap();
+    fs::create_dir(&folder).unwrap();
+    put(&folder, "b.mp4", &film().1);
+    until("what lies in its place is taken in", || titles(&server) == ["a", "b"]);
+    fs::remove_dir_all(&folder).unwrap();
+    put(&away, "c.mp4", &film().1);
+    fs::rename(&away, &folder).unwrap();
+    // Files are looked at in the order of their names, so what comes last tells of the others.
+    until("another film is taken in", || titles(&server).contains(&json!("c")));
+    assert_eq!(titles(&server), ["a", "b", "c"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_film_over_which_workers_die_is_given_up_after_so_many_attempts() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), Data::new());
+    put(folder.path(), "film.mp4", &film().1);
+    let program = Some(env!("CARGO_BIN_EXE_matinee").into());
+    // Too little for the thread that inspects: whatever the file, the worker dies over it.
+    let pool = worker::Config { standby: 0, memory_bytes: 16 << 20, program, ..worker::Config::default() };
+    let rooms = ingest::Rooms {
+        catalog: Catalog::open(data.path()).unwrap(),
+        library: Library::open(data.path()).unwrap(),
+        pool: Pool::start(pool).unwrap(),
+        ladder: Ladder::default(),
+        reserve_bytes: 0,
+    };
+    let (catalog, pool) = (rooms.catalog.clone(), rooms.pool.clone());
+    let config = watch::Config { folder: folder.path().to_owned(), settle_seconds: 1, ..watch::Config::default() };
+    let limits = ingest::Config { attempts: 1, ..ingest::Config::default() };
+    let events = ingest::Events::new();
+    let watcher =
+        watch::Watcher::start(&config, data.path(), &limits, rooms, events, std::sync::Arc::new(|_| {})).unwrap();
+    let said = || reason(&folder.path().join("failed/film.mp4.txt"));
+    until("it is given up", || !said().is_empty());
+    watcher.close().await;
+    pool.close().await;
+    let reason = said();
+    assert!(reason.starts_with("worker_died: ") && folder.path().join("failed/film.mp4").exists(), "{reason}");
+    assert_eq!(catalog.count().unwrap(), 0);
 }

@@ -3,7 +3,7 @@
 //!
 //! Runs unasked, if a folder is configured: a look at the folder every few seconds, and one film at a time. The catalog
 //! remembers each file by name, size and time in the transaction that enters its title, so that nothing is taken in twice,
-//! whenever the process ends; it forgets those that are not there any more.
+//! whenever the process ends; it forgets those that were not there for a day.
 //!
 //! The rule not to break: nothing outside of the folder is read. Links are not followed, folders below are not looked into,
 //! and what was looked at is what is read, by one open file.
@@ -26,13 +26,14 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::events::{Events, What};
 use super::file::{Taken, blocking, take};
 use super::process::OnChange;
-use super::{Error, Rooms};
-use crate::catalog::{Failure, State, Watched};
+use super::{Error, Rooms, sidecars};
+use crate::catalog::{Failure, Lying, State, Watched, now_ms};
 use crate::media::TitleId;
 
 pub use config::{Config, Then};
 pub(super) use settle::Seen;
 
+use place::Listing;
 use settle::Settling;
 
 /// Longest time between two looks.
@@ -50,6 +51,7 @@ struct Inner {
     config: Config,
     rooms: Rooms,
     max_bytes: u64,
+    attempts: u32,
     events: Events,
     on_change: OnChange,
     closing: watch::Sender<bool>,
@@ -60,6 +62,8 @@ struct Inner {
 #[derive(Default)]
 struct Looks {
     settling: Settling,
+    /// The folder as it was: device and inode.
+    folder: Option<(u64, u64)>,
     /// Files with which nothing more is to be done, although they are still there.
     done: HashSet<String>,
     /// Files that could not be taken in or put away: how often, and since when.
@@ -67,15 +71,15 @@ struct Looks {
 }
 
 impl Watcher {
-    /// Starts watching; does nothing if no folder is configured. `data_dir` must lie elsewhere. Call it within a tokio
-    /// runtime. Blocks for a moment.
+    /// Starts watching; does nothing if no folder is configured. `data_dir` must lie elsewhere; `limits` says how large a film
+    /// may be and how often it is tried. Call it within a tokio runtime. Blocks for a moment.
     ///
     /// # Errors
     /// If the folder cannot be used: the sentence says why.
     pub fn start(
         config: &Config,
         data_dir: &Path,
-        max_bytes: u64,
+        limits: &super::Config,
         rooms: Rooms,
         events: Events,
         on_change: OnChange,
@@ -86,7 +90,8 @@ impl Watcher {
             config.folder = place::usable(&config, data_dir)?;
         }
         let closing = watch::Sender::new(false);
-        let inner = Arc::new(Inner { config, rooms, max_bytes, events, on_change, closing, task: Mutex::default() });
+        let (max_bytes, attempts, task) = (limits.max_bytes, limits.attempts, Mutex::default());
+        let inner = Arc::new(Inner { config, rooms, max_bytes, attempts, events, on_change, closing, task });
         if is_watching {
             let task = tokio::spawn(inner.clone().go());
             *inner.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
@@ -126,8 +131,8 @@ impl Inner {
     /// One look, and what follows from it.
     async fn look(self: &Arc<Self>, looks: &mut Looks) {
         let inner = self.clone();
-        let found = match blocking(move || place::list(&inner.config.folder)).await {
-            Ok(found) => found,
+        let Listing { found, folder, is_whole } = match blocking(move || place::list(&inner.config.folder)).await {
+            Ok(listing) => listing,
             Err(error) => {
                 tracing::warn!(folder = %self.config.folder.display(), %error, "the watched folder cannot be read");
                 return;
@@ -137,10 +142,14 @@ impl Inner {
         let there: HashSet<&String> = names.iter().collect();
         looks.waiting.retain(|key, _| there.contains(key));
         looks.done.retain(|key| there.contains(key));
-        let inner = self.clone();
-        if let Err(error) = blocking(move || Ok(inner.rooms.catalog.forget_watched(&names)?)).await {
-            tracing::warn!(%error, "the catalog cannot be asked for watched files");
-            return;
+        // What is empty or another folder than before may be the place where a disk should be.
+        let is_same = looks.folder.replace(folder).is_none_or(|before| before == folder);
+        if is_whole && is_same && !names.is_empty() {
+            let inner = self.clone();
+            if let Err(error) = blocking(move || Ok(inner.rooms.catalog.see_watched(&names, now_ms())?)).await {
+                tracing::warn!(%error, "the catalog cannot be asked for watched files");
+                return;
+            }
         }
         for seen in looks.settling.look(found, Instant::now(), self.config.settle()) {
             let key = seen.key();
@@ -148,13 +157,13 @@ impl Inner {
             if looks.done.contains(&key) || looks.waiting.get(&key).is_some_and(is_early) {
                 continue;
             }
-            match self.file(&seen).await {
+            let times = looks.waiting.get(&key).map_or(0, |(times, _)| *times) + 1;
+            match self.file(&seen, times >= self.attempts).await {
                 Ok(()) => {
                     looks.waiting.remove(&key);
                     looks.done.insert(key);
                 }
                 Err(error) => {
-                    let times = looks.waiting.get(&key).map_or(0, |(times, _)| *times) + 1;
                     tracing::warn!(file = seen.name, %error, times, "a watched file will be tried again");
                     looks.waiting.insert(key, (times, Instant::now()));
                 }
@@ -162,20 +171,27 @@ impl Inner {
         }
     }
 
-    /// Takes a file in, unless it was before, and puts it away. An error is worth another try.
-    async fn file(self: &Arc<Self>, seen: &Seen) -> Result<(), Error> {
-        let (inner, key) = (self.clone(), seen.key());
-        let known = match blocking(move || Ok(inner.rooms.catalog.watched(&key)?)).await? {
-            Some(known) => known,
-            None => match self.take(seen).await {
-                Ok(title) => Watched::Title(title),
+    /// Takes a file in, unless it was before, and puts it away. An error is worth another try; one over which workers die
+    /// has had its last.
+    async fn file(self: &Arc<Self>, seen: &Seen, is_last: bool) -> Result<(), Error> {
+        if self.known(seen).await?.is_none() {
+            match self.take(seen).await {
+                Ok(_) => {}
+                Err(error) if is_last && error.killed_workers() => self.refuse(seen, &error).await?,
                 // One that grows again among them: it is looked at anew, as another one.
                 Err(error) if error.is_retryable() => return Err(error),
                 Err(error) => self.refuse(seen, &error).await?,
-            },
-        };
+            }
+        }
+        let Some((known, beside)) = self.known(seen).await? else { return Ok(()) };
         let (inner, seen) = (self.clone(), seen.clone());
-        blocking(move || place::put_away(&inner.config, &seen, &known)).await
+        blocking(move || place::put_away(&inner.config, &seen, &known, &beside)).await
+    }
+
+    /// What became of a file, and which files beside it are its own.
+    async fn known(self: &Arc<Self>, seen: &Seen) -> Result<Option<(Watched, Vec<String>)>, Error> {
+        let (inner, key) = (self.clone(), seen.key());
+        blocking(move || Ok(inner.rooms.catalog.watched(&key)?)).await
     }
 
     async fn take(self: &Arc<Self>, seen: &Seen) -> Result<TitleId, Error> {
@@ -193,12 +209,17 @@ impl Inner {
     }
 
     /// Remembers that a file cannot be a title.
-    async fn refuse(self: &Arc<Self>, seen: &Seen, error: &Error) -> Result<Watched, Error> {
+    async fn refuse(self: &Arc<Self>, seen: &Seen, error: &Error) -> Result<(), Error> {
         tracing::warn!(file = seen.name, %error, "a watched file cannot become a title");
         let failure = Failure { code: error.code().to_owned(), message: error.to_string() };
-        let (inner, key, noted) = (self.clone(), seen.key(), failure.clone());
-        blocking(move || Ok(inner.rooms.catalog.note_refused(&key, &noted)?)).await?;
-        Ok(Watched::Refused(failure))
+        let (inner, seen) = (self.clone(), seen.clone());
+        blocking(move || {
+            // They may be what is wrong with it, and go where it goes.
+            let beside = sidecars::seen(&inner.config.folder.join(&seen.name)).unwrap_or_default();
+            let lying = Lying { file: seen.key(), beside: beside.iter().map(Seen::key).collect() };
+            Ok(inner.rooms.catalog.note_refused(&lying, &failure, now_ms())?)
+        })
+        .await
     }
 }
 

@@ -1,12 +1,13 @@
 //! What lies in the folder, and where it goes.
 
-use std::fs;
-use std::io;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::{Config, Seen, Then};
 use crate::catalog::Watched;
-use crate::ingest::{Error, sidecars};
+use crate::ingest::Error;
 
 /// Entries of the folder that are looked at: one with millions would be read for ever.
 const MAX_ENTRIES: usize = 10_000;
@@ -44,18 +45,40 @@ pub(super) fn usable(config: &Config, data_dir: &Path) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
+/// What one look at the folder shows.
+#[derive(Debug)]
+pub(super) struct Listing {
+    /// The files that may be films.
+    pub found: Vec<Seen>,
+    /// Device and inode: another folder is there if a disk was mounted or went away.
+    pub folder: (u64, u64),
+    /// Whether all there is was seen.
+    pub is_whole: bool,
+}
+
 /// The files that may be films. Hidden and unfinished ones, links, and whatever is no file are passed over; an empty one
 /// has yet to be written.
-pub(super) fn list(folder: &Path) -> Result<Vec<Seen>, Error> {
-    let entries = fs::read_dir(folder).map_err(|why| Error::unreadable(folder.to_owned(), why))?;
-    let seen = |entry: io::Result<fs::DirEntry>| {
-        let entry = entry.ok()?;
-        let name = entry.file_name().into_string().ok().filter(|name| may_be_film(name))?;
+pub(super) fn list(folder: &Path) -> Result<Listing, Error> {
+    let unreadable = |why| Error::unreadable(folder.to_owned(), why);
+    let identity = || fs::metadata(folder).map(|found| (found.dev(), found.ino())).map_err(unreadable);
+    let before = identity()?;
+    let mut entries = fs::read_dir(folder).map_err(unreadable)?;
+    let (mut found, mut is_whole) = (Vec::new(), true);
+    for entry in entries.by_ref().take(MAX_ENTRIES) {
+        let Ok(entry) = entry else {
+            is_whole = false;
+            continue;
+        };
+        let Some(name) = entry.file_name().into_string().ok().filter(|name| may_be_film(name)) else { continue };
         // Does not follow links.
-        let found = entry.metadata().ok().filter(|found| found.is_file() && found.len() > 0)?;
-        Some(Seen::new(&name, &found))
-    };
-    Ok(entries.take(MAX_ENTRIES).filter_map(seen).collect())
+        match entry.metadata() {
+            Ok(seen) if seen.is_file() && seen.len() > 0 => found.push(Seen::new(&name, &seen)),
+            Ok(_) => {}
+            Err(why) => is_whole &= why.kind() == io::ErrorKind::NotFound,
+        }
+    }
+    is_whole &= entries.next().is_none() && identity()? == before;
+    Ok(Listing { found, folder: before, is_whole })
 }
 
 fn may_be_film(name: &str) -> bool {
@@ -64,28 +87,26 @@ fn may_be_film(name: &str) -> bool {
     !name.starts_with(['.', '~', '#']) && !name.ends_with('~') && !ending.is_some_and(other)
 }
 
-/// Does with a file what is to be done. It may have been done before.
-pub(super) fn put_away(config: &Config, seen: &Seen, known: &Watched) -> Result<(), Error> {
+/// Does with a file what is to be done, and with those beside it that are its own, named by their keys. It may have been
+/// done before.
+pub(super) fn put_away(config: &Config, seen: &Seen, known: &Watched, beside: &[String]) -> Result<(), Error> {
     let path = config.folder.join(&seen.name);
     if config.then == Then::Keep {
         return Ok(());
     }
-    match fs::symlink_metadata(&path) {
-        Ok(found) if found.is_file() && Seen::new(&seen.name, &found) == *seen => {}
-        // It is another file by now, or none.
-        _ => return Ok(()),
+    // Another file by now, or none, stays.
+    if unchanged(&config.folder, &seen.key()).is_none() {
+        return Ok(());
     }
     // Those beside it go first: they would belong to no film, and the film is what is found again.
-    let beside = sidecars::paths(&path, false).unwrap_or_default();
+    let beside: Vec<PathBuf> = beside.iter().filter_map(|key| unchanged(&config.folder, key)).collect();
     let files = || beside.iter().chain([&path]);
     match (known, config.then) {
         (Watched::Refused(failure), _) => {
             for file in files() {
                 let to = moved(file, &config.folder.join(FAILED))?;
                 if file == &path {
-                    let reason = format!("{}: {}\n", failure.code, failure.message);
-                    let beside = PathBuf::from(format!("{}.txt", to.display()));
-                    fs::write(&beside, reason).map_err(|why| Error::unwritten(beside, why))?;
+                    write_beside(&to, &format!("{}: {}\n", failure.code, failure.message))?;
                 }
             }
         }
@@ -101,6 +122,29 @@ pub(super) fn put_away(config: &Config, seen: &Seen, known: &Watched) -> Result<
         }
     }
     Ok(())
+}
+
+/// The file that a key names, if it is still as it was.
+fn unchanged(folder: &Path, key: &str) -> Option<PathBuf> {
+    let name = Seen::name_in(key)?;
+    let path = folder.join(name);
+    let found = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+    (Seen::new(name, &found).key() == key).then_some(path)
+}
+
+/// Writes a text beside a file, under a name nobody has there and through no link.
+fn write_beside(file: &Path, text: &str) -> Result<(), Error> {
+    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let named = |n| if n == 1 { format!("{}.txt", file.display()) } else { format!("{} ({n}).txt", file.display()) };
+    for path in (1..=MAX_NAMES).map(|n| PathBuf::from(named(n))) {
+        let opened = OpenOptions::new().write(true).create_new(true).custom_flags(flags).open(&path);
+        match opened.and_then(|mut to| to.write_all(text.as_bytes())) {
+            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
+            written => return written.map_err(|why| Error::unwritten(path, why)),
+        }
+    }
+    let why = io::Error::other(format!("there are {MAX_NAMES} files that say why already"));
+    Err(Error::unwritten(file.to_owned(), why))
 }
 
 /// Moves a file into a folder, under a name nobody has there.
@@ -152,7 +196,7 @@ mod tests {
         fs::write(at("empty.mp4"), "").unwrap();
         fs::create_dir(at("below.mp4")).unwrap();
         std::os::unix::fs::symlink(at("a.mkv"), at("link.mp4")).unwrap();
-        let mut found: Vec<String> = list(folder.path()).unwrap().into_iter().map(|seen| seen.name).collect();
+        let mut found: Vec<String> = list(folder.path()).unwrap().found.into_iter().map(|seen| seen.name).collect();
         found.sort();
         assert_eq!(found, ["a.mkv", "b.mp4", "no ending"]);
     }
@@ -169,8 +213,13 @@ mod tests {
                 fs::write(at(name), "x").unwrap();
             }
             let seen = Seen::new("film.mp4", &at("film.mp4").metadata().unwrap());
-            put_away(&config, &seen, known).unwrap();
-            put_away(&config, &seen, known).unwrap();
+            // One is its own, and one has been written anew since.
+            let own = Seen::new("film.de.srt", &at("film.de.srt").metadata().unwrap()).key();
+            let beside = [own, "9/9/film.en.srt".to_owned(), "../film.srt".to_owned()];
+            fs::write(at("film.en.srt"), "x").unwrap();
+            put_away(&config, &seen, known, &beside).unwrap();
+            put_away(&config, &seen, known, &beside).unwrap();
+            fs::remove_file(at("film.en.srt")).unwrap();
         };
         let title = Watched::Title("000000000001".parse().unwrap());
         let refused = Watched::Refused(Failure { code: "not_media".into(), message: "no film".into() });
@@ -181,9 +230,13 @@ mod tests {
         assert_eq!(names(&at("done")), ["film (2).mp4", "film.de (2).srt", "film.de.srt", "film.mp4"]);
         put(Then::Delete, &title);
         assert_eq!(names(folder.path()), ["done", "failed", "other.mp4"]);
+        // Whoever may write there gets nothing written elsewhere.
+        let elsewhere = data.path().join("elsewhere");
+        std::os::unix::fs::symlink(&elsewhere, at("failed/film.mp4.txt")).unwrap();
         put(Then::Delete, &refused);
-        assert_eq!(names(&at("failed")), ["film.de.srt", "film.mp4", "film.mp4.txt"]);
-        assert_eq!(fs::read_to_string(at("failed/film.mp4.txt")).unwrap(), "not_media: no film\n");
+        assert_eq!(names(&at("failed")), ["film.de.srt", "film.mp4", "film.mp4 (2).txt", "film.mp4.txt"]);
+        assert_eq!(fs::read_to_string(at("failed/film.mp4 (2).txt")).unwrap(), "not_media: no film\n");
+        assert!(!elsewhere.exists());
         assert_eq!(names(&at("done")).len(), 4);
     }
 

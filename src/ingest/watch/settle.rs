@@ -24,7 +24,7 @@ pub(in crate::ingest) struct Seen {
 pub(super) struct Settling(HashMap<String, (Seen, Instant)>);
 
 impl Seen {
-    pub(super) fn new(name: &str, found: &Metadata) -> Self {
+    pub(in crate::ingest) fn new(name: &str, found: &Metadata) -> Self {
         let modified_ns = i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec());
         Self { name: name.to_owned(), size_bytes: found.len(), modified_ns }
     }
@@ -32,6 +32,11 @@ impl Seen {
     /// Names it in the catalog. Nothing that changes when a disk is mounted again is in it.
     pub(in crate::ingest) fn key(&self) -> String {
         format!("{}/{}/{}", self.size_bytes, self.modified_ns, self.name)
+    }
+
+    /// Whether this is what a [key](Self::key) names, as far as its name goes.
+    pub(super) fn name_in(key: &str) -> Option<&str> {
+        key.splitn(3, '/').nth(2)
     }
 
     /// Opens it, if it is still as it was seen and no link.
