@@ -30,9 +30,9 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Whether the caller may give a title of this owner another film: its own, or anybody's with [`Scope::Admin`]. As
-    /// long as nobody needs a key, anybody may.
-    pub(super) fn may_replace(&self, owner: Option<&KeyId>) -> bool {
+    /// Whether the caller may change a title of this owner, its film included: its own, or anybody's with
+    /// [`Scope::Admin`]. As long as nobody needs a key, anybody may.
+    pub(super) fn may_change(&self, owner: Option<&KeyId>) -> bool {
         self.owner.is_none() || self.is_admin || self.owner.as_ref() == owner
     }
 }

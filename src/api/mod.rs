@@ -195,7 +195,7 @@ impl Api {
             (Route::Videos, &Method::POST | &Method::PUT) => upload::create(self, parts, payload, None, &caller).await,
             (Route::File(name), _) => upload::create(self, parts, payload, Some(name), &caller).await,
             (Route::Videos, _) => videos::list(self, parts).await,
-            (Route::Video(id), &Method::PATCH) => videos::change(self, parts, payload, id).await,
+            (Route::Video(id), &Method::PATCH) => videos::change(self, parts, payload, id, &caller).await,
             (Route::Video(id), &Method::DELETE) => remove::video(self, id).await,
             (Route::Video(id), _) => videos::one(self, id).await,
             (Route::Source(id), _) => source::replace(self, parts, payload, id, &caller).await,

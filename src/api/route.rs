@@ -127,8 +127,8 @@ impl Route {
         match self {
             Self::Videos => &[READ, HEAD, (Method::POST, Scope::Upload), (Method::PUT, Scope::Upload)],
             Self::File(_) => &[(Method::PUT, Scope::Upload)],
+            // To change a title, or its source, is for who made it; another's takes `Scope::Admin`, which is asked for there.
             Self::Video(_) => &[READ, HEAD, (Method::PATCH, Scope::Upload), (Method::DELETE, Scope::Admin)],
-            // Of one's own title; of another's it takes `Scope::Admin`, which `source` asks for.
             Self::Source(_) => &[(Method::PUT, Scope::Upload)],
             Self::Warm(_) => &[(Method::POST, Scope::Admin)],
             Self::Uploads => &[(Method::POST, Scope::Upload)],

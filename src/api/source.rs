@@ -48,14 +48,14 @@ pub(super) async fn replace(
     Ok(respond::with_location(response, &format!("/api/v1/videos/{id}")))
 }
 
-/// On whose quota a title counts, and how much, if the caller may give it another film.
+/// On whose quota a title counts, and how much, if the caller may change it.
 pub(super) async fn counted(api: &Arc<Api>, id: &TitleId, caller: &Caller) -> Result<Counted, Problem> {
     let (catalog, of) = (api.rooms.catalog.clone(), id.clone());
     let counted = blocking(move || Ok(catalog.counted(&of)?)).await?.ok_or_else(|| Problem::of(Kind::NoTitle))?;
-    if caller.may_replace(counted.owner.as_ref()) {
+    if caller.may_change(counted.owner.as_ref()) {
         return Ok(counted);
     }
-    Err(Problem::new(Kind::Scope, "a title of another key gets another film by a key with scope admin"))
+    Err(Problem::new(Kind::Scope, "a title of another key is changed by a key with scope admin"))
 }
 
 /// That nothing is said of a film but how its file is called.

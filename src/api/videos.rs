@@ -6,10 +6,11 @@ use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
 use http::request;
 use serde_json::{Map, Value, json};
 
+use super::access::Caller;
 use super::payload::Payload;
 use super::problem::{Kind, Problem};
 use super::query::{self, Listing};
-use super::{Api, Response, blocking, respond, video};
+use super::{Api, Response, blocking, respond, source, video};
 use crate::catalog::{Change, Changed, Cursor, Metadata, State, Title};
 use crate::ingest::events::What;
 use crate::media::TitleId;
@@ -58,6 +59,7 @@ pub(super) async fn change(
     parts: &request::Parts,
     mut payload: Payload,
     id: &TitleId,
+    caller: &Caller,
 ) -> Result<Response, Problem> {
     let essence = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
     if !matches!(essence.map(str::trim), Some(MERGE_PATCH | "application/json")) {
@@ -68,6 +70,7 @@ pub(super) async fn change(
     let patch: Map<String, Value> =
         serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))?;
     let old = find(api, id).await?;
+    source::counted(api, id, caller).await?;
     // A condition counts only if the request would succeed without it (RFC 9110 §13.2.1).
     let change = read(patch, &old.entry.metadata)?;
     // Metadata are merged into what was read, so without `If-Match` it is the version that was read.

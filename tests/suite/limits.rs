@@ -184,7 +184,7 @@ fn a_key_has_so_many_uploads_under_way_of_either_kind() {
 }
 
 #[test]
-fn a_key_gives_its_own_titles_other_films_and_an_admin_everybodys() {
+fn a_key_changes_its_own_titles_and_their_films_and_an_admin_everybodys() {
     use base64::Engine as _;
     let server = TestServer::start();
     let bytes = film().1;
@@ -205,4 +205,12 @@ fn a_key_gives_its_own_titles_other_films_and_an_admin_everybodys() {
         assert_eq!((put(key).status, tus(key, "").status), (200, 201));
     }
     assert_eq!(word(&tus(&mine, ",playback_policy c2lnbmVk")), (400, "body".into()));
+    let patch = |key: &str| {
+        let asking = asks(&server, key, "PATCH", &path).header("content-type", "application/merge-patch+json");
+        asking.body(r#"{"playback_policy":"signed"}"#).send().unwrap()
+    };
+    assert_eq!(word(&patch(&theirs)), (403, "scope".into()));
+    for key in [&mine, &admin] {
+        assert_eq!(patch(key).status, 200);
+    }
 }
