@@ -111,7 +111,7 @@ impl Receiving {
         let mut incoming = self.settle().await?;
         let block = std::mem::replace(&mut self.block, BytesMut::with_capacity(BLOCK_BYTES)).freeze();
         self.writing = Some(spawn_blocking(move || {
-            incoming.write(&block)?;
+            incoming.write(block)?;
             Ok(incoming)
         }));
         Ok(())

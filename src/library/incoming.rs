@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::Write as _;
 
-use sha2::{Digest as _, Sha256};
+use bytes::Bytes;
 
 use super::flush::Flush;
+use super::hashing::Hashing;
 use super::staged::{Entry, digest_of};
 use super::{Error, Library, Staged};
 
@@ -19,7 +20,7 @@ pub struct Incoming {
     library: Library,
     entry: Entry,
     file: File,
-    hash: Sha256,
+    hash: Hashing,
     size_bytes: u64,
     unsynced_bytes: u64,
     flush: Flush,
@@ -36,7 +37,8 @@ impl Library {
         let entry = Entry::create(self)?;
         let path = entry.source();
         let file = File::create_new(&path).map_err(|why| self.unwritten(&path, 0, why))?;
-        let (library, hash, flush) = (self.clone(), Sha256::new(), Flush::default());
+        let hash = Hashing::start().map_err(|why| Error::at("hash", &path, why))?;
+        let (library, flush) = (self.clone(), Flush::default());
         Ok(Incoming { library, entry, file, hash, size_bytes: 0, unsynced_bytes: 0, flush, reserve_bytes })
     }
 
@@ -58,12 +60,12 @@ impl Incoming {
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Io`]; what was written so far is of no use then.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+    pub fn write(&mut self, bytes: Bytes) -> Result<(), Error> {
         let length = bytes.len() as u64;
         self.library.room_for(length, self.reserve_bytes)?;
         let lost = |why| self.library.unwritten(&self.entry.source(), length, why);
-        self.file.write_all(bytes).map_err(lost)?;
-        self.hash.update(bytes);
+        self.hash.update(bytes.clone());
+        self.file.write_all(&bytes).map_err(lost)?;
         self.size_bytes += length;
         self.unsynced_bytes += length;
         if self.unsynced_bytes >= SYNC_BYTES {
@@ -79,10 +81,9 @@ impl Incoming {
     /// As [`Incoming::write`].
     pub fn finish(self) -> Result<Staged, Error> {
         let Self { library, entry, file, hash, size_bytes, mut flush, .. } = self;
-        flush
-            .wait()
-            .and_then(|()| file.sync_all())
-            .map_err(|why| library.unwritten(&entry.source(), size_bytes, why))?;
+        let lost = |why| library.unwritten(&entry.source(), size_bytes, why);
+        flush.wait().and_then(|()| file.sync_all()).map_err(lost)?;
+        let hash = hash.end().map_err(lost)?;
         Ok(Staged { digest: digest_of(hash), library, size_bytes, entry })
     }
 }

@@ -8,14 +8,15 @@
 //! look-up costs one `open`. Every call blocks: async callers use `spawn_blocking`.
 //!
 //! The rule not to break: whatever is below `data/library` is complete and never changes. It arrives by one rename and
-//! leaves by one rename, so a reader sees all of it or nothing; an index may follow its source, whole as well. Server and offline ingest share the folder; two
-//! kinds of `flock` keep them apart: a staging entry is locked as long as its process works on it, and the lock file
+//! leaves by one rename, so a reader sees all of it or nothing; an index may follow its source, whole as well. Server and
+//! offline ingest share the folder; two kinds of `flock` keep them apart: a staging entry is locked as long as its process works on it, and the lock file
 //! is held shared by who is between two steps and exclusively by who deletes.
 //!
 //! Arrow: `ingest`, `worker`, `app` -> `library` -> `media`.
 
 mod error;
 mod flush;
+mod hashing;
 mod incoming;
 mod journal;
 mod lock;

@@ -227,9 +227,13 @@ fn a_disk_that_fills_up_is_said_and_waited_for_and_uses_up_no_attempt() {
     let (server, seen) = on_a_small_disk(&data, &way, &[OPEN, ("MATINEE_UPLOADS__ATTEMPTS", "1")]);
     let id = fetch(&server, &elsewhere.url("/film.mp4"));
     halfway.recv_timeout(PATIENCE).unwrap();
-    let disk = rustix::fs::statvfs(&seen).unwrap();
-    let ballast = usize::try_from(disk.f_bavail * disk.f_frsize).unwrap() - (2 << 20);
-    fs::write(seen.join("ballast"), vec![0; ballast]).unwrap();
+    let free = || rustix::fs::statvfs(&seen).map(|disk| disk.f_bavail * disk.f_frsize).unwrap();
+    let mut ballast = fs::File::create(seen.join("ballast")).unwrap();
+    // Bit by bit: what came so far may still be on its way to the disk, too.
+    while free() > 2 << 20 {
+        ballast.write_all(&[0; 64 << 10]).unwrap();
+    }
+    drop(ballast);
     filled.send(()).unwrap();
     let job = || server.get(JOBS).json()["jobs"][0].clone();
     until("the job waits", || job()["state"] == "queued" && job()["error"]["code"] == "disk_full");

@@ -36,7 +36,7 @@ fn word(answer: &Answer) -> (u16, String) {
 pub fn left_in_processing(data: &Data, lease_ms: i64) -> (String, String) {
     let (catalog, library) = (Catalog::open(data.path()).unwrap(), Library::open(data.path()).unwrap());
     let mut incoming = library.stage(0).unwrap();
-    incoming.write(&film().1).unwrap();
+    incoming.write(film().1.into()).unwrap();
     let staged = incoming.finish().unwrap();
     let size_bytes = staged.size_bytes();
     let stored = staged.commit_uninspected().unwrap();
