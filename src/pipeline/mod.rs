@@ -24,6 +24,7 @@ mod deinterlace;
 mod encode;
 mod geometry;
 mod groups;
+mod holdup;
 mod inspect;
 mod matroska;
 mod mix;

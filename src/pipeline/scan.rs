@@ -4,14 +4,13 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
-use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
 
 use super::Output;
 use super::complaint::{explain, refusal, unreadable};
+use super::holdup::{Plugging, Rest};
 use super::silence::Silence;
 use crate::media::{Refusal, RefusalCode, Rotation};
 
@@ -56,74 +55,6 @@ pub struct Scan {
     has_failed: AtomicBool,
     /// Media type of the container.
     pub container: String,
-}
-
-/// Keeps a demuxer from going on. To pause its pipeline would do the same, if the sinks, at work without a break, let go of
-/// their locks for it.
-#[derive(Default)]
-struct Rest {
-    wanted: Mutex<bool>,
-    over: Condvar,
-}
-
-impl Rest {
-    fn set(&self, wanted: bool) {
-        if let Ok(mut is_wanted) = self.wanted.lock() {
-            *is_wanted = wanted;
-            self.over.notify_all();
-        }
-    }
-
-    fn take(&self) {
-        if let Ok(wanted) = self.wanted.lock() {
-            let _over = self.over.wait_while(wanted, |wanted| *wanted);
-        }
-    }
-}
-
-/// Keeps a demuxer from reading while `parsebin` still plugs it in: `parsebin` swallows what it complains of until then, and
-/// whether a broken film is refused must not depend on which of two threads is quicker.
-#[derive(Default)]
-struct Plugging {
-    at: Mutex<Plugged>,
-    ended: Condvar,
-}
-
-#[derive(Default, PartialEq, Eq)]
-enum Plugged {
-    #[default]
-    Not,
-    /// By this thread, which may read.
-    Begun(ThreadId),
-    Done,
-}
-
-impl Plugging {
-    /// Longest that a read is held up: an element that waits for it while it is plugged in would wait for ever.
-    const PATIENCE: Duration = Duration::from_secs(1);
-
-    fn begin(&self) {
-        if let Ok(mut at) = self.at.lock()
-            && *at == Plugged::Not
-        {
-            *at = Plugged::Begun(thread::current().id());
-        }
-    }
-
-    fn end(&self) {
-        if let Ok(mut at) = self.at.lock() {
-            *at = Plugged::Done;
-            self.ended.notify_all();
-        }
-    }
-
-    fn wait(&self) {
-        let me = thread::current().id();
-        if let Ok(at) = self.at.lock() {
-            let others_plug = |at: &mut Plugged| matches!(at, Plugged::Begun(by) if *by != me);
-            let _ = self.ended.wait_timeout_while(at, Self::PATIENCE, others_plug);
-        }
-    }
 }
 
 /// What the streaming threads have seen so far.
