@@ -184,11 +184,12 @@ impl Scan {
             let ends = Arc::clone(&plugging);
             // After that of `parsebin`, which plugs, has returned.
             typefind.connect("have-type", true, move |values| {
-                ends.end();
                 let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
                 if let (Some(caps), Ok(mut seen)) = (caps, seen.lock()) {
                     seen.container = caps.structure(0).map(|s| s.name().to_string()).unwrap_or_default();
                 }
+                // Only now, so that whoever has a packet also has the name.
+                ends.end();
                 None
             });
         }

@@ -53,7 +53,7 @@ pub struct Video {
 /// A decoder on its way.
 struct Running {
     decoder: Decoder,
-    /// Position in `shown` of the next frame to come out.
+    /// Position in `shown` from which on all frames will come out.
     next: usize,
     /// Decoded, but not wanted yet.
     ahead: Option<(usize, gst::Sample)>,
@@ -268,7 +268,7 @@ impl Video {
         let held = self.shown[..frame].iter().rev().find(|s| packets[s.packet].size > 0);
         let from = held.map_or(wanted.at, |s| s.at);
         let decoder = Decoder::open(&self.source, &self.track, start..packets.len(), from, chain)?;
-        self.decoder = Some(Running { decoder, next: 0, ahead: None, last: None, damaged: false });
+        self.decoder = Some(Running { decoder, next: frame, ahead: None, last: None, damaged: false });
         Ok(())
     }
 
@@ -306,6 +306,8 @@ impl Video {
             };
             match position.cmp(&wanted) {
                 std::cmp::Ordering::Less => {
+                    // It may end here, and another segment go on from where the decoder is by then.
+                    running.next = running.next.max(position + 1);
                     running.last = Some(sample);
                     passed += 1;
                     if passed % PROGRESS_EVERY == 0 {
@@ -455,7 +457,7 @@ mod tests {
 
     fn video(source: &Path, full_range: bool) -> Video {
         gst::init().unwrap();
-        let track = raw_track(4);
+        let track = raw_track(8);
         let colour = Colour { primaries: 1, transfer: 1, matrix: 1, full_range };
         Video::new(
             source,
@@ -487,7 +489,30 @@ mod tests {
         let mut is_real = |n| video.frame(n, &|| Ok(()), &mut |_| ()).unwrap().1;
         assert_eq!([0, 1, 2].map(&mut is_real), [true, true, false]);
         video.position(3).unwrap();
-        assert_eq!(video.decoder.as_ref().map(|d| d.next), Some(0), "a decoder that begins");
+        assert!(!video.decoder.unwrap().damaged, "a decoder that begins");
+    }
+
+    /// The next segment began with pictures that had gone by, and held another in their place.
+    #[test]
+    fn a_decoder_that_was_on_its_way_to_a_later_picture_is_not_gone_on_with_for_an_earlier_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![7; 8 * 64 * 64 * 3 / 2]).unwrap();
+        let mut video = video(file.path(), false);
+        Arc::make_mut(&mut video.track).packets.iter_mut().skip(1).for_each(|packet| packet.key = false);
+        for given_up_after in 1..8 {
+            let looks = std::cell::Cell::new(0);
+            let go_on = || {
+                looks.set(looks.get() + 1);
+                if looks.get() > given_up_after { Err(Error::Cancelled) } else { Ok(()) }
+            };
+            video.decoder = None;
+            video.position(7).unwrap();
+            assert!(video.frame(7, &go_on, &mut |_| ()).is_err());
+            for n in [0, 1, 4] {
+                video.position(n).unwrap();
+                assert!(video.frame(n, &|| Ok(()), &mut |_| ()).unwrap().1, "{n} after {given_up_after} looks");
+            }
+        }
     }
 
     #[test]

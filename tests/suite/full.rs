@@ -125,7 +125,7 @@ fn a_full_disk_costs_the_files_and_then_the_oldest_make_room() {
     until("the failure is told", || failing(&server));
     assert_right(&server, &segments[2]);
     assert_eq!((unfinished(&cache), on_disk(&server)), (0, 0.0));
-    assert!(server.log().contains("No space left on device"), "{}", server.log());
+    until("the log says it", || server.log().contains("No space left on device"));
     fs::remove_file(cache.join("ballast")).unwrap();
     for (number, segment) in segments[3..5].iter().enumerate() {
         assert_right(&server, segment);

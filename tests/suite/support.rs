@@ -24,6 +24,9 @@ pub use client::{Answer, Asking, Broken};
 /// Longer than anything takes on a busy machine, so that a hang is a failure and not a wait.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Between two looks at what nobody announces.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// Turns encoding ahead of demand on or off.
 pub const WARMER: &str = "MATINEE_WARMER__ENABLED";
 /// Settings of a server whose test is not about them: what is made unasked would be in the way of whoever counts, and a
@@ -347,12 +350,12 @@ fn wait(mut process: Child) -> Option<ExitStatus> {
     (!watch.join().unwrap()).then_some(status)
 }
 
-/// Waits for what nobody announces, giving way to other threads.
+/// Waits for what nobody announces, looking often and leaving the processor to those who bring it about.
 pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
     let began = Instant::now();
     while !reached() {
         assert!(began.elapsed() < PATIENCE, "not within {PATIENCE:?}: {what}");
-        thread::yield_now();
+        thread::park_timeout(LOOK);
     }
 }
 

@@ -86,6 +86,19 @@ fn the_first_segments_are_short_and_the_rest_four_seconds() {
     assert_eq!(seconds, [1, 1, 2, 4, 4, 4, 4, 4, 4, 2]);
 }
 
+#[test]
+fn a_title_of_one_picture_may_take_the_bits_of_a_second() {
+    let rates = |frames: i64| {
+        let times: Vec<i64> = (0..frames).map(|i| i * 9_000).collect();
+        let video = VideoTrack { avcc: None, ..video(90_000, &times, |_| false, 9_000) };
+        let plan = plan(&index(Some(video), vec![]), &Ladder::default()).unwrap();
+        plan.renditions.iter().map(|r| r.bandwidth).collect::<Vec<_>>()
+    };
+    let (one, second) = (rates(1), rates(10));
+    assert_eq!(one, second.iter().map(|rate| rate * 10).collect::<Vec<_>>());
+    assert_eq!(rates(20), second);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

@@ -11,6 +11,9 @@ use crate::media::{
 /// A source this little above a rung is not worth a rung of its own size.
 const SAME_SIZE: f64 = 0.9;
 
+/// A title is taken to be at least this long when its rates are chosen.
+const SHORTEST_SECONDS: f64 = 0.04;
+
 /// What the boxes of a segment take besides its samples, bytes.
 const SEGMENT_OVERHEAD: u64 = 512;
 
@@ -83,7 +86,8 @@ pub(super) fn renditions(
             clippy::cast_precision_loss,
             reason = "bits/s"
         )]
-        let ceiling = limit.map_or(rung.bitrate, |l| rung.bitrate.min((l as f64 * share) as u64)).max(50_000);
+        let bitrate = at_least_a_second_of(rung.bitrate, timeline);
+        let ceiling = limit.map_or(bitrate, |l| bitrate.min((l as f64 * share) as u64)).max(50_000);
         let min_frame_ticks = min_frame_ticks(rung.height, rate, timeline.timescale, ladder);
         let grid = if min_frame_ticks == 0 { full.clone() } else { timeline.grid(min_frame_ticks)? };
         let rate = if min_frame_ticks == 0 { rate } else { capped_rate(video, &grid, ladder) };
@@ -105,6 +109,14 @@ pub(super) fn renditions(
         });
     }
     Ok(made)
+}
+
+/// A rate at which a title of less than a second may take the bits of one: its first picture costs as much as any
+/// film's, and no later ones make up for it.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "bits/s")]
+fn at_least_a_second_of(bitrate: u64, timeline: &Timeline) -> u64 {
+    let seconds = timeline.timescale.seconds(timeline.end - timeline.at(0)).max(SHORTEST_SECONDS);
+    (bitrate as f64 / seconds.min(1.0)) as u64
 }
 
 /// Rungs up to the source's short side; the lowest one above it stands for the source's own size, unless the next
