@@ -80,13 +80,13 @@ pub(super) fn renditions(
         let (w, h) = size(rung_short.min(short));
         // Beside an untouched source, a smaller rendition may not need more bits than it.
         let share = (rung_short.min(short) / short).sqrt();
+        let bitrate = at_least_a_second_of(rung.bitrate, timeline);
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             clippy::cast_precision_loss,
             reason = "bits/s"
         )]
-        let bitrate = at_least_a_second_of(rung.bitrate, timeline);
         let ceiling = limit.map_or(bitrate, |l| bitrate.min((l as f64 * share) as u64)).max(50_000);
         let min_frame_ticks = min_frame_ticks(rung.height, rate, timeline.timescale, ladder);
         let grid = if min_frame_ticks == 0 { full.clone() } else { timeline.grid(min_frame_ticks)? };
