@@ -220,7 +220,7 @@ fn an_upload_token_sends_one_film_of_its_size_and_opens_nothing_else() {
         let asking = server.ask(path).method("POST").header("origin", "https://example.org");
         asking.header("authorization", &format!("Bearer {token}")).body(bytes.clone()).send().unwrap()
     };
-    let issued = issue(json!({ "max_bytes": bytes.len(), "seconds": 60 }));
+    let issued = issue(json!({ "max_bytes": bytes.len(), "seconds": 600 }));
     assert_eq!(issued.status, 201, "{}", issued.text());
     let (token, id) = (issued.json()["token"].clone(), issued.json()["video"].clone());
     let (token, id) = (token.as_str().unwrap(), id.as_str().unwrap());
