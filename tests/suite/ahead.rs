@@ -38,7 +38,7 @@ fn more_than_can_be_made_in_time_is_refused_in_time_and_what_is_accepted_is_made
             let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
             assert!((1..=8).contains(&seconds));
             // A patience, and what a busy machine adds.
-            assert!(*took < Duration::from_secs(5), "told after {took:?}");
+            assert!(*took < Duration::from_secs(30), "told after {took:?}");
         }
     }
 }

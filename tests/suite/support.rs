@@ -30,8 +30,13 @@ const LOOK: Duration = Duration::from_millis(2);
 /// Turns encoding ahead of demand on or off.
 pub const WARMER: &str = "MATINEE_WARMER__ENABLED";
 /// Settings of a server whose test is not about them: what is made unasked would be in the way of whoever counts, and a
-/// busy machine refuses nobody.
-const UNLESS_SAID: [(&str, &str); 2] = [(WARMER, "false"), ("MATINEE_ENCODER__PATIENCE_SECONDS", "60")];
+/// busy machine refuses nobody and gives up nothing.
+const UNLESS_SAID: [(&str, &str); 4] = [
+    (WARMER, "false"),
+    ("MATINEE_ENCODER__PATIENCE_SECONDS", "60"),
+    ("MATINEE_SERVER__FIRST_BYTE_SECONDS", "60"),
+    ("MATINEE_SERVER__CHUNK_SECONDS", "60"),
+];
 
 /// What a data folder holds when nobody works on it. Anything else is a leftover.
 const KNOWN: [&str; 9] = [

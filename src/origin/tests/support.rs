@@ -136,7 +136,7 @@ impl TestServer {
 
 /// Turns what would hang into a failure.
 pub async fn bound<T>(wait: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes within 20 s")
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it comes within 60 s")
 }
 
 // What the cache's API looks like to whoever fills it: the only lines that know.
