@@ -64,8 +64,19 @@ pub struct Track {
     pub access: Access,
     /// Packets in decode order.
     pub packets: Vec<Packet>,
+    /// Where decoding can start as well, in the same order.
+    pub refreshes: Vec<Refresh>,
     /// End of the last presented packet, ticks from the title's zero.
     pub end: i64,
+}
+
+/// A place from which on pictures become whole bit by bit (Rec. ITU-T H.264 §D.2.8).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refresh {
+    /// Number of the packet to start at.
+    pub from: u32,
+    /// Number of the first packet that is whole then.
+    pub whole: u32,
 }
 
 /// How the packets of a track are read.
@@ -182,6 +193,17 @@ impl Track {
         self.packets.iter().filter(|p| p.shown).map(|p| p.pts).min()
     }
 
+    /// The packet to start decoding at for this frame.
+    #[must_use]
+    pub fn start_for(&self, frame: Shown) -> usize {
+        // Pictures that follow a key frame in the file but precede it on screen need the group before.
+        let opens = |i: &usize| self.packets[*i].key && self.packets[*i].pts <= frame.at;
+        let key = (0..=frame.packet).rev().find(opens).unwrap_or(0);
+        let is_whole = |r: &&Refresh| r.whole as usize <= frame.packet;
+        let refresh = self.refreshes.iter().rev().find(is_whole).map_or(0, |r| r.from as usize);
+        key.max(refresh)
+    }
+
     /// Coded bytes of all packets.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -237,6 +259,7 @@ mod tests {
             timescale: Timescale::new(1000).unwrap(),
             access: Access::Demuxer { zero_ns: 0 },
             packets: vec![packet(0, 0, true), packet(500, 9, true), packet(450, 9, false), packet(1000, 0, true)],
+            refreshes: Vec::new(),
             end: 1500,
         };
         assert_eq!(

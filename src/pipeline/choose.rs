@@ -33,7 +33,7 @@ pub fn choose(track: &Track, shown: &[Shown], pixels: u64, stretches: &[Range<i6
     let is_key = |s: &Shown| track.packets[s.packet].key;
     let keys: Vec<Shown> = shown.iter().copied().filter(is_key).collect();
     let Some(first) = shown.first() else { return Vec::new() };
-    let choices: Vec<Choice> = stretches.iter().map(|s| choice(s, shown, &keys, *first)).collect();
+    let choices: Vec<Choice> = stretches.iter().map(|s| choice(s, track, shown, &keys, *first)).collect();
     let starts = choices.chunk_by(|a, b| a.key == b.key).count() as u64;
     let reach = usize::try_from(MOST_PIXELS / pixels.max(1) / starts.max(1)).unwrap_or(usize::MAX).max(1);
     let near = |choice: Choice| within(choice, reach, shown);
@@ -41,7 +41,7 @@ pub fn choose(track: &Track, shown: &[Shown], pixels: u64, stretches: &[Range<i6
     chosen.chunk_by(|a, b| a.1.key == b.1.key).map(group).collect()
 }
 
-fn choice(stretch: &Range<i64>, shown: &[Shown], keys: &[Shown], first: Shown) -> Choice {
+fn choice(stretch: &Range<i64>, track: &Track, shown: &[Shown], keys: &[Shown], first: Shown) -> Choice {
     let after = keys.partition_point(|k| k.at < stretch.start);
     if let Some(key) = keys.get(after).filter(|k| k.at < stretch.end) {
         return Choice { key: key.packet, frame: *key };
@@ -49,8 +49,7 @@ fn choice(stretch: &Range<i64>, shown: &[Shown], keys: &[Shown], first: Shown) -
     let until = shown.partition_point(|s| s.at <= stretch.start);
     let frame = until.checked_sub(1).map_or(first, |last| shown[last]);
     // Before the first key frame there may be frames that can be decoded all the same.
-    let key = keys.iter().take(after).rev().find(|k| k.at <= frame.at).map_or(0, |k| k.packet);
-    Choice { key: key.min(frame.packet), frame }
+    Choice { key: track.start_for(frame), frame }
 }
 
 /// The same choice, or the last frame before it that is decoded within `reach` packets of the key frame.
@@ -88,6 +87,7 @@ mod tests {
             timescale: Timescale::new(1000).unwrap(),
             access: Access::Direct,
             packets: (0..frames).map(packet).collect(),
+            refreshes: Vec::new(),
             end: frames as i64 * 10,
         }
     }

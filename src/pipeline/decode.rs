@@ -244,6 +244,7 @@ pub mod tests {
             timescale: Timescale::new(1000).unwrap(),
             access: Access::Direct,
             packets: (0..pictures).map(packet).collect(),
+            refreshes: Vec::new(),
             end: i64::from(pictures),
         })
     }

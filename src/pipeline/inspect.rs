@@ -163,6 +163,7 @@ fn track(timed: &Timed, zero_ns: i64, timescale: Timescale, time: &dyn Fn(i64) -
         timescale,
         access: if timed.direct { Access::Direct } else { Access::Demuxer { zero_ns } },
         packets,
+        refreshes: timed.refreshes.clone(),
         end: time(timed.end),
     }
 }

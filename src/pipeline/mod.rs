@@ -26,6 +26,7 @@ mod geometry;
 mod groups;
 mod holdup;
 mod inspect;
+mod keys;
 mod matroska;
 mod mix;
 mod mp4;

@@ -78,6 +78,14 @@ pub fn add(track: &mut Track, times: &[i64]) {
         .map(|&at| (shown.partition_point(|s| s.at < at).checked_sub(1).map(|before| shown[before].packet), at))
         .collect();
     after.sort_unstable();
+    let moved = |number: &mut u32| {
+        let before = after.partition_point(|(after, _)| *after < Some(*number as usize));
+        *number = number.saturating_add(u32::try_from(before).unwrap_or(u32::MAX));
+    };
+    for refresh in &mut track.refreshes {
+        moved(&mut refresh.from);
+        moved(&mut refresh.whole);
+    }
     let mut repeats = after.into_iter().peekable();
     let mut packets = Vec::with_capacity(track.packets.len() + times.len());
     let mut add = |packets: &mut Vec<Packet>, number: Option<usize>| {
@@ -107,6 +115,7 @@ mod tests {
             timescale: Timescale::new(timescale).unwrap(),
             access: Access::Demuxer { zero_ns: 0 },
             packets: times.iter().map(packet).collect(),
+            refreshes: Vec::new(),
             end,
         }
     }

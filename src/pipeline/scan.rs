@@ -11,6 +11,7 @@ use gst::prelude::*;
 use super::Output;
 use super::complaint::{explain, refusal, unreadable};
 use super::holdup::{Plugging, Rest};
+use super::keys::{Codec, HEAD_BYTES, Start};
 use super::silence::Silence;
 use crate::media::{Refusal, RefusalCode, Rotation};
 
@@ -32,6 +33,8 @@ const ASKED_IN_VAIN: usize = 1000;
 const QUEUED_PACKETS: u32 = 32;
 /// Most tracks of a file that are looked at.
 const MOST_TRACKS: usize = 64;
+/// A track of unknown kind that shows nothing beside so many packets of others is one of events, now and then.
+const SPARSE_AFTER: usize = 1_000;
 /// Most packets of a file that are indexed: a day at 120 frames per second and its sound.
 pub const MOST_PACKETS: usize = 20_000_000;
 /// Most bytes of text that are kept of a file; what comes after is left out.
@@ -116,8 +119,8 @@ pub struct RawPacket {
     pub duration: Option<u64>,
     /// Bytes.
     pub size: u32,
-    /// Decoding can start here.
-    pub key: bool,
+    /// Can decoding start here?
+    pub start: Start,
 }
 
 /// The part of a stream id after the hash of the URI, which names the track alone.
@@ -132,8 +135,11 @@ impl Scan {
     /// Opens the file, waits until every track has shown a packet, and rests; [`Scan::to_end`] goes on.
     pub fn open(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Self, Refusal> {
         let scan = Self::start(source, None)?;
-        let shown = |t: &Found| !t.is_media() || !t.packets.is_empty();
-        scan.wait(|shared| shared.complete && shared.packets > 0 && shared.tracks.iter().all(shown), emit)?;
+        // What a track holds shows with its first packet, if its parser has to look for that.
+        let is_sparse = |t: &Found, packets| t.caps.as_ref().map_or(packets > SPARSE_AFTER, |_| !t.is_media());
+        let shown =
+            |shared: &Shared| shared.tracks.iter().all(|t| !t.packets.is_empty() || is_sparse(t, shared.packets));
+        scan.wait(|shared| shared.complete && shared.packets > 0 && shown(shared), emit)?;
         // Where the container has tables, nobody needs the rest: of an hour's film, all of it would be read for nothing.
         scan.rest.set(true);
         Ok(scan.named())
@@ -530,6 +536,16 @@ pub fn raw_packet(sample: &gst::Sample) -> Option<RawPacket> {
         dts: buffer.dts().and_then(stream_time),
         duration: buffer.duration().map(gst::ClockTime::nseconds),
         size: u32::try_from(buffer.size()).unwrap_or(u32::MAX),
-        key: !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT),
+        start: start(buffer, sample.caps()),
     })
+}
+
+fn start(buffer: &gst::BufferRef, caps: Option<&gst::CapsRef>) -> Start {
+    if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
+        return Start::Nowhere;
+    }
+    let Some(codec) = caps.and_then(Codec::of) else { return Start::Here };
+    let mut head = vec![0; buffer.size().min(HEAD_BYTES)];
+    let copied = buffer.copy_to_slice(0, &mut head).map_or_else(|copied| copied, |()| head.len());
+    codec.start(&head[..copied])
 }

@@ -1,13 +1,16 @@
 //! The tracks of a file with all their packets, on the container's own timeline: from the container's tables where it has
 //! them, else by reading it through.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::complaint::encrypted;
+use super::keys::{Codec, HEAD_BYTES, Start};
 use super::mp4::{self, Table};
 use super::scan::{Found, RawPacket, Scan};
 use super::{Output, codecs, decode, matroska};
-use crate::media::{Packet, Refusal, Timescale};
+use crate::media::{Packet, Refresh, Refusal, Timescale};
 
 /// A packet that a demuxer says lasts for less than this part of what packets usually last does not say it in earnest.
 const SHORTEST_PART: i64 = 2;
@@ -25,6 +28,8 @@ pub struct Timed {
     pub direct: bool,
     /// Packets in decode order.
     pub packets: Vec<Packet>,
+    /// See [`crate::media::Track::refreshes`].
+    pub refreshes: Vec<Refresh>,
     /// End of the last one.
     pub end: i64,
     /// `avcC` record, for H.264 from a table.
@@ -87,7 +92,7 @@ pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<A
     let mut timed = Vec::new();
     for mut found in found {
         let Some(caps) = found.caps.clone() else { continue };
-        let track = match table_of(&tables, &found).and_then(|t| from_table(t, &found, &caps)) {
+        let track = match table_of(&tables, &found).and_then(|t| from_table(source, t, &found, &caps)) {
             Some(timed) => timed,
             None => from_demuxer(&std::mem::take(&mut found.packets), found, repaired(source, caps)),
         };
@@ -115,7 +120,7 @@ fn usable_table(caps: &gst::Caps) -> bool {
     !structure.name().ends_with("/x-raw") && !matches!(format.as_str(), "byte-stream" | "adts")
 }
 
-fn from_table(table: &Table, found: &Found, caps: &gst::Caps) -> Option<Timed> {
+fn from_table(source: &Path, table: &Table, found: &Found, caps: &gst::Caps) -> Option<Timed> {
     let timescale = Timescale::new(table.timescale)?;
     // The length of a NAL unit's length in the file must be what the caps promise the decoder.
     if media_type(caps) == "video/x-h264" && table.avcc.is_none() {
@@ -123,12 +128,16 @@ fn from_table(table: &Table, found: &Found, caps: &gst::Caps) -> Option<Timed> {
     }
     let packets =
         table.samples.iter().map(|s| Packet { pts: s.pts, shown: s.shown, key: s.key, offset: s.offset, size: s.size });
+    let mut packets: Vec<Packet> = packets.collect();
+    let starts = starts(source, caps, &packets);
+    let refreshes = settle(&mut packets, &starts);
     Some(Timed {
         found: Found { packets: Vec::new(), ..found.clone() },
         caps: caps.clone(),
         timescale,
         direct: true,
-        packets: packets.collect(),
+        packets,
+        refreshes,
         end: table.end,
         avcc: table.avcc.clone(),
         default: table.enabled,
@@ -144,10 +153,59 @@ fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> Timed {
     };
     let end = raw.iter().zip(&times).map(|(p, at)| at.saturating_add(stands(p))).max().unwrap_or(0);
     let packets =
-        raw.iter().zip(&times).map(|(p, &pts)| Packet { pts, shown: true, key: p.key, offset: 0, size: p.size });
-    let packets = packets.collect();
+        raw.iter().zip(&times).map(|(p, &pts)| Packet { pts, shown: true, key: false, offset: 0, size: p.size });
+    let mut packets: Vec<Packet> = packets.collect();
+    let starts: Vec<Start> = raw.iter().map(|p| p.start).collect();
+    let refreshes = settle(&mut packets, &starts);
     let default = found.default;
-    Timed { found, caps, timescale: Timescale::NANOSECONDS, direct: false, packets, end, avcc: None, default }
+    Timed {
+        found,
+        caps,
+        timescale: Timescale::NANOSECONDS,
+        direct: false,
+        packets,
+        refreshes,
+        end,
+        avcc: None,
+        default,
+    }
+}
+
+/// What packets that the container's table marks as places to start really are.
+fn starts(source: &Path, caps: &gst::Caps, packets: &[Packet]) -> Vec<Start> {
+    let marked = |p: &Packet| if p.key { Start::Here } else { Start::Nowhere };
+    let (Some(codec), Ok(file)) = (Codec::of(caps), File::open(source)) else {
+        return packets.iter().map(marked).collect();
+    };
+    let mut head = [0; HEAD_BYTES];
+    let mut look = |p: &Packet| {
+        let length = HEAD_BYTES.min(p.size as usize);
+        let read = file.read_exact_at(&mut head[..length], p.offset);
+        // What cannot be read cannot be decoded either, which is found out elsewhere.
+        read.map_or(Start::Here, |()| codec.start(&head[..length]))
+    };
+    packets.iter().map(|p| if p.key { look(p) } else { Start::Nowhere }).collect()
+}
+
+/// Marks the packets at which decoding can start, and returns those from which on pictures become whole. Where nothing
+/// says that it is a start, the first packet is one.
+fn settle(packets: &mut [Packet], starts: &[Start]) -> Vec<Refresh> {
+    let is_reordered = !packets.is_sorted_by_key(|p| p.pts);
+    let last = packets.len();
+    let mut refreshes = Vec::new();
+    for (number, (packet, start)) in packets.iter_mut().zip(starts).enumerate() {
+        packet.key = *start == Start::Here;
+        if let Start::After(pictures) = *start {
+            // Only pictures that others refer to count; up to three that none refers to may lie between two of them.
+            let packets = pictures as usize * if is_reordered { 4 } else { 1 };
+            let number_of = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+            refreshes.push(Refresh { from: number_of(number), whole: number_of((number + packets + 1).min(last)) });
+        }
+    }
+    if let Some(first) = packets.first_mut().filter(|_| !starts.contains(&Start::Here)) {
+        first.key = true;
+    }
+    refreshes
 }
 
 /// A time for every packet. Of one that has only a decode time, it is as much later as the one before it was shown after
@@ -216,9 +274,32 @@ pub fn names(tracks: &[Timed]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::Track;
 
     fn raw(pts: Option<i64>, dts: Option<i64>) -> RawPacket {
-        RawPacket { pts, dts, duration: None, size: 1, key: true }
+        RawPacket { pts, dts, duration: None, size: 1, start: Start::Here }
+    }
+
+    #[test]
+    fn pictures_are_whole_some_time_after_a_refresh_begins() {
+        let mut packets: Vec<Packet> =
+            (0..9).map(|pts| Packet { pts, shown: true, key: true, offset: 0, size: 1 }).collect();
+        let mut starts = [Start::Nowhere; 9];
+        (starts[2], starts[6]) = (Start::After(3), Start::After(3));
+        let refreshes = [Refresh { from: 2, whole: 6 }, Refresh { from: 6, whole: 9 }];
+        assert_eq!(settle(&mut packets, &starts), refreshes);
+        assert_eq!(
+            packets.iter().filter(|p| p.key).map(|p| p.pts).collect::<Vec<_>>(),
+            [0],
+            "the first, for want of any"
+        );
+        let track = Track {
+            packets,
+            refreshes: refreshes.to_vec(),
+            ..crate::pipeline::decode::tests::raw_track(0).as_ref().clone()
+        };
+        let starts: Vec<usize> = track.shown().into_iter().map(|frame| track.start_for(frame)).collect();
+        assert_eq!(starts, [0, 0, 0, 0, 0, 0, 2, 2, 2]);
     }
 
     #[test]

@@ -260,9 +260,7 @@ impl Video {
         self.decoder = None;
         let wanted = self.shown[frame];
         let packets = &self.track.packets;
-        // Pictures that follow a key frame in the file but precede it on screen need the group before.
-        let opens = |i: &usize| packets[*i].key && packets[*i].pts <= wanted.at;
-        let start = (0..=wanted.packet).rev().find(opens).unwrap_or(0);
+        let start = self.track.start_for(wanted);
         let chain = "video/x-raw";
         // The picture before may be held in place of this one, so it is decoded as well, whether others need it or not.
         let held = self.shown[..frame].iter().rev().find(|s| packets[s.packet].size > 0);

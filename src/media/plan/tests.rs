@@ -15,6 +15,7 @@ fn track(timescale: u32, packets: Vec<Packet>, end: i64) -> Track {
         timescale: Timescale::new(timescale).unwrap(),
         access: Access::Direct,
         packets,
+        refreshes: Vec::new(),
         end,
     }
 }

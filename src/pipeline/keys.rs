@@ -1,0 +1,256 @@
+//! Where decoding really can start. Containers and parsers mark more than that: IVF files mark every picture, and a stream
+//! that is refreshed bit by bit (H.264's recovery points) has whole pictures only some time after a mark. What is decoded
+//! from there shows what the decoder makes up, and something else than a decoder that came by.
+
+/// Bytes of a packet that are looked at. Encoders put their settings, a kilobyte or two, before their first picture.
+pub const HEAD_BYTES: usize = 4096;
+
+/// What a packet that is marked as a place to start is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing depends on what came before.
+    Here,
+    /// So many pictures later they are whole.
+    After(u32),
+    /// It needs what came before.
+    Nowhere,
+}
+
+/// A codec whose pictures say what they depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// NAL units behind lengths of so many bytes, or behind start codes.
+    H264(Option<usize>),
+    /// As H.264.
+    H265(Option<usize>),
+    Vp8,
+    Vp9,
+    /// MPEG-1 and MPEG-2.
+    Mpeg12,
+    Mpeg4,
+}
+
+impl Codec {
+    /// The codec of a stream; `None` if its marks have to be believed.
+    pub fn of(caps: &gst::CapsRef) -> Option<Self> {
+        let structure = caps.structure(0)?;
+        let in_lengths = structure.get::<&str>("stream-format").is_ok_and(|format| format != "byte-stream");
+        // The last two bits of a byte of the record say how long lengths are (ISO/IEC 14496-15 §5.3.3.1 and §8.3.3.1).
+        let lengths = |at: usize| {
+            let record = structure.get::<gst::Buffer>("codec_data").ok()?;
+            let map = record.map_readable().ok()?;
+            Some(map.get(at).map_or(4, |byte| usize::from(byte & 3) + 1))
+        };
+        let units = |at| if in_lengths { lengths(at).or(Some(4)) } else { None };
+        let version = structure.get::<i32>("mpegversion").ok();
+        Some(match structure.name().as_str() {
+            "video/x-h264" => Self::H264(units(4)),
+            "video/x-h265" => Self::H265(units(21)),
+            "video/x-vp8" => Self::Vp8,
+            "video/x-vp9" => Self::Vp9,
+            "video/mpeg" if matches!(version, Some(1 | 2)) => Self::Mpeg12,
+            "video/mpeg" if version == Some(4) => Self::Mpeg4,
+            _ => return None,
+        })
+    }
+
+    /// What a packet that begins like this is; a mark is believed if that does not show.
+    pub fn start(self, head: &[u8]) -> Start {
+        let here = |is_key: bool| if is_key { Start::Here } else { Start::Nowhere };
+        let known = match self {
+            Self::H264(lengths) => h264(head, lengths),
+            Self::H265(lengths) => h265(head, lengths).map(here),
+            // RFC 6386 §9.1.
+            Self::Vp8 => head.first().map(|byte| here(byte & 1 == 0)),
+            Self::Vp9 => vp9(head).map(here),
+            // `picture_coding_type`, ISO/IEC 13818-2 §6.2.3.
+            Self::Mpeg12 => after_code(head, 0x00).and_then(|h| Some(here(h.get(1)? >> 3 & 7 == 1))),
+            // `vop_coding_type`, ISO/IEC 14496-2 §6.2.5.
+            Self::Mpeg4 => after_code(head, 0xB6).and_then(|h| Some(here(h.first()? >> 6 == 0))),
+        };
+        known.unwrap_or(Start::Here)
+    }
+}
+
+/// What follows the start code of this value.
+fn after_code(head: &[u8], value: u8) -> Option<&[u8]> {
+    let at = head.windows(4).position(|w| w == [0, 0, 1, value])?;
+    head.get(at + 4..)
+}
+
+/// The NAL units that begin in these bytes; the last may be cut short.
+fn units(head: &[u8], lengths: Option<usize>) -> Box<dyn Iterator<Item = &[u8]> + '_> {
+    let mut rest = head;
+    match lengths {
+        Some(bytes) => Box::new(std::iter::from_fn(move || {
+            let (length, body) = rest.split_at_checked(bytes)?;
+            let length = length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+            let (unit, after) = body.split_at(length.min(body.len()));
+            rest = after;
+            Some(unit)
+        })),
+        None => Box::new(std::iter::from_fn(move || {
+            let begin = rest.windows(3).position(|w| w == [0, 0, 1])? + 3;
+            let body = &rest[begin..];
+            let end = body.windows(3).position(|w| w == [0, 0, 1]).unwrap_or(body.len());
+            rest = &body[end..];
+            Some(&body[..end])
+        })),
+    }
+}
+
+/// The first slice decides; a recovery point before it says when pictures are whole (Rec. ITU-T H.264 §7.3.3, §D.1.8).
+fn h264(head: &[u8], lengths: Option<usize>) -> Option<Start> {
+    let mut recovers_after = None;
+    for unit in units(head, lengths) {
+        let (header, body) = unit.split_first()?;
+        match header & 31 {
+            6 => recovers_after = recovers_after.or_else(|| recovery_point(&unescaped(body))),
+            5 => return Some(Start::Here),
+            1 | 2 => {
+                let body = unescaped(&body[..body.len().min(16)]);
+                let mut bits = Bits::new(&body);
+                let _first_macroblock = bits.exp_golomb()?;
+                let is_intra = matches!(bits.exp_golomb()? % 5, 2 | 4);
+                return Some(match recovers_after {
+                    _ if is_intra => Start::Here,
+                    Some(pictures) => Start::After(pictures),
+                    None => Start::Nowhere,
+                });
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
+/// `recovery_frame_cnt` of a recovery point among messages.
+fn recovery_point(messages: &[u8]) -> Option<u32> {
+    const RECOVERY_POINT: usize = 6;
+    let mut rest = messages;
+    // A type or a size of 255 or more goes on in the next byte.
+    let number = |rest: &mut &[u8]| {
+        let mut sum = 0;
+        loop {
+            let (byte, after) = rest.split_first()?;
+            *rest = after;
+            sum += usize::from(*byte);
+            if *byte != 255 {
+                return Some(sum);
+            }
+        }
+    };
+    // What remains at the end is the stop bit.
+    while rest.len() > 2 {
+        let (kind, size) = (number(&mut rest)?, number(&mut rest)?);
+        let (message, after) = rest.split_at_checked(size)?;
+        if kind == RECOVERY_POINT {
+            return Bits::new(message).exp_golomb();
+        }
+        rest = after;
+    }
+    None
+}
+
+/// Is the first slice one of an IRAP picture (Rec. ITU-T H.265 table 7-1)?
+fn h265(head: &[u8], lengths: Option<usize>) -> Option<bool> {
+    let kinds = units(head, lengths).filter_map(|unit| Some(unit.first()? >> 1 & 63));
+    kinds.filter(|kind| *kind < 32).map(|kind| (16..=23).contains(&kind)).next()
+}
+
+/// VP9 bitstream specification §6.2.
+fn vp9(head: &[u8]) -> Option<bool> {
+    let mut bits = Bits::new(head);
+    let (_marker, low, high) = (bits.take(2)?, bits.take(1)?, bits.take(1)?);
+    if low + 2 * high == 3 {
+        bits.take(1)?;
+    }
+    let (shows_existing, is_inter) = (bits.take(1)?, bits.take(1)?);
+    Some(shows_existing == 0 && is_inter == 0)
+}
+
+/// Without the bytes that keep a NAL unit from looking like a start code (Rec. ITU-T H.264 §7.4.1).
+fn unescaped(unit: &[u8]) -> Vec<u8> {
+    let mut zeros = 0;
+    let mut plain = Vec::with_capacity(unit.len());
+    for &byte in unit {
+        if zeros >= 2 && byte == 3 {
+            zeros = 0;
+            continue;
+        }
+        zeros = if byte == 0 { zeros + 1 } else { 0 };
+        plain.push(byte);
+    }
+    plain
+}
+
+/// Bits, the highest of a byte first.
+struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Bits<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0 }
+    }
+
+    fn take(&mut self, count: u32) -> Option<u32> {
+        (0..count).try_fold(0, |sum, _| {
+            let bit = self.bytes.get(self.at / 8)? >> (7 - self.at % 8) & 1;
+            self.at += 1;
+            Some(sum << 1 | u32::from(bit))
+        })
+    }
+
+    /// `ue(v)`, Rec. ITU-T H.264 §9.1.
+    fn exp_golomb(&mut self) -> Option<u32> {
+        let mut zeros = 0;
+        while self.take(1)? == 0 {
+            zeros += 1;
+        }
+        let rest = self.take(Some(zeros).filter(|zeros| *zeros < 32)?)?;
+        Some((1 << zeros) - 1 + rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_picture_of_h264_starts_a_stream_if_it_is_intra_and_after_a_while_if_it_recovers() {
+        // A slice that begins at macroblock 0 has `1`, then its type: 7 is `0001000`, 5 is `00110`.
+        let (intra, inter) = ([0x41, 0b1000_1000], [0x41, 0b1001_1000]);
+        // Recovery after 24 pictures: `000011001`, then three bits, and the stop bit.
+        let recovery = [0x06, 6, 2, 0b0000_1100, 0b1110_0100, 0x80];
+        let unit = |body: &[u8]| [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], body].concat();
+        let coded = |body: &[u8]| [&[0, 0, 0, 1], body].concat();
+        for (units, start) in [
+            (vec![&intra[..]], Start::Here),
+            (vec![&[0x65, 0x88][..]], Start::Here),
+            (vec![&inter[..]], Start::Nowhere),
+            (vec![&[0x09, 0x10], &recovery[..], &inter[..]], Start::After(24)),
+            (vec![&recovery[..], &intra[..]], Start::Here),
+            (vec![&[0x09, 0x10][..]], Start::Here),
+        ] {
+            let (avc, stream): (Vec<_>, Vec<_>) = units.iter().map(|u| (unit(u), coded(u))).unzip();
+            assert_eq!(Codec::H264(Some(4)).start(&avc.concat()), start, "{units:x?}");
+            assert_eq!(Codec::H264(None).start(&stream.concat()), start, "{units:x?}");
+        }
+    }
+
+    #[test]
+    fn other_codecs_say_it_in_their_first_bits() {
+        for (codec, key, other) in [
+            (Codec::H265(None), &[0, 0, 1, 0x26, 1][..], &[0, 0, 1, 0x02, 1][..]),
+            (Codec::Vp8, &[0x50, 0x12], &[0xB1, 0x03]),
+            (Codec::Vp9, &[0b1000_0010], &[0b1000_0110]),
+            (Codec::Mpeg12, &[0, 0, 1, 0, 0, 0b00_001_000], &[0, 0, 1, 0, 0, 0b00_010_000]),
+            (Codec::Mpeg4, &[0, 0, 1, 0xB6, 0x10], &[0, 0, 1, 0xB6, 0x50]),
+        ] {
+            assert_eq!((codec.start(key), codec.start(other)), (Start::Here, Start::Nowhere), "{codec:?}");
+            assert_eq!(codec.start(&[]), Start::Here, "a mark is believed where nothing shows");
+        }
+    }
+}
