@@ -87,10 +87,19 @@ fn colours_are_the_sources_whatever_range_and_matrix_it_has_and_whatever_its_con
 }
 
 #[test]
-fn a_container_without_an_index_costs_no_picture_wherever_decoding_begins() {
+fn pictures_are_the_same_wherever_decoding_begins_with_no_index_and_with_wrong_key_frames() {
     let media = tempfile::tempdir().unwrap();
-    let source = "-f lavfi -i testsrc2=s=320x240:r=25:d=5 -g 12 -q:v 3";
-    let kinds = [("program.mpg", "-c:v mpeg2video -bf 0 -f vob"), ("reordered.mpg", "-c:v mpeg2video -bf 2 -f vob")];
+    let source = "-f lavfi -i testsrc2=s=320x240:r=25:d=9 -g 12 -q:v 3";
+    let refreshed = "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -x264-params intra-refresh=1";
+    let kinds = [
+        ("program.mpg", "-c:v mpeg2video -bf 0 -f vob"),
+        ("reordered.mpg", "-c:v mpeg2video -bf 2 -f vob"),
+        // Every picture is marked as a key frame.
+        ("marked.ivf", "-c:v libvpx -deadline realtime"),
+        // Those that are marked are whole only some pictures later.
+        ("refreshed.mkv", refreshed),
+        ("refreshed.mp4", refreshed),
+    ];
     for (name, coded) in kinds {
         let data = Data::new();
         let id = data.ingest(&film(media.path(), name, &format!("{source} {coded}")));
