@@ -19,6 +19,8 @@ use super::template::{AudioValues, Template};
 use super::{Error, Finished, Job, Output};
 use crate::media::{AudioRendition, AudioTrack, Sample, Timescale, Track, gcd};
 
+/// Loudest sample that is taken in earnest; full scale is 1.
+const LOUDEST: f32 = 8.0;
 /// Samples in an AAC-LC frame.
 const FRAME: i64 = 1024;
 /// Frames encoded and dropped before a segment.
@@ -196,7 +198,7 @@ impl Audio {
             }
             let Some(buffer) = raw.sample.buffer() else { continue };
             let map = buffer.map_readable().map_err(|e| Error::Failed(e.to_string()))?;
-            let values = map.chunks_exact(4).map(|v| f32::from_le_bytes([v[0], v[1], v[2], v[3]]));
+            let values = map.chunks_exact(4).map(|v| earnest(f32::from_le_bytes([v[0], v[1], v[2], v[3]])));
             // A stream may change its channels midway.
             let caps = raw.sample.caps_owned().ok_or_else(|| Error::Failed("sound without caps".into()))?;
             let mix = match mix.take().filter(|(of, _)| *of == caps) {
@@ -216,6 +218,11 @@ impl Audio {
         }
         Ok(blocks)
     }
+}
+
+/// A sample that an encoder can take: floating point in a file may hold what is no number, or no loudness.
+fn earnest(value: f32) -> f32 {
+    if value.is_finite() { value.clamp(-LOUDEST, LOUDEST) } else { 0.0 }
 }
 
 /// Where blocks belong that say these times and were made of these packets, all in samples.
@@ -319,6 +326,12 @@ mod tests {
     use super::*;
 
     /// One damaged packet used to move all sound before it to the place of the next.
+    #[test]
+    fn what_is_no_sound_is_silence_and_no_encoder_sees_it() {
+        let heard = [0.5, -1.5, f32::NAN, f32::INFINITY, -1e30].map(earnest);
+        assert_eq!(heard, [0.5, -1.5, 0.0, 0.0, -LOUDEST]);
+    }
+
     #[test]
     fn blocks_move_for_a_silent_beginning_and_not_for_a_damaged_packet() {
         let packets: Vec<i64> = (0..6).map(|n| n * FRAME).collect();

@@ -33,24 +33,35 @@ pub struct Aperture {
 
 /// The geometry of a track, which GStreamer names by its id; fragmented files have it too, others than MP4 have none.
 pub fn of(source: &Path, stream_id: &str) -> Option<Geometry> {
+    geometry(&track(source, stream_id)?)
+}
+
+/// What is in the `trak` box of a track, which GStreamer names by its id.
+pub(super) fn track(source: &Path, stream_id: &str) -> Option<Vec<u8>> {
     let id: u32 = stream_id.parse().ok()?;
     let mut file = File::open(source).ok()?;
     let length = file.metadata().ok()?.len();
     let moov = read_moov(&mut file, length)?;
     // The first box is `moov` itself; its header has eight bytes, or sixteen if its size needs them.
     let body = moov.get(if moov.starts_with(&[0, 0, 0, 1]) { 16.. } else { 8.. })?;
-    let tracks = boxes(body).filter(|(kind, _)| kind == b"trak");
-    tracks.filter_map(|(_, trak)| geometry(trak)).find(|g| g.id == id)
+    let mut tracks = boxes(body).filter(|(kind, _)| kind == b"trak").map(|(_, trak)| trak);
+    tracks.find(|trak| header(trak).is_some_and(|(_, of, _)| of == id)).map(<[u8]>::to_vec)
 }
 
-fn geometry(trak: &[u8]) -> Option<Geometry> {
+/// The `tkhd` box, its `track_ID`, and where its matrix is.
+fn header(trak: &[u8]) -> Option<(&[u8], u32, usize)> {
     let header = child(trak, b"tkhd")?;
     // Version 1 has three times of eight bytes instead of four.
     let (id, matrix) = if header.first() == Some(&1) { (20, 52) } else { (12, 40) };
+    Some((header, int(header, id)?.cast_unsigned(), matrix))
+}
+
+fn geometry(trak: &[u8]) -> Option<Geometry> {
+    let (header, id, matrix) = header(trak)?;
     let field = |n: usize| int(header, matrix + 4 * n);
     let rotation = rotation([field(0)?, field(1)?, field(3)?, field(4)?]);
     let aperture = [b"mdia", b"minf", b"stbl", b"stsd"].into_iter().try_fold(trak, child).and_then(aperture);
-    Some(Geometry { id: int(header, id)?.cast_unsigned(), rotation, aperture })
+    Some(Geometry { id, rotation, aperture })
 }
 
 /// The turn or reflection of a matrix whose rows are `a b` and `c d`: it takes (x, y) to (ax + cy, bx + dy), and y points
@@ -98,7 +109,7 @@ fn side(whole: u32, (length, length_unit): (i64, i64), (offset, offset_unit): (i
 }
 
 /// The boxes in a body; ends at the first that is cut off.
-fn boxes(mut body: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
+pub(super) fn boxes(mut body: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     std::iter::from_fn(move || {
         let size = int(body, 0)?.cast_unsigned() as usize;
         let kind = *body.get(4..)?.first_chunk()?;
@@ -108,11 +119,11 @@ fn boxes(mut body: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     })
 }
 
-fn child<'a>(body: &'a [u8], wanted: &[u8; 4]) -> Option<&'a [u8]> {
+pub(super) fn child<'a>(body: &'a [u8], wanted: &[u8; 4]) -> Option<&'a [u8]> {
     boxes(body).find(|(kind, _)| kind == wanted).map(|(_, content)| content)
 }
 
-fn int(bytes: &[u8], at: usize) -> Option<i32> {
+pub(super) fn int(bytes: &[u8], at: usize) -> Option<i32> {
     bytes.get(at..)?.first_chunk().map(|b| i32::from_be_bytes(*b))
 }
 

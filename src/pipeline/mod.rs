@@ -33,6 +33,7 @@ mod mp4;
 mod packets;
 mod passable;
 mod picture;
+mod quicktime;
 mod rate;
 mod repeats;
 mod rungs;

@@ -9,7 +9,7 @@ use super::complaint::encrypted;
 use super::keys::{Codec, HEAD_BYTES, Start};
 use super::mp4::{self, Table};
 use super::scan::{Found, RawPacket, Scan};
-use super::{Output, codecs, decode, matroska};
+use super::{Output, codecs, decode, matroska, quicktime};
 use crate::media::{Packet, Refresh, Refusal, Timescale};
 
 /// A packet that a demuxer says lasts for less than this part of what packets usually last does not say it in earnest.
@@ -94,7 +94,10 @@ pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<A
         let Some(caps) = found.caps.clone() else { continue };
         let track = match table_of(&tables, &found).and_then(|t| from_table(source, t, &found, &caps)) {
             Some(timed) => timed,
-            None => from_demuxer(&std::mem::take(&mut found.packets), found, repaired(source, caps)),
+            None => {
+                let caps = repaired(source, &found, caps);
+                from_demuxer(&std::mem::take(&mut found.packets), found, caps)
+            }
         };
         if !track.packets.is_empty() {
             timed.push(track);
@@ -257,12 +260,24 @@ fn typical_step(times: &[i64]) -> i64 {
 }
 
 /// Caps of a codec that the demuxer does not know, by what the container's own header says.
-fn repaired(source: &Path, caps: gst::Caps) -> gst::Caps {
+fn repaired(source: &Path, found: &Found, mut caps: gst::Caps) -> gst::Caps {
+    if let Some(swapped) = swapped(&caps).filter(|_| quicktime::has_little_endian_floats(source, &found.stream_id)) {
+        caps.make_mut().set("format", swapped);
+    }
     if media_type(&caps) != "video/x-unknown" {
         return caps;
     }
     let better = matroska::quicktime_caps(source).filter(|c| decode::decoder_for(c).is_some());
     better.unwrap_or(caps)
+}
+
+/// The other byte order of big-endian floating point.
+fn swapped(caps: &gst::Caps) -> Option<&'static str> {
+    match caps.structure(0)?.get::<&str>("format").ok()? {
+        "F32BE" => Some("F32LE"),
+        "F64BE" => Some("F64LE"),
+        _ => None,
+    }
 }
 
 /// Names of the codecs, for who is told that none is played.
