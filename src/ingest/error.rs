@@ -263,7 +263,7 @@ fn remedy(code: RefusalCode) -> &'static str {
         RefusalCode::NotMedia => "name a video or audio file",
         RefusalCode::Damaged => "copy it again, or repair it with another program",
         RefusalCode::NoPlayableTrack => "it needs a track of pictures or sound",
-        RefusalCode::UnsupportedCodec => "H.264 with AAC works everywhere",
+        RefusalCode::UnsupportedCodec => "H.264 with AAC in MP4 works everywhere",
         RefusalCode::Encrypted => "matinee has no key for it",
         RefusalCode::TooLarge => "convert it to something smaller",
     }

@@ -21,6 +21,8 @@ use crate::media::{
 const MOST_PIXELS: u64 = 8192 * 4608;
 /// Fewest pixels of a side; encoders and players do without less.
 const FEWEST_PIXELS: f64 = 16.0;
+/// What GStreamer calls containers that libav alone knows. Its demuxers find some tracks of them and lose others.
+const LIBAV_CONTAINER: &str = "application/x-gst-av-";
 /// Packets fed to a decoder before it must have produced something.
 const PROBE_PACKETS: usize = 120;
 /// Most samples per second of a sound track.
@@ -31,6 +33,11 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
     refuse_obvious(source)?;
     let scan = Scan::open(source, emit)?;
     emit(Output::Progress(0));
+    if let Some(name) = scan.container.strip_prefix(LIBAV_CONTAINER) {
+        let message =
+            format!("the container of the file, {name}, is not supported: its tracks cannot be found reliably");
+        return Err(refuse(RefusalCode::UnsupportedCodec, message));
+    }
     let tracks::All { timed: mut tracks, silent, tables } = tracks::all(source, &scan, emit)?;
     let container = scan.container.clone();
     drop(scan);
@@ -39,7 +46,7 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
         hide_undecodable_start(source, &mut tracks[video]);
     }
     let Some(zero) = zero(&tracks, chosen) else {
-        return Err(nothing_playable(&tracks));
+        return Err(nothing_playable(&tracks, &container));
     };
     let subtitles::Outcome { text, mut skipped } = subtitles::text_tracks(source, &silent, &tables, zero, sidecars);
     let mut refused: Option<Refusal> = None;
@@ -126,14 +133,15 @@ fn refuse_obvious(source: &Path) -> Result<(), Refusal> {
     mp4::fault(source).map_or(Ok(()), Err)
 }
 
-fn nothing_playable(tracks: &[Timed]) -> Refusal {
-    if tracks.is_empty() {
-        return refuse(
-            RefusalCode::NoPlayableTrack,
-            "the file has no track with a single frame: it is empty or cut short",
-        );
-    }
-    let message = format!("no track can be played: the file holds {}", tracks::names(tracks));
+fn nothing_playable(tracks: &[Timed], container: &str) -> Refusal {
+    let message = match tracks {
+        [] if container.starts_with("image/") => format!("the file is a picture and no film ({container})"),
+        [] => format!(
+            "the file ({container}) has no track with a single frame: it is empty or cut short, or nothing that is \
+             installed reads such files"
+        ),
+        _ => format!("no track can be played: the file holds {}", tracks::names(tracks)),
+    };
     refuse(RefusalCode::NoPlayableTrack, message)
 }
 

@@ -135,8 +135,9 @@ fn rungs(ladder: &Ladder, short: f64) -> Vec<VideoRung> {
             reason = "bits/s"
         )]
         let bitrate = (above.bitrate as f64 * share * share) as u64;
-        let floor = fitting.first().map_or(0, |r| r.bitrate + r.bitrate / 8);
-        fitting.insert(0, VideoRung { height: even(short), bitrate: bitrate.max(floor).max(50_000) });
+        // Whoever can play anything has the lowest rung's rate, and tiny pictures show it.
+        let floor = fitting.first().map_or(above.bitrate, |r| r.bitrate + r.bitrate / 8);
+        fitting.insert(0, VideoRung { height: even(short), bitrate: bitrate.max(floor) });
     }
     fitting
 }
