@@ -44,6 +44,7 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
     let chosen = chosen_video(&tracks);
     if let Some(video) = chosen {
         hide_undecodable_start(source, &mut tracks[video]);
+        hide_sliver(&mut tracks[video]);
     }
     let Some(zero) = zero(&tracks, chosen) else {
         return Err(nothing_playable(&tracks, &container));
@@ -159,6 +160,22 @@ fn hide_undecodable_start(source: &Path, timed: &mut Timed) {
     let Ok(raw) = probe(source, &provisional, &timed.caps, &shown) else { return };
     let limit = raw.at.min(first);
     timed.packets.iter_mut().filter(|p| p.pts < limit).for_each(|p| p.shown = false);
+}
+
+/// A first picture of which an edit list leaves less than half is not shown: the title would begin with a flash. Of more
+/// than half all is shown, and the title begins as much earlier, so that its pictures keep their even pace.
+fn hide_sliver(timed: &mut Timed) {
+    let mut shown: Vec<(i64, usize)> =
+        timed.packets.iter().enumerate().filter(|(_, p)| p.shown).map(|(n, p)| (p.pts, n)).collect();
+    shown.sort_unstable();
+    if let [(first, number), (second, _), ..] = shown[..]
+        && timed.direct
+        && first < 0
+        && second >= 0
+        && second < -first
+    {
+        timed.packets[number].shown = false;
+    }
 }
 
 /// Moves a track onto the title's timeline.

@@ -63,7 +63,7 @@ pub fn validators(server: &TestServer, id: &str, say: &mut Say) {
 /// Are the source's frames those of the largest rendition, at the source's times, and is the sound where it was?
 pub fn frames(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
     let playlists = server.playlists(id);
-    let Some(video) = playlists.iter().find(|p| !p.contains("/audio") && !p.contains("/text")) else { return };
+    let Some(video) = playlists.iter().find(|p| is_of_pictures(p)) else { return };
     let theirs = source_times(source, &played(source));
     let ours = rendition_times(&server.rendition(video));
     let (Some(first), Some(our_first)) = (theirs.first(), ours.first()) else { return };
@@ -89,6 +89,11 @@ pub fn frames(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
     if sound.is_some() && moved > OFFSET_SLACK {
         say("offset", format!("the picture begins {:.1} ms from where it did", moved * 1000.0));
     }
+}
+
+/// Is this playlist one of moving pictures?
+pub fn is_of_pictures(playlist: &str) -> bool {
+    !["/audio", "/surround", "/text"].iter().any(|kind| playlist.contains(kind))
 }
 
 /// The title's zero on the source's timeline: the first sample of any track, seconds.
