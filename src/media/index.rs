@@ -88,6 +88,8 @@ pub enum Access {
     Demuxer {
         /// Stream time of the title's zero, nanoseconds.
         zero_ns: i64,
+        /// It gives times of decoding, not of showing: in order, they are those of showing less this many nanoseconds.
+        delay_ns: Option<i64>,
     },
 }
 
@@ -257,7 +259,7 @@ mod tests {
             caps: String::new(),
             codec: "H.264".to_owned(),
             timescale: Timescale::new(1000).unwrap(),
-            access: Access::Demuxer { zero_ns: 0 },
+            access: Access::Demuxer { zero_ns: 0, delay_ns: None },
             packets: vec![packet(0, 0, true), packet(500, 9, true), packet(450, 9, false), packet(1000, 0, true)],
             refreshes: Vec::new(),
             end: 1500,

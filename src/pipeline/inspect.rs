@@ -186,7 +186,7 @@ fn track(timed: &Timed, zero_ns: i64, timescale: Timescale, time: &dyn Fn(i64) -
         caps: timed.caps.to_string(),
         codec: codecs::name(&timed.caps),
         timescale,
-        access: if timed.direct { Access::Direct } else { Access::Demuxer { zero_ns } },
+        access: if timed.direct { Access::Direct } else { Access::Demuxer { zero_ns, delay_ns: timed.delay_ns } },
         packets,
         refreshes: timed.refreshes.clone(),
         end: time(timed.end),

@@ -16,6 +16,19 @@ pub enum Start {
     Nowhere,
 }
 
+/// When a picture is shown, of one that only says when it is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Not told.
+    Unknown,
+    /// After all that come before it in the file, and after those that say [`Place::Between`] behind it.
+    InTurn,
+    /// Before the last one that was in turn.
+    Between,
+    /// There is no picture: the one before goes on, or a packet before held two.
+    Nothing,
+}
+
 /// A codec whose pictures say what they depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Codec {
@@ -69,6 +82,24 @@ impl Codec {
             Self::Mpeg4 => after_code(head, 0xB6).and_then(|h| Some(here(h.first()? >> 6 == 0))),
         };
         known.unwrap_or(Start::Here)
+    }
+
+    /// When the picture of a packet is shown.
+    pub fn place(self, packet: &[u8]) -> Place {
+        /// A coded picture is larger; one of which nothing is coded says little more than that.
+        const MOST_UNCODED_BYTES: usize = 19;
+        let head = &packet[..packet.len().min(HEAD_BYTES)];
+        let is_between = match self {
+            Self::Mpeg12 => after_code(head, 0x00).and_then(|h| Some(h.get(1)? >> 3 & 7 == 3)),
+            Self::Mpeg4 if packet.len() <= MOST_UNCODED_BYTES => return Place::Nothing,
+            Self::Mpeg4 => after_code(head, 0xB6).and_then(|h| Some(h.first()? >> 6 == 2)),
+            _ => None,
+        };
+        match is_between {
+            None => Place::Unknown,
+            Some(true) => Place::Between,
+            Some(false) => Place::InTurn,
+        }
     }
 }
 

@@ -30,6 +30,7 @@ mod keys;
 mod matroska;
 mod mix;
 mod mp4;
+mod order;
 mod packets;
 mod passable;
 mod picture;

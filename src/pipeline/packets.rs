@@ -32,6 +32,7 @@ const WINDOW: usize = 4096;
 pub struct Reader {
     source: PathBuf,
     track: Arc<Track>,
+    given: Option<Vec<i64>>,
     /// The packet that is to be read first.
     first: usize,
     /// How often it was looked for.
@@ -62,6 +63,24 @@ pub fn to_clock(ticks: i64, timescale: Timescale) -> gst::ClockTime {
     gst::ClockTime::from_nseconds(ns.max(0).cast_unsigned())
 }
 
+/// When the demuxer gives each packet, nanoseconds from the title's zero, if that is not when it is shown.
+fn given(track: &Track) -> Option<Vec<i64>> {
+    let Access::Demuxer { delay_ns: Some(delay), .. } = track.access else { return None };
+    let has_bytes = |p: &&Packet| p.size > 0;
+    let shown = |p: &Packet| track.timescale.convert(p.pts, Timescale::NANOSECONDS);
+    let mut decoded: Vec<i64> = track.packets.iter().filter(has_bytes).map(|p| shown(p) - delay).collect();
+    decoded.sort_unstable();
+    let mut decoded = decoded.into_iter();
+    Some(
+        track.packets.iter().map(|p| if p.size > 0 { decoded.next().unwrap_or(0) } else { shown(p) - delay }).collect(),
+    )
+}
+
+fn given_at(track: &Track, given: Option<&[i64]>, number: usize) -> i64 {
+    let shown = || track.packets.get(number).map_or(0, |p| track.timescale.convert(p.pts, Timescale::NANOSECONDS));
+    given.and_then(|given| given.get(number).copied()).unwrap_or_else(shown)
+}
+
 /// The reverse of [`to_clock`].
 pub fn from_clock(time: gst::ClockTime, timescale: Timescale) -> i64 {
     Timescale::NANOSECONDS.convert(time.nseconds().cast_signed() - EPOCH_NS, timescale)
@@ -70,18 +89,20 @@ pub fn from_clock(time: gst::ClockTime, timescale: Timescale) -> i64 {
 impl Reader {
     /// Opens the source so that the first packet read is number `first`, which should be a key frame.
     pub fn open(source: &Path, track: &Arc<Track>, first: usize) -> Result<Self, Error> {
-        let unwanted = Arc::default();
+        let (unwanted, given) = (Arc::default(), given(track));
         let from = match track.access {
             Access::Direct => {
                 From::File(File::open(source).map_err(|e| Error::Failed(format!("cannot open the source: {e}")))?)
             }
-            Access::Demuxer { zero_ns } => Self::demuxer((source, track), &unwanted, first, 0, zero_ns)?,
+            Access::Demuxer { zero_ns, .. } => {
+                Self::demuxer((source, track, given.as_deref()), &unwanted, first, 0, zero_ns)?
+            }
         };
         let bytes = |p: &Packet| p.size > 0;
         let first = (first..track.packets.len()).find(|&i| bytes(&track.packets[i])).unwrap_or(first);
         let settled = first == 0 || track.access == Access::Direct;
         let (source, track) = (source.to_owned(), Arc::clone(track));
-        Ok(Self { source, track, first, tries: 0, settled, next: first, certain: first == 0, from, unwanted })
+        Ok(Self { source, track, given, first, tries: 0, settled, next: first, certain: first == 0, from, unwanted })
     }
 
     /// Ends a read that waits for a demuxer, from another thread, once this is set.
@@ -90,7 +111,7 @@ impl Reader {
     }
 
     fn demuxer(
-        (source, track): (&Path, &Track),
+        (source, track, given): (&Path, &Track, Option<&[i64]>),
         unwanted: &AtomicBool,
         first: usize,
         earlier: i64,
@@ -99,8 +120,7 @@ impl Reader {
         let refused = |r: crate::media::Refusal| Error::Failed(r.message);
         let (scan, sink) = Scan::open_track(source, &track.stream_id).map_err(refused)?;
         if first > 0 {
-            let at = track.packets.get(first).map_or(0, |p| p.pts);
-            let ns = track.timescale.convert(at, Timescale::NANOSECONDS) + zero_ns - earlier;
+            let ns = given_at(track, given, first) + zero_ns - earlier;
             // The demuxer can seek once it has given a packet. One that cannot reads from the start, and what comes before
             // the wanted packet is passed over.
             let _ = scan.pull(&sink, unwanted);
@@ -129,12 +149,16 @@ impl Reader {
         }
     }
 
+    fn of(&self) -> (&Path, &Track, Option<&[i64]>) {
+        (&self.source, &self.track, self.given.as_deref())
+    }
+
     /// Begins earlier, because the demuxer came too late for the first packet. False if there is nothing left to try.
     fn look_again(&mut self) -> Result<bool, Error> {
         let From::Demuxer { zero_ns, .. } = self.from else { return Ok(false) };
         self.tries += 1;
         if let Some(&earlier) = EARLIER_NS.get(self.tries) {
-            self.from = Self::demuxer((&self.source, &self.track), &self.unwanted, self.first, earlier, zero_ns)?;
+            self.from = Self::demuxer(self.of(), &self.unwanted, self.first, earlier, zero_ns)?;
             (self.next, self.certain) = (self.first, false);
             return Ok(true);
         }
@@ -143,7 +167,7 @@ impl Reader {
         if before > MOST_REREAD_BYTES {
             return Ok(false);
         }
-        self.from = Self::demuxer((&self.source, &self.track), &self.unwanted, 0, 0, zero_ns)?;
+        self.from = Self::demuxer(self.of(), &self.unwanted, 0, 0, zero_ns)?;
         (self.next, self.certain) = (0, true);
         Ok(true)
     }
@@ -197,10 +221,7 @@ impl Reader {
     /// Number of the packet of that time and size at or after the next expected one, or `None` for one that comes before.
     fn find(&self, ns: Option<i64>, size: u32) -> Option<usize> {
         let packets = &self.track.packets;
-        let off = |i: usize, ns: i64| {
-            let at = self.track.timescale.convert(packets[i].pts, Timescale::NANOSECONDS);
-            (at - ns).abs()
-        };
+        let off = |i: usize, ns: i64| (given_at(&self.track, self.given.as_deref(), i) - ns).abs();
         let expected = packets[self.next].size == size;
         let Some(ns) = ns else { return Some(self.next).filter(|_| expected && self.certain) };
         let window = self.next..packets.len().min(self.next + WINDOW);

@@ -11,7 +11,7 @@ use gst::prelude::*;
 use super::Output;
 use super::complaint::{explain, refusal, unreadable};
 use super::holdup::{Plugging, Rest};
-use super::keys::{Codec, HEAD_BYTES, Start};
+use super::keys::{Codec, HEAD_BYTES, Place, Start};
 use super::silence::Silence;
 use crate::media::{Refusal, RefusalCode, Rotation};
 
@@ -121,6 +121,8 @@ pub struct RawPacket {
     pub size: u32,
     /// Can decoding start here?
     pub start: Start,
+    /// When is it shown, if it has no presentation time?
+    pub place: Place,
 }
 
 /// The part of a stream id after the hash of the URI, which names the track alone.
@@ -537,6 +539,11 @@ pub fn raw_packet(sample: &gst::Sample) -> Option<RawPacket> {
         duration: buffer.duration().map(gst::ClockTime::nseconds),
         size: u32::try_from(buffer.size()).unwrap_or(u32::MAX),
         start: start(buffer, sample.caps()),
+        place: if buffer.pts().is_none() || buffer.pts() == buffer.dts() {
+            place(buffer, sample.caps())
+        } else {
+            Place::Unknown
+        },
     })
 }
 
@@ -548,4 +555,9 @@ fn start(buffer: &gst::BufferRef, caps: Option<&gst::CapsRef>) -> Start {
     let mut head = vec![0; buffer.size().min(HEAD_BYTES)];
     let copied = buffer.copy_to_slice(0, &mut head).map_or_else(|copied| copied, |()| head.len());
     codec.start(&head[..copied])
+}
+
+fn place(buffer: &gst::BufferRef, caps: Option<&gst::CapsRef>) -> Place {
+    let Some(codec) = caps.and_then(Codec::of) else { return Place::Unknown };
+    buffer.map_readable().map_or(Place::Unknown, |map| codec.place(&map))
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::complaint::encrypted;
 use super::keys::{Codec, HEAD_BYTES, Start};
 use super::mp4::{self, Table};
+use super::order::{Ordered, ordered};
 use super::scan::{Found, RawPacket, Scan};
 use super::{Output, codecs, decode, matroska, quicktime};
 use crate::media::{Packet, Refresh, Refusal, Timescale};
@@ -32,6 +33,8 @@ pub struct Timed {
     pub refreshes: Vec<Refresh>,
     /// End of the last one.
     pub end: i64,
+    /// See [`crate::media::Access::Demuxer`].
+    pub delay_ns: Option<i64>,
     /// `avcC` record, for H.264 from a table.
     pub avcc: Option<Vec<u8>>,
     /// What is played if there are several of its kind.
@@ -142,13 +145,20 @@ fn from_table(source: &Path, table: &Table, found: &Found, caps: &gst::Caps) -> 
         packets,
         refreshes,
         end: table.end,
+        delay_ns: None,
         avcc: table.avcc.clone(),
         default: table.enabled,
     })
 }
 
 fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> Timed {
-    let times = times(raw);
+    let ordered = ordered(raw);
+    let delay_ns = ordered.as_ref().map(|ordered| ordered.delay);
+    let (raw, times) = match ordered {
+        Some(ordered) => in_turn(raw, &ordered),
+        None => (raw.to_vec(), times(raw)),
+    };
+    let raw = &raw;
     let typical = typical_step(&times);
     let stands = |p: &RawPacket| {
         let said = p.duration.and_then(|d| i64::try_from(d).ok()).filter(|d| *d >= typical / SHORTEST_PART);
@@ -169,9 +179,20 @@ fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> Timed {
         packets,
         refreshes,
         end,
+        delay_ns,
         avcc: None,
         default,
     }
+}
+
+/// The packets that are pictures, with their times.
+fn in_turn(raw: &[RawPacket], ordered: &Ordered) -> (Vec<RawPacket>, Vec<i64>) {
+    let sized = |(n, packet): (usize, &RawPacket)| {
+        // Who gets none of its bytes shows the one before.
+        let size = if ordered.repeats[n] { 0 } else { packet.size };
+        Some((RawPacket { size, ..*packet }, ordered.times[n]?))
+    };
+    raw.iter().enumerate().filter_map(sized).unzip()
 }
 
 /// What packets that the container's table marks as places to start really are.
@@ -290,9 +311,10 @@ pub fn names(tracks: &[Timed]) -> String {
 mod tests {
     use super::*;
     use crate::media::Track;
+    use crate::pipeline::keys::Place;
 
     fn raw(pts: Option<i64>, dts: Option<i64>) -> RawPacket {
-        RawPacket { pts, dts, duration: None, size: 1, start: Start::Here }
+        RawPacket { pts, dts, duration: None, size: 1, start: Start::Here, place: Place::Unknown }
     }
 
     #[test]

@@ -1,0 +1,104 @@
+//! Presentation times of pictures that have only decode times, as in AVI: which is shown when follows from their kinds.
+
+use super::keys::Place;
+use super::scan::RawPacket;
+
+/// The packets of a track in decode order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ordered {
+    /// Presentation time of each, nanoseconds; `None` for one that is no picture at all.
+    pub times: Vec<Option<i64>>,
+    /// True for one that repeats the picture before it.
+    pub repeats: Vec<bool>,
+    /// How much later than it is decoded a picture is shown at least, nanoseconds.
+    pub delay: i64,
+}
+
+/// Presentation times for packets most of which have none; `None` if they have some, or if the order of decoding is that of
+/// showing.
+pub fn ordered(raw: &[RawPacket]) -> Option<Ordered> {
+    let timeless = raw.iter().filter(|p| p.pts.is_none() && p.dts.is_some()).count();
+    let is_reordered = raw.iter().any(|p| matches!(p.place, Place::Between | Place::Nothing));
+    if timeless * 2 <= raw.len() || !is_reordered {
+        return None;
+    }
+    // Some encoders put two pictures into one packet, and after it one without a picture, so that there is one for each.
+    let is_filler = |n: usize| raw[n].place == Place::Nothing && n > 0 && raw[n - 1].place == Place::Between;
+    let pictures: Vec<usize> = (0..raw.len()).filter(|&n| !is_filler(n)).collect();
+    let slots = slots(raw, &pictures);
+    let (mut shown, mut held) = (Vec::with_capacity(pictures.len()), None);
+    for &n in &pictures {
+        if raw[n].place == Place::Between {
+            shown.push(n);
+        } else {
+            shown.extend(held.replace(n));
+        }
+    }
+    shown.extend(held);
+    let mut times = vec![None; raw.len()];
+    for (&n, slot) in shown.iter().zip(&slots) {
+        times[n] = Some(*slot);
+    }
+    let early = pictures.iter().zip(&slots).map(|(&n, decoded)| decoded - times[n].unwrap_or(*decoded));
+    let delay = early.max().unwrap_or(0).max(0);
+    times.iter_mut().flatten().for_each(|time| *time += delay);
+    let repeats = (0..raw.len()).map(|n| raw[n].place == Place::Nothing).collect();
+    Some(Ordered { times, repeats, delay })
+}
+
+/// When one after the other is decoded. Two of one packet of the file may be given the same time, or that of the next.
+fn slots(raw: &[RawPacket], pictures: &[usize]) -> Vec<i64> {
+    let mut slots: Vec<i64> = Vec::with_capacity(pictures.len());
+    for &n in pictures {
+        let before = slots.last().copied();
+        let lasts = raw[n].duration.and_then(|d| i64::try_from(d).ok()).unwrap_or(0).max(1);
+        let next = before.map_or(0, |before| before + lasts);
+        slots.push(raw[n].dts.filter(|dts| before.is_none_or(|before| *dts > before)).unwrap_or(next));
+    }
+    slots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::keys::Start;
+
+    /// Pictures of 40 ms; `I` and `P` are in turn, `B` between, `N` none.
+    fn packets(kinds: &str, dts: &[i64]) -> Vec<RawPacket> {
+        let place = |kind| match kind {
+            'B' => Place::Between,
+            'N' => Place::Nothing,
+            _ => Place::InTurn,
+        };
+        let packet = |(kind, &dts)| RawPacket {
+            pts: (kind == 'I').then_some(dts),
+            dts: Some(dts),
+            duration: Some(40),
+            size: 99,
+            start: if kind == 'I' { Start::Here } else { Start::Nowhere },
+            place: place(kind),
+        };
+        kinds.chars().zip(dts).map(packet).collect()
+    }
+
+    #[test]
+    fn pictures_between_others_come_before_the_one_they_follow_and_all_a_picture_later() {
+        let raw = packets("IPBBPBBIBB", &[0, 40, 80, 120, 160, 200, 240, 280, 320, 360]);
+        let found = ordered(&raw).unwrap();
+        let times: Vec<i64> = found.times.into_iter().flatten().collect();
+        assert_eq!(times, [40, 160, 80, 120, 280, 200, 240, 400, 320, 360]);
+        assert_eq!((found.delay, found.repeats.contains(&true)), (40, false));
+        assert_eq!(ordered(&packets("IPPPPP", &[0, 40, 80, 120, 160, 200])), None, "nothing is reordered");
+    }
+
+    #[test]
+    fn two_pictures_of_one_packet_and_none_of_the_next_are_two() {
+        // The parser gives the second of the two the time of the packet behind it.
+        let raw = packets("IPBNPBNP", &[0, 40, 80, 80, 120, 160, 160, 200]);
+        let found = ordered(&raw).unwrap();
+        assert_eq!(found.times, [Some(40), Some(120), Some(80), None, Some(200), Some(160), None, Some(240)]);
+        let repeated = ordered(&packets("IPNPB", &[0, 40, 80, 120, 160])).unwrap();
+        assert_eq!(repeated.times, [40, 80, 120, 200, 160].map(Some));
+        assert_eq!(repeated.repeats, [false, false, true, false, false]);
+    }
+}
