@@ -2,6 +2,8 @@
 //! that is refreshed bit by bit (H.264's recovery points) has whole pictures only some time after a mark. What is decoded
 //! from there shows what the decoder makes up, and something else than a decoder that came by.
 
+use super::poc::Counter;
+
 /// Bytes of a packet that are looked at. Encoders put their settings, a kilobyte or two, before their first picture.
 pub const HEAD_BYTES: usize = 4096;
 
@@ -25,6 +27,13 @@ pub enum Place {
     InTurn,
     /// Before the last one that was in turn.
     Between,
+    /// By this count, among those since the last IDR picture.
+    Counted {
+        /// What the picture's order follows from.
+        count: i64,
+        /// It is such a picture.
+        is_idr: bool,
+    },
     /// There is no picture: the one before goes on, or a packet before held two.
     Nothing,
 }
@@ -84,12 +93,16 @@ impl Codec {
         known.unwrap_or(Start::Here)
     }
 
-    /// When the picture of a packet is shown.
-    pub fn place(self, packet: &[u8]) -> Place {
+    /// When the picture of a packet is shown. `counter` has seen those before it.
+    pub fn place(self, packet: &[u8], counter: &mut Counter) -> Place {
         /// A coded picture is larger; one of which nothing is coded says little more than that.
         const MOST_UNCODED_BYTES: usize = 19;
         let head = &packet[..packet.len().min(HEAD_BYTES)];
         let is_between = match self {
+            Self::H264(lengths) => {
+                let counted = counter.count(units(head, lengths));
+                return counted.map_or(Place::Unknown, |(count, is_idr)| Place::Counted { count, is_idr });
+            }
             Self::Mpeg12 => after_code(head, 0x00).and_then(|h| Some(h.get(1)? >> 3 & 7 == 3)),
             Self::Mpeg4 if packet.len() <= MOST_UNCODED_BYTES => return Place::Nothing,
             Self::Mpeg4 => after_code(head, 0xB6).and_then(|h| Some(h.first()? >> 6 == 2)),
@@ -201,7 +214,7 @@ fn vp9(head: &[u8]) -> Option<bool> {
 }
 
 /// Without the bytes that keep a NAL unit from looking like a start code (Rec. ITU-T H.264 §7.4.1).
-fn unescaped(unit: &[u8]) -> Vec<u8> {
+pub(super) fn unescaped(unit: &[u8]) -> Vec<u8> {
     let mut zeros = 0;
     let mut plain = Vec::with_capacity(unit.len());
     for &byte in unit {
@@ -216,17 +229,17 @@ fn unescaped(unit: &[u8]) -> Vec<u8> {
 }
 
 /// Bits, the highest of a byte first.
-struct Bits<'a> {
+pub(super) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Bits<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
+    pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }
     }
 
-    fn take(&mut self, count: u32) -> Option<u32> {
+    pub(super) fn take(&mut self, count: u32) -> Option<u32> {
         (0..count).try_fold(0, |sum, _| {
             let bit = self.bytes.get(self.at / 8)? >> (7 - self.at % 8) & 1;
             self.at += 1;
@@ -235,7 +248,7 @@ impl<'a> Bits<'a> {
     }
 
     /// `ue(v)`, Rec. ITU-T H.264 §9.1.
-    fn exp_golomb(&mut self) -> Option<u32> {
+    pub(super) fn exp_golomb(&mut self) -> Option<u32> {
         let mut zeros = 0;
         while self.take(1)? == 0 {
             zeros += 1;

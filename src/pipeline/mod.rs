@@ -34,6 +34,7 @@ mod order;
 mod packets;
 mod passable;
 mod picture;
+mod poc;
 mod quicktime;
 mod rate;
 mod repeats;

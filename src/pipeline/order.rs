@@ -18,23 +18,17 @@ pub struct Ordered {
 /// showing.
 pub fn ordered(raw: &[RawPacket]) -> Option<Ordered> {
     let timeless = raw.iter().filter(|p| p.pts.is_none() && p.dts.is_some()).count();
-    let is_reordered = raw.iter().any(|p| matches!(p.place, Place::Between | Place::Nothing));
-    if timeless * 2 <= raw.len() || !is_reordered {
+    if timeless * 2 <= raw.len() {
         return None;
     }
     // Some encoders put two pictures into one packet, and after it one without a picture, so that there is one for each.
     let is_filler = |n: usize| raw[n].place == Place::Nothing && n > 0 && raw[n - 1].place == Place::Between;
     let pictures: Vec<usize> = (0..raw.len()).filter(|&n| !is_filler(n)).collect();
     let slots = slots(raw, &pictures);
-    let (mut shown, mut held) = (Vec::with_capacity(pictures.len()), None);
-    for &n in &pictures {
-        if raw[n].place == Place::Between {
-            shown.push(n);
-        } else {
-            shown.extend(held.replace(n));
-        }
+    let shown = shown(raw, &pictures);
+    if shown == pictures && raw.iter().all(|p| p.place != Place::Nothing) {
+        return None;
     }
-    shown.extend(held);
     let mut times = vec![None; raw.len()];
     for (&n, slot) in shown.iter().zip(&slots) {
         times[n] = Some(*slot);
@@ -44,6 +38,31 @@ pub fn ordered(raw: &[RawPacket]) -> Option<Ordered> {
     times.iter_mut().flatten().for_each(|time| *time += delay);
     let repeats = (0..raw.len()).map(|n| raw[n].place == Place::Nothing).collect();
     Some(Ordered { times, repeats, delay })
+}
+
+/// The pictures in the order of showing.
+fn shown(raw: &[RawPacket], pictures: &[usize]) -> Vec<usize> {
+    let mut shown = Vec::with_capacity(pictures.len());
+    // Of each, that none that comes later may precede: its count, and its number.
+    let mut held: Vec<(i64, usize)> = Vec::new();
+    for &n in pictures {
+        let count = match raw[n].place {
+            Place::Between => {
+                shown.push(n);
+                continue;
+            }
+            Place::Counted { count, is_idr: false } => count,
+            Place::Counted { is_idr: true, .. } | Place::InTurn | Place::Nothing | Place::Unknown => {
+                held.sort_unstable();
+                shown.extend(held.drain(..).map(|(_, n)| n));
+                0
+            }
+        };
+        held.push((count, n));
+    }
+    held.sort_unstable();
+    shown.extend(held.into_iter().map(|(_, n)| n));
+    shown
 }
 
 /// When one after the other is decoded. Two of one packet of the file may be given the same time, or that of the next.
@@ -63,11 +82,12 @@ mod tests {
     use super::*;
     use crate::pipeline::keys::Start;
 
-    /// Pictures of 40 ms; `I` and `P` are in turn, `B` between, `N` none.
+    /// Pictures of 40 ms; `I` and `P` are in turn, `B` between, `N` none; a number counts.
     fn packets(kinds: &str, dts: &[i64]) -> Vec<RawPacket> {
         let place = |kind| match kind {
             'B' => Place::Between,
             'N' => Place::Nothing,
+            '0'..='9' => Place::Counted { count: i64::from(kind as u8 - b'0'), is_idr: kind == '0' },
             _ => Place::InTurn,
         };
         let packet = |(kind, &dts)| RawPacket {
@@ -89,6 +109,15 @@ mod tests {
         assert_eq!(times, [40, 160, 80, 120, 280, 200, 240, 400, 320, 360]);
         assert_eq!((found.delay, found.repeats.contains(&true)), (40, false));
         assert_eq!(ordered(&packets("IPPPPP", &[0, 40, 80, 120, 160, 200])), None, "nothing is reordered");
+    }
+
+    #[test]
+    fn counted_pictures_are_sorted_from_one_idr_picture_to_the_next() {
+        let raw = packets("0423086", &[0, 40, 80, 120, 160, 200, 240]);
+        let found = ordered(&raw).unwrap();
+        let times: Vec<i64> = found.times.into_iter().flatten().collect();
+        assert_eq!((times, found.delay), (vec![40, 160, 80, 120, 200, 280, 240], 40));
+        assert_eq!(ordered(&packets("0246", &[0, 40, 80, 120])), None, "nothing is reordered");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::Output;
 use super::complaint::{explain, refusal, unreadable};
 use super::holdup::{Plugging, Rest};
 use super::keys::{Codec, HEAD_BYTES, Place, Start};
+use super::poc::Counter;
 use super::silence::Silence;
 use crate::media::{Refusal, RefusalCode, Rotation};
 
@@ -93,6 +94,8 @@ pub struct Found {
     pub default: bool,
     /// Packets seen so far.
     pub packets: Vec<RawPacket>,
+    /// Knows the order of H.264's pictures.
+    pub counter: Counter,
     /// Where its packets come out.
     pub sink: gst_app::AppSink,
 }
@@ -390,6 +393,7 @@ impl Found {
             rotation: Rotation::None,
             default: false,
             packets: Vec::new(),
+            counter: Counter::default(),
             sink: gst_app::AppSink::builder().build(),
         }
     }
@@ -433,6 +437,7 @@ fn add_sink(
             rotation: Rotation::None,
             default: false,
             packets: Vec::new(),
+            counter: Counter::default(),
             sink: sink.clone(),
         };
         read_sticky(pad, &mut found);
@@ -477,7 +482,7 @@ fn note(
             read_sticky(&pad, track);
         }
     }
-    let packet = raw_packet(sample);
+    let packet = raw_packet(sample).map(|p| RawPacket { place: place(&p, sample, &mut track.counter), ..p });
     track.packets.extend(packet);
     if let (Some(RawPacket { pts: Some(pts), duration, .. }), true) =
         (packet, track.is_text() && words_bytes < MOST_WORDS_BYTES)
@@ -539,11 +544,7 @@ pub fn raw_packet(sample: &gst::Sample) -> Option<RawPacket> {
         duration: buffer.duration().map(gst::ClockTime::nseconds),
         size: u32::try_from(buffer.size()).unwrap_or(u32::MAX),
         start: start(buffer, sample.caps()),
-        place: if buffer.pts().is_none() || buffer.pts() == buffer.dts() {
-            place(buffer, sample.caps())
-        } else {
-            Place::Unknown
-        },
+        place: Place::Unknown,
     })
 }
 
@@ -557,7 +558,9 @@ fn start(buffer: &gst::BufferRef, caps: Option<&gst::CapsRef>) -> Start {
     codec.start(&head[..copied])
 }
 
-fn place(buffer: &gst::BufferRef, caps: Option<&gst::CapsRef>) -> Place {
-    let Some(codec) = caps.and_then(Codec::of) else { return Place::Unknown };
-    buffer.map_readable().map_or(Place::Unknown, |map| codec.place(&map))
+/// When a picture is shown that may have no time of its own.
+fn place(packet: &RawPacket, sample: &gst::Sample, counter: &mut Counter) -> Place {
+    let codec = sample.caps().and_then(Codec::of).filter(|_| packet.pts.is_none() || packet.pts == packet.dts);
+    let (Some(codec), Some(buffer)) = (codec, sample.buffer()) else { return Place::Unknown };
+    buffer.map_readable().map_or(Place::Unknown, |map| codec.place(&map, counter))
 }
