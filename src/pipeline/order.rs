@@ -14,11 +14,11 @@ pub struct Ordered {
     pub delay: i64,
 }
 
-/// Presentation times for packets most of which have none; `None` if they have some, or if the order of decoding is that of
-/// showing.
+/// Presentation times for packets that have none, or those of decoding in their place; `None` if the order of decoding is
+/// that of showing.
 pub fn ordered(raw: &[RawPacket]) -> Option<Ordered> {
-    let timeless = raw.iter().filter(|p| p.pts.is_none() && p.dts.is_some()).count();
-    if timeless * 2 <= raw.len() {
+    // Of pictures that are reordered, none can be shown when it is decoded all the time.
+    if raw.iter().any(|p| p.pts.is_some() && p.pts != p.dts) {
         return None;
     }
     // Some encoders put two pictures into one packet, and after it one without a picture, so that there is one for each.
@@ -105,10 +105,15 @@ mod tests {
     fn pictures_between_others_come_before_the_one_they_follow_and_all_a_picture_later() {
         let raw = packets("IPBBPBBIBB", &[0, 40, 80, 120, 160, 200, 240, 280, 320, 360]);
         let found = ordered(&raw).unwrap();
-        let times: Vec<i64> = found.times.into_iter().flatten().collect();
+        let times: Vec<i64> = found.times.iter().copied().flatten().collect();
         assert_eq!(times, [40, 160, 80, 120, 280, 200, 240, 400, 320, 360]);
         assert_eq!((found.delay, found.repeats.contains(&true)), (40, false));
         assert_eq!(ordered(&packets("IPPPPP", &[0, 40, 80, 120, 160, 200])), None, "nothing is reordered");
+        let (mut same, mut known) = (raw.clone(), raw);
+        same.iter_mut().for_each(|p| p.pts = p.dts);
+        assert_eq!(ordered(&same), Some(found), "they say the one for the other");
+        known[1].pts = Some(120);
+        assert_eq!(ordered(&known), None, "there are times");
     }
 
     #[test]
