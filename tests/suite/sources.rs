@@ -122,6 +122,7 @@ fn pictures_are_in_order_and_the_same_wherever_decoding_begins_whatever_the_cont
         ("refreshed.mp4", refreshed),
         // Only decoding has a time.
         ("reordered.avi", "-c:v mpeg4 -bf 2"),
+        ("elementary.m1v", "-c:v mpeg1video -bf 2"),
         ("counted.avi", "-c:v libx264 -preset veryfast -pix_fmt yuv420p -x264-params bframes=5:b-pyramid=2:b-adapt=0"),
     ];
     for (name, coded) in kinds {
