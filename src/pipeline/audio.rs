@@ -216,6 +216,9 @@ impl Audio {
         for (block, at) in blocks.iter_mut().zip(placed(&said, &packets, is_beginning)) {
             block.0 = at;
         }
+        if is_beginning && let [first, second, ..] = &mut blocks[..] {
+            first.0 = beginning(first.0, first.1.len() / channels.max(1) as usize, second.0);
+        }
         Ok(blocks)
     }
 }
@@ -240,6 +243,14 @@ fn placed(said: &[i64], packets: &[i64], is_beginning: bool) -> Vec<i64> {
         Some(silent) if silent == 0 || (is_beginning && is_shifted(silent)) => packets[silent..].to_vec(),
         _ => said.to_vec(),
     }
+}
+
+/// Where the first block of a file begins: it ends where the second begins. A container may take what is to be clipped off
+/// its front, as of Opus, from its duration.
+fn beginning(said: i64, samples: usize, second: i64) -> i64 {
+    let samples = i64::try_from(samples).unwrap_or(0);
+    let moved = second - samples;
+    if (moved - said).abs() < samples { moved } else { said }
 }
 
 /// Where the sound of a track ends, in samples from the title's zero: what its last packets decode to. `None` if they
@@ -326,6 +337,16 @@ mod tests {
     use super::*;
 
     /// One damaged packet used to move all sound before it to the place of the next.
+    #[test]
+    fn a_first_block_ends_where_the_second_beginning() {
+        assert_eq!(beginning(-312, 648, 648), 0, "312 samples are not there");
+        assert_eq!(beginning(0, 960, 648), -312, "312 samples were to be clipped");
+        assert_eq!(beginning(0, 1024, 1024), 0);
+        assert_eq!(beginning(0, 512, 528), 16, "times are rounded, of all but the first alike");
+        assert_eq!(beginning(0, 512, 2048), 0, "a hole");
+        assert_eq!(beginning(0, 0, 1024), 0, "nothing");
+    }
+
     #[test]
     fn what_is_no_sound_is_silence_and_no_encoder_sees_it() {
         let heard = [0.5, -1.5, f32::NAN, f32::INFINITY, -1e30].map(earnest);

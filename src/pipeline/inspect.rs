@@ -96,8 +96,8 @@ fn chosen_video(tracks: &[Timed]) -> Option<usize> {
 
 /// The title's zero: the earliest presented sample of any track that is played.
 fn zero(tracks: &[Timed], video: Option<usize>) -> Option<i64> {
-    // Sound that begins before zero is priming that an edit list cuts away.
-    let audible = |t: &Timed| t.start_ns().map(|at| if t.direct { at.max(0) } else { at });
+    // Sound that begins before zero is priming that an edit list cuts away; Matroska says how much there is.
+    let audible = |t: &Timed| t.start_ns().map(|at| if t.direct { at.max(0) } else { at + t.off.priming_ns });
     let starts = tracks.iter().enumerate().filter_map(|(n, t)| match () {
         () if t.is_audio() => audible(t),
         () if Some(n) == video => t.start_ns(),
@@ -186,7 +186,11 @@ fn track(timed: &Timed, zero_ns: i64, timescale: Timescale, time: &dyn Fn(i64) -
         caps: timed.caps.to_string(),
         codec: codecs::name(&timed.caps),
         timescale,
-        access: if timed.direct { Access::Direct } else { Access::Demuxer { zero_ns, delay_ns: timed.delay_ns } },
+        access: if timed.direct {
+            Access::Direct
+        } else {
+            Access::Demuxer { zero_ns: zero_ns + timed.off.late_ns, delay_ns: timed.delay_ns }
+        },
         packets,
         refreshes: timed.refreshes.clone(),
         end: time(timed.end),

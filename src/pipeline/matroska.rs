@@ -9,10 +9,10 @@ use std::path::Path;
 const MOST_HEADER_BYTES: u64 = 1 << 20;
 
 /// Element ids, RFC 8794 §17 and RFC 9559 §27.1.
-const EBML: u32 = 0x1A45_DFA3;
-const SEGMENT: u32 = 0x1853_8067;
-const TRACKS: u32 = 0x1654_AE6B;
-const TRACK_ENTRY: u32 = 0xAE;
+pub(super) const EBML: u32 = 0x1A45_DFA3;
+pub(super) const SEGMENT: u32 = 0x1853_8067;
+pub(super) const TRACKS: u32 = 0x1654_AE6B;
+pub(super) const TRACK_ENTRY: u32 = 0xAE;
 const CODEC_ID: u32 = 0x86;
 const CODEC_PRIVATE: u32 = 0x63A2;
 const VIDEO: u32 = 0xE0;
@@ -49,7 +49,7 @@ pub fn quicktime_caps(source: &Path) -> Option<gst::Caps> {
 }
 
 /// The first element of some bytes: id, body and what follows. A body that claims to reach past the end is cut there.
-fn element(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+pub(super) fn element(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     let first = *bytes.first()?;
     let id_length = first.leading_zeros() as usize + 1;
     let id = bytes.get(..id_length).filter(|_| id_length <= 4)?;
@@ -64,7 +64,7 @@ fn element(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     Some((id, &body[..end], &body[end..]))
 }
 
-fn children(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+pub(super) fn children(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     std::iter::from_fn(move || {
         let (id, body, rest) = element(bytes)?;
         bytes = rest;
@@ -72,11 +72,11 @@ fn children(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     })
 }
 
-fn child(bytes: &[u8], wanted: u32) -> Option<&[u8]> {
+pub(super) fn child(bytes: &[u8], wanted: u32) -> Option<&[u8]> {
     children(bytes).find(|(id, _)| *id == wanted).map(|(_, body)| body)
 }
 
-fn unsigned(bytes: &[u8]) -> Option<u64> {
+pub(super) fn unsigned(bytes: &[u8]) -> Option<u64> {
     (bytes.len() <= 8).then(|| bytes.iter().fold(0, |n, b| n << 8 | u64::from(*b)))
 }
 

@@ -14,6 +14,7 @@
 //! Arrow: `pipeline -> media`.
 
 mod audio;
+mod blocks;
 mod choose;
 mod codecs;
 mod colour;

@@ -191,9 +191,10 @@ impl Reader {
                 let Some(sample) = scan.pull(sink, &self.unwanted) else { return Ok(None) };
                 let (Some(raw), Some(buffer)) = (raw_packet(&sample), sample.buffer_owned()) else { continue };
                 if let Some(number) = self.find(raw.pts.map(|ns| ns - zero_ns), raw.size) {
+                    // What is to be clipped off the first packet would be missing there and nowhere else.
                     let mut plain = gst::Buffer::new();
                     buffer
-                        .copy_into(plain.make_mut(), gst::BufferCopyFlags::MEMORY | gst::BufferCopyFlags::META, ..)
+                        .copy_into(plain.make_mut(), gst::BufferCopyFlags::MEMORY, ..)
                         .map_err(|e| Error::Failed(e.to_string()))?;
                     break (number, plain);
                 }

@@ -128,6 +128,14 @@ pub struct RawPacket {
     pub place: Place,
 }
 
+#[cfg(test)]
+impl RawPacket {
+    /// One of a byte.
+    pub fn for_tests(pts: Option<i64>, dts: Option<i64>) -> Self {
+        Self { pts, dts, duration: None, size: 1, start: Start::Here, place: Place::Unknown }
+    }
+}
+
 /// The part of a stream id after the hash of the URI, which names the track alone.
 pub fn track_part(stream_id: &str) -> String {
     match stream_id.split_once('/') {
@@ -398,16 +406,32 @@ impl Found {
         }
     }
 
+    /// Moving pictures.
+    pub fn is_video(&self) -> bool {
+        self.media_type().starts_with("video/")
+    }
+
+    /// Sound.
+    pub fn is_audio(&self) -> bool {
+        self.media_type().starts_with("audio/")
+    }
+
+    fn media_type(&self) -> &str {
+        self.caps.as_ref().and_then(|c| c.structure(0)).map_or("", |s| s.name().as_str())
+    }
+
     /// Sound or pictures, as opposed to text and data, of which there may be none for long.
     pub fn is_media(&self) -> bool {
-        let name = self.caps.as_ref().and_then(|c| c.structure(0)).map_or("", |s| s.name().as_str());
+        let name = self.media_type();
         name.starts_with("video/") || name.starts_with("audio/") || name.starts_with("image/")
     }
 
     /// Words, as opposed to pictures of them.
     fn is_text(&self) -> bool {
-        let name = self.caps.as_ref().and_then(|c| c.structure(0)).map_or("", |s| s.name().as_str());
-        matches!(name, "text/x-raw" | "application/x-ssa" | "application/x-ass" | "application/x-subtitle-vtt")
+        matches!(
+            self.media_type(),
+            "text/x-raw" | "application/x-ssa" | "application/x-ass" | "application/x-subtitle-vtt"
+        )
     }
 }
 

@@ -5,12 +5,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use super::blocks::Off;
 use super::complaint::encrypted;
 use super::keys::{Codec, HEAD_BYTES, Start};
 use super::mp4::{self, Table};
 use super::order::{Ordered, ordered};
 use super::scan::{Found, RawPacket, Scan};
-use super::{Output, codecs, decode, matroska, quicktime};
+use super::{Output, blocks, codecs, decode, matroska, quicktime};
 use crate::media::{Packet, Refresh, Refusal, Timescale};
 
 /// A packet that a demuxer says lasts for less than this part of what packets usually last does not say it in earnest.
@@ -35,6 +36,8 @@ pub struct Timed {
     pub end: i64,
     /// See [`crate::media::Access::Demuxer`].
     pub delay_ns: Option<i64>,
+    /// How the demuxer's times were off.
+    pub off: Off,
     /// `avcC` record, for H.264 from a table.
     pub avcc: Option<Vec<u8>>,
     /// What is played if there are several of its kind.
@@ -56,6 +59,13 @@ impl Timed {
     /// Sound.
     pub fn is_audio(&self) -> bool {
         self.media_type().starts_with("audio/")
+    }
+
+    /// The same at the right time.
+    fn put_right(mut self, off: Off) -> Self {
+        self.packets.iter_mut().for_each(|p| p.pts -= off.late_ns);
+        self.end -= off.late_ns;
+        Self { off, ..self }
     }
 
     /// When the first presented packet is shown, nanoseconds.
@@ -90,16 +100,21 @@ pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<A
     }
     let tables = if is_mp4(&scan.container) { mp4::tables(source).unwrap_or_default() } else { Vec::new() };
     let complete = found.iter().filter(|f| f.is_media()).all(|f| table_of(&tables, f).is_some());
-    let found = if complete { found } else { scan.to_end(emit)? };
+    let mut found = if complete { found } else { scan.to_end(emit)? };
+    let off = if is_matroska(&scan.container) {
+        blocks::correct(source, &mut found)
+    } else {
+        vec![Off::default(); found.len()]
+    };
     let silent = found.iter().filter(|f| !f.is_media()).cloned().collect();
     let mut timed = Vec::new();
-    for mut found in found {
+    for (mut found, off) in found.into_iter().zip(off) {
         let Some(caps) = found.caps.clone() else { continue };
         let track = match table_of(&tables, &found).and_then(|t| from_table(source, t, &found, &caps)) {
             Some(timed) => timed,
             None => {
                 let caps = repaired(source, &found, caps);
-                from_demuxer(&std::mem::take(&mut found.packets), found, caps)
+                from_demuxer(&std::mem::take(&mut found.packets), found, caps).put_right(off)
             }
         };
         if !track.packets.is_empty() {
@@ -117,6 +132,10 @@ fn table_of<'a>(tables: &'a [Table], found: &Found) -> Option<&'a Table> {
     let id: u32 = found.stream_id.parse().ok()?;
     let usable = usable_table(found.caps.as_ref()?);
     tables.iter().find(|t| t.id == id && usable && t.timescale > 0 && !t.samples.is_empty())
+}
+
+fn is_matroska(container: &str) -> bool {
+    matches!(container, "video/x-matroska" | "audio/x-matroska" | "video/webm" | "audio/webm")
 }
 
 /// Raw sound has a table entry for every sample; byte streams would need the demuxer's conversion.
@@ -146,6 +165,7 @@ fn from_table(source: &Path, table: &Table, found: &Found, caps: &gst::Caps) -> 
         refreshes,
         end: table.end,
         delay_ns: None,
+        off: Off::default(),
         avcc: table.avcc.clone(),
         default: table.enabled,
     })
@@ -180,6 +200,7 @@ fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> Timed {
         refreshes,
         end,
         delay_ns,
+        off: Off::default(),
         avcc: None,
         default,
     }
@@ -311,10 +332,9 @@ pub fn names(tracks: &[Timed]) -> String {
 mod tests {
     use super::*;
     use crate::media::Track;
-    use crate::pipeline::keys::Place;
 
     fn raw(pts: Option<i64>, dts: Option<i64>) -> RawPacket {
-        RawPacket { pts, dts, duration: None, size: 1, start: Start::Here, place: Place::Unknown }
+        RawPacket::for_tests(pts, dts)
     }
 
     #[test]

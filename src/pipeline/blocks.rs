@@ -1,0 +1,199 @@
+//! How a Matroska file begins, read from its blocks. GStreamer 1.22's demuxer calls the first time it sees zero until an
+//! earlier one comes, so that the first packets of a track come too early; and it passes over the delay of decoders.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use super::matroska::{EBML, SEGMENT, TRACK_ENTRY, TRACKS, child, children, element, unsigned};
+use super::scan::{Found, RawPacket};
+
+/// What is looked at.
+const HEAD_BYTES: u64 = 2 << 20;
+const MOST_BLOCKS: usize = 200;
+
+/// Element ids, RFC 9559 §27.1.
+const INFO: u32 = 0x1549_A966;
+const TIMESTAMP_SCALE: u32 = 0x2A_D7B1;
+const TRACK_NUMBER: u32 = 0xD7;
+const CODEC_DELAY: u32 = 0x56AA;
+const CLUSTER: u32 = 0x1F43_B675;
+const TIMESTAMP: u32 = 0xE7;
+const SIMPLE_BLOCK: u32 = 0xA3;
+const BLOCK_GROUP: u32 = 0xA0;
+const BLOCK: u32 = 0xA1;
+
+/// Times that lie so close are the same, nanoseconds.
+const SAME_NS: i64 = 2_000_000;
+/// Fewer packets than this do not tell which are wrong.
+const FEWEST: usize = 4;
+
+/// The beginning of a track.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Beginning {
+    number: u64,
+    /// What its decoder adds in front (`CodecDelay`), nanoseconds.
+    delay_ns: i64,
+    /// Times of its first packets, nanoseconds; of several in one block the first alone has one.
+    times: Vec<Option<i64>>,
+}
+
+/// How a track of sound is off, nanoseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Off {
+    /// It is said to be so much later than it is.
+    pub late_ns: i64,
+    /// What its decoder adds in front.
+    pub priming_ns: i64,
+}
+
+/// Corrects the times of packets, and says how each track is off.
+pub fn correct(source: &Path, tracks: &mut [Found]) -> Vec<Off> {
+    let mut head = Vec::new();
+    let read = File::open(source).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
+    let beginnings = read.ok().and_then(|_| beginnings(&head)).unwrap_or_default();
+    let of = |stream_id: &str| {
+        let number: u64 = stream_id.split(':').next()?.parse().ok()?;
+        beginnings.iter().find(|beginning| beginning.number == number)
+    };
+    let offset = |track: &mut Found| put_right(&mut track.packets, of(&track.stream_id)?);
+    let offsets: Vec<Option<i64>> = tracks.iter_mut().map(offset).collect();
+    // All tracks of a file are moved alike; delays are taken from some codecs' times only.
+    let moved = tracks.iter().zip(&offsets).find(|(track, _)| track.is_video()).and_then(|(_, offset)| *offset);
+    let off = |(track, offset): (&Found, &Option<i64>)| {
+        let (delay, moved, offset) = (of(&track.stream_id)?.delay_ns, moved?, (*offset)?);
+        // Some demuxers take the delay into account for some codecs.
+        let late_ns = Some(delay + offset - moved).filter(|late| (late - delay).abs() <= SAME_NS).unwrap_or(0);
+        track.is_audio().then_some(Off { late_ns, priming_ns: delay })
+    };
+    tracks.iter().zip(&offsets).map(|of| off(of).unwrap_or_default()).collect()
+}
+
+/// Takes the times of the file where the demuxer's are further from them than the last ones are, and returns how far those
+/// are.
+fn put_right(packets: &mut [RawPacket], beginning: &Beginning) -> Option<i64> {
+    let both = |packets: &[RawPacket]| -> Vec<(usize, i64, i64)> {
+        let known = packets.iter().zip(&beginning.times).enumerate();
+        known.filter_map(|(n, (packet, in_file))| Some((n, packet.pts?, (*in_file)?))).collect()
+    };
+    let told = both(packets);
+    let (_, last, in_file) = *told.last()?;
+    let offset = last - in_file;
+    let odd: Vec<_> = told.iter().filter(|(_, told, file)| (told - file - offset).abs() > SAME_NS).collect();
+    if told.len() < FEWEST || odd.len() * 2 > told.len() {
+        return None;
+    }
+    for (number, _, file) in odd {
+        packets[*number].pts = Some(file + offset);
+    }
+    Some(offset)
+}
+
+fn beginnings(head: &[u8]) -> Option<Vec<Beginning>> {
+    let (id, _, rest) = element(head)?;
+    let (segment, body, _) = element(rest).filter(|_| id == EBML)?;
+    let mut scale_ns = 1_000_000;
+    let (mut tracks, mut blocks) = (Vec::new(), 0);
+    for (id, body) in children(body).take_while(|_| segment == SEGMENT) {
+        match id {
+            INFO => scale_ns = child(body, TIMESTAMP_SCALE).and_then(signed).unwrap_or(scale_ns),
+            TRACKS => {
+                let entries = children(body).filter(|(id, _)| *id == TRACK_ENTRY);
+                tracks.extend(entries.filter_map(|(_, entry)| track(entry)));
+            }
+            CLUSTER => {
+                let cluster = child(body, TIMESTAMP).and_then(signed).unwrap_or(0);
+                for (id, body) in children(body) {
+                    let block = match id {
+                        SIMPLE_BLOCK => Some(body),
+                        BLOCK_GROUP => child(body, BLOCK),
+                        _ => None,
+                    };
+                    let Some((number, at, packets)) = block.and_then(block_head) else { continue };
+                    blocks += 1;
+                    if let Some(track) = tracks.iter_mut().find(|t: &&mut Beginning| t.number == number) {
+                        track.times.push(Some((cluster + at).saturating_mul(scale_ns)));
+                        track.times.extend((1..packets).map(|_| None));
+                    }
+                }
+                if blocks >= MOST_BLOCKS {
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(tracks)
+}
+
+fn track(entry: &[u8]) -> Option<Beginning> {
+    let number = child(entry, TRACK_NUMBER).and_then(unsigned)?;
+    let delay = child(entry, CODEC_DELAY).and_then(signed).unwrap_or(0);
+    Some(Beginning { number, delay_ns: delay, ..Beginning::default() })
+}
+
+/// Track number, time in the cluster, and how many packets there are (RFC 9559 §10.2 and §10.3).
+fn block_head(block: &[u8]) -> Option<(u64, i64, usize)> {
+    let length = block.first()?.leading_zeros() as usize + 1;
+    let coded = block.get(..length).filter(|_| length <= 8)?;
+    let number = coded.iter().fold(0, |n, b| n << 8 | u64::from(*b)) & ((1 << (7 * length)) - 1);
+    let (&[high, low, flags], laced) = block.get(length..)?.split_first_chunk()?;
+    let packets = if flags & 0b0110 == 0 { 1 } else { usize::from(*laced.first()?) + 1 };
+    Some((number, i64::from(i16::from_be_bytes([high, low])), packets))
+}
+
+fn signed(bytes: &[u8]) -> Option<i64> {
+    unsigned(bytes).and_then(|n| i64::try_from(n).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn el(id: u32, body: &[u8]) -> Vec<u8> {
+        let id: Vec<u8> = id.to_be_bytes().into_iter().skip_while(|b| *b == 0).collect();
+        [&id[..], &[0x40 | u8::try_from(body.len() >> 8).unwrap(), u8::try_from(body.len() & 255).unwrap()], body]
+            .concat()
+    }
+
+    #[test]
+    fn delays_and_the_times_of_first_blocks_are_read_of_several_packets_in_one_that_of_the_first() {
+        let delay = el(CODEC_DELAY, &23_000_000_u32.to_be_bytes());
+        let entry = |number: u8, more: &[u8]| el(TRACK_ENTRY, &[&el(TRACK_NUMBER, &[number])[..], more].concat());
+        let block = |track: u8, at: u8, flags: u8| el(SIMPLE_BLOCK, &[0x80 | track, 0, at, flags, 2]);
+        let group = el(BLOCK_GROUP, &el(BLOCK, &[0x81, 0xFF, 0xFF, 0, 7]));
+        let cluster = [el(TIMESTAMP, &[100]), block(1, 5, 0), block(2, 0, 0), group, block(2, 9, 2), block(2, 20, 0)];
+        let tracks = el(TRACKS, &[entry(1, &delay), entry(2, &[])].concat());
+        let segment = el(SEGMENT, &[tracks, el(CLUSTER, &cluster.concat())].concat());
+        let found = beginnings(&[el(EBML, &[]), segment].concat()).unwrap();
+        let ms = |times: &[Option<i64>]| times.iter().map(|t| t.map(|ns| ns / 1_000_000)).collect::<Vec<_>>();
+        let all = |b: &Beginning| (b.number, b.delay_ns, ms(&b.times));
+        let second = [Some(100), Some(109), None, None, Some(120)].to_vec();
+        let first = [Some(105), Some(99)].to_vec();
+        assert_eq!(found.iter().map(all).collect::<Vec<_>>(), [(1, 23_000_000, first), (2, 0, second)]);
+    }
+
+    #[test]
+    fn the_first_packets_are_where_the_file_has_them_and_the_demuxers_zero_is_kept() {
+        let in_file = [23, 223, 103, 63, 143, 183].map(|ms| Some(ms * 1_000_000));
+        let beginning = Beginning { number: 1, delay_ns: 0, times: in_file.to_vec() };
+        let corrected = |told: [i64; 6]| {
+            let mut packets = told.map(|ms| RawPacket::for_tests(Some(ms * 1_000_000), None));
+            let offset = put_right(&mut packets, &beginning).map(|ns| ns / 1_000_000);
+            (packets.map(|p| p.pts.unwrap() / 1_000_000), offset)
+        };
+        assert_eq!(corrected([0, 200, 103, 63, 143, 183]), ([23, 223, 103, 63, 143, 183], Some(0)));
+        let moved = [0, 200, 80, 40, 120, 160];
+        assert_eq!(corrected(moved), (moved, Some(-23)), "all are as much earlier");
+        assert_eq!(corrected([1, 2, 3, 4, 5, 6]), ([1, 2, 3, 4, 5, 6], None), "these are others");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_begin_somehow(bytes: Vec<u8>) {
+            let _ = (beginnings(&bytes), block_head(&bytes));
+        }
+    }
+}
