@@ -162,8 +162,8 @@ fn hide_undecodable_start(source: &Path, timed: &mut Timed) {
     timed.packets.iter_mut().filter(|p| p.pts < limit).for_each(|p| p.shown = false);
 }
 
-/// A first picture of which an edit list leaves less than half is not shown: the title would begin with a flash. Of more
-/// than half all is shown, and the title begins as much earlier, so that its pictures keep their even pace.
+/// A first picture of which an edit list leaves less than a quarter is not shown: the title would begin with a flash. Of
+/// more all is shown, and the title begins as much earlier, so that its pictures keep their even pace.
 fn hide_sliver(timed: &mut Timed) {
     let mut shown: Vec<(i64, usize)> =
         timed.packets.iter().enumerate().filter(|(_, p)| p.shown).map(|(n, p)| (p.pts, n)).collect();
@@ -172,7 +172,7 @@ fn hide_sliver(timed: &mut Timed) {
         && timed.direct
         && first < 0
         && second >= 0
-        && second < -first
+        && 3 * second < -first
     {
         timed.packets[number].shown = false;
     }

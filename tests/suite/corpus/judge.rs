@@ -62,10 +62,9 @@ pub fn validators(server: &TestServer, id: &str, say: &mut Say) {
 
 /// Are the source's frames those of the largest rendition, at the source's times, and is the sound where it was?
 pub fn frames(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
-    let playlists = server.playlists(id);
-    let Some(video) = playlists.iter().find(|p| is_of_pictures(p)) else { return };
+    let Some(video) = largest(server, id) else { return };
     let theirs = source_times(source, &played(source));
-    let ours = rendition_times(&server.rendition(video));
+    let ours = rendition_times(&server.rendition(&video));
     let (Some(first), Some(our_first)) = (theirs.first(), ours.first()) else { return };
     let sound = source_times(source, "a:0").first().copied();
     let zero = zero_of(source);
@@ -91,9 +90,22 @@ pub fn frames(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
     }
 }
 
-/// Is this playlist one of moving pictures?
-pub fn is_of_pictures(playlist: &str) -> bool {
-    !["/audio", "/surround", "/text"].iter().any(|kind| playlist.contains(kind))
+/// The playlist of the largest pictures; the one that players start with is listed first.
+pub fn largest(server: &TestServer, id: &str) -> Option<String> {
+    let master = server.text(&format!("/v/{id}/master.m3u8"));
+    let mut lines = master.lines();
+    let mut largest: Option<(u64, &str)> = None;
+    while let Some(line) = lines.next() {
+        let size =
+            line.strip_prefix("#EXT-X-STREAM-INF:").and_then(|tag| tag.split("RESOLUTION=").nth(1)?.split(',').next());
+        let Some((width, height)) = size.and_then(|size| size.split_once('x')) else { continue };
+        let area = width.parse::<u64>().unwrap() * height.parse::<u64>().unwrap();
+        let uri = lines.next().unwrap();
+        if largest.is_none_or(|(most, _)| area > most) {
+            largest = Some((area, uri));
+        }
+    }
+    largest.map(|(_, uri)| format!("/v/{id}/{uri}"))
 }
 
 /// The title's zero on the source's timeline: the first sample of any track, seconds.
@@ -102,7 +114,8 @@ pub fn zero_of(source: &Path) -> f64 {
     let pictures = first(source_times(source, &played(source)));
     // A decoder may make nothing of the first packet, whose time counts all the same unless an edit list hides it.
     let packet = first(packet_times(source, "a:0")).filter(|at| *at >= 0.0);
-    let sound = packet.or_else(|| first(source_times(source, "a:0")));
+    // What comes before zero is priming.
+    let sound = packet.or_else(|| source_times(source, "a:0").into_iter().find(|at| *at >= 0.0));
     pictures.into_iter().chain(sound).min_by(f64::total_cmp).unwrap_or(0.0)
 }
 

@@ -98,6 +98,12 @@ const NO_DURATIONS: &str =
 const DAMAGED_VP9: &str =
     "its stream is damaged, and libvpx makes other pictures of that than FFmpeg; half of them are held (bridged)";
 
+const UNSAID: &str = "its own bitstream, which is passed on, does not say how far it reorders";
+const FRAGMENT_EDITS: &str = "FFmpeg passes over the edit list of a fragmented file";
+const GRAIN: &str = "grain at the ceiling of its rung";
+const CAPPED: &str = "up to 360 lines, 60 frames per second are every other one";
+const MADE_UP: &str = "FFmpeg makes up the times of an elementary stream, and drops one picture for it";
+
 /// Every deviation that is understood.
 pub const DEVIATIONS: &[Deviation] = &[
     known(
@@ -126,6 +132,37 @@ pub const DEVIATIONS: &[Deviation] = &[
     known("resize_midstream_400x300_to_200x150.mp4", "ts", "framerate", NO_DURATIONS),
     known("vp8_1fps_10s.webm", "ts", "framerate", NO_DURATIONS),
     known("webcam_h264_pgs.mkv", "any", "internal_timeline", VARIABLE),
+    known("barcodes_60fps_24s_tmcd_cover.mov", "ffmpeg", "reorder buffer", UNSAID),
+    known("bbb_1080p_rot90_fragmented_aac51.mp4", "frames", "47 frames of 45", FRAGMENT_EDITS),
+    known("bbb_1080p_rot90_fragmented_aac51.mp4", "offset", "83.3", FRAGMENT_EDITS),
+    known("bbb_1080p_rot90_fragmented_aac51.mp4", "colour", "frame 22", FRAGMENT_EDITS),
+    known("city_mpeg2_ps_720x405.mpg", "picture", "27.1 dB", GRAIN),
+    known("room_theora_vorbis_sar40x33_20s.ogg", "picture", "dB", GRAIN),
+    known("vp9_odd_161x121.webm", "picture", "27.9 dB", GRAIN),
+    known("emulator_fragmented_60fps_15s.mp4", "frames", "", CAPPED),
+    known("resize_midstream_400x300_to_200x150.mp4", "frames", "", CAPPED),
+    known("resize_midstream_400x300_to_200x150.mp4", "picture", "cannot be read", CAPPED),
+    known(
+        "invalid_nalu_partial.mp4",
+        "frames",
+        "30 frames of 29",
+        "a picture that FFmpeg leaves out: the one before is held",
+    ),
+    known(
+        "iphone_1080p_hlg_dovi_portrait_hevc10.mp4",
+        "frames",
+        "11 of 77",
+        "29.97 frames per second, which the file rounds to ticks of 1/600 s",
+    ),
+    known("juggling_mpeg1_es.mpg", "frames", "162 frames of 161", MADE_UP),
+    known("juggling_mpeg1_es.mpg", "picture", "dB", MADE_UP),
+    known("phone_1080x2280_uneven_vfr_single_keyframe.mp4", "ts", "framerate", NO_DURATIONS),
+    known(
+        "vp8_1fps_10s.webm",
+        "colour",
+        "frame 9",
+        "its stream is one pixel wide, and libvpx makes other pictures of that than FFmpeg",
+    ),
     known("bird_mpeg4_mp3_960x400.avi", "frames", "98 frames of 96", FILLED),
     known("bbb_1080p24_mpeg2_mp2.ts", "frames", "60 frames of 58", FILLED),
     known("bbb_cea608_h264.ts", "frames", "60 frames of 58", FILLED),

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use super::judge::{Say, is_of_pictures, played, rendition_times, source_times, zero_of};
+use super::judge::{Say, largest, played, rendition_times, source_times, zero_of};
 use crate::support::TestServer;
 
 /// What the middle of a picture must reach against the scaled source, decibels.
@@ -28,9 +28,8 @@ struct Side<'a> {
 
 /// Compares three frames of the largest rendition with the source's.
 pub fn pictures(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
-    let playlists = server.playlists(id);
-    let Some(video) = playlists.iter().find(|p| is_of_pictures(p)) else { return };
-    let media = server.rendition(video);
+    let Some(video) = largest(server, id) else { return };
+    let media = server.rendition(&video);
     let file = tempfile::Builder::new().suffix(".mp4").tempfile().unwrap();
     std::fs::write(file.path(), &media).unwrap();
     let (theirs, ours) = (source_times(source, &played(source)), rendition_times(&media));
