@@ -45,7 +45,7 @@ pub const SHAPES: &[Named] = &[
     // A codec that the demuxer leaves unnamed, at a rate that is none of the usual; the last picture is held once.
     ("planetblupi_cinepak_vorbis.mkv", || shape("12.048", 145, (320, 240), Some("Vorbis 12.029"))),
     // Several packets to a block, of which the first alone has a time.
-    ("cake_vp9_opus_portrait_360x640.webm", || shape("30.000", 240, (360, 640), Some("Opus 7.467"))),
+    ("cake_vp9_opus_portrait_360x640.webm", || shape("30.000", 240, (360, 640), Some("Opus 7.480"))),
     // Milliseconds in the place of 1/24 s, and a last frame that lasts a tick.
     ("bbb_vp8_vorbis_mono_640x360.webm", || shape("24.000", 49, (640, 360), Some("Vorbis 2.031"))),
     // Pictures without a presentation time.
