@@ -58,7 +58,7 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
         let result = if Some(n) == chosen {
             video_track(source, timed, zero, &container).map(|v| video = Some(v))
         } else if timed.is_audio() {
-            audio_track(source, timed, zero).map(|a| audio.push(a))
+            audio_track(source, timed, zero, &container).map(|a| audio.push(a))
         } else {
             if timed.found.is_media() {
                 let why =
@@ -285,7 +285,7 @@ fn pixel_aspect(info: &gst_video::VideoInfo, caps: &gst::Caps, container: &str) 
     (exact(x) / divisor, exact(y) / divisor)
 }
 
-fn audio_track(source: &Path, timed: &Timed, zero_ns: i64) -> Result<AudioTrack, Refusal> {
+fn audio_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> Result<AudioTrack, Refusal> {
     let zero = Timescale::NANOSECONDS.convert(zero_ns, timed.timescale);
     let provisional = Arc::new(track(timed, zero_ns, timed.timescale, &|t| t - zero));
     let shown: Vec<Shown> = provisional.shown();
@@ -306,9 +306,11 @@ fn audio_track(source: &Path, timed: &Timed, zero_ns: i64) -> Result<AudioTrack,
         provisional.packets.iter().map(|p| Packet { pts: old.convert(p.pts, scale), ..*p }).collect();
     let end = old.convert(provisional.end, scale);
     let whole = Track { timescale: scale, packets, end, ..Arc::unwrap_or_clone(provisional) };
-    // A container knows the last packet's length less well than its decoder does; an edit list may cut it shorter still.
+    // A container knows the last packet's length less well than its decoder does; an edit list may cut it shorter still, and
+    // so does the last page of Ogg.
+    let may_cut = timed.direct || container.ends_with("/ogg");
     let end = audio::decoded_end(source, &whole, rate)
-        .map_or(end, |decoded| if timed.direct { end.min(decoded) } else { decoded });
+        .map_or(end, |decoded| if may_cut { end.min(decoded) } else { decoded });
     let aac_lc_config = if timed.direct && old == scale { aac_lc_config(&timed.caps, rate, channels) } else { None };
     let language = timed.found.language.clone().unwrap_or_else(|| "und".to_owned());
     let track = Track { end, ..whole };
