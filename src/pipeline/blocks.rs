@@ -6,7 +6,8 @@ use std::io::Read;
 use std::path::Path;
 
 use super::matroska::{EBML, SEGMENT, TRACK_ENTRY, TRACKS, child, children, element, unsigned};
-use super::scan::{Found, RawPacket};
+use super::raw::RawPacket;
+use super::scan::Found;
 
 /// What is looked at.
 const HEAD_BYTES: u64 = 2 << 20;

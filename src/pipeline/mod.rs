@@ -38,6 +38,7 @@ mod picture;
 mod poc;
 mod quicktime;
 mod rate;
+mod raw;
 mod repeats;
 mod rungs;
 mod scan;

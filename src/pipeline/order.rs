@@ -1,7 +1,7 @@
 //! Presentation times of pictures that have only decode times, as in AVI: which is shown when follows from their kinds.
 
 use super::keys::Place;
-use super::scan::RawPacket;
+use super::raw::RawPacket;
 
 /// The packets of a track in decode order.
 #[derive(Debug, PartialEq, Eq)]

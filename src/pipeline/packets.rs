@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Error;
-use super::scan::{Scan, raw_packet};
+use super::raw::raw_packet;
+use super::scan::Scan;
 use crate::media::{Access, Packet, Timescale, Track};
 
 /// Added to every time given to GStreamer, nanoseconds: frames before the title's zero keep valid times.

@@ -10,7 +10,8 @@ use super::complaint::encrypted;
 use super::keys::{Codec, HEAD_BYTES, Start};
 use super::mp4::{self, Table};
 use super::order::{Ordered, ordered};
-use super::scan::{Found, RawPacket, Scan};
+use super::raw::RawPacket;
+use super::scan::{Found, Scan};
 use super::{Output, blocks, codecs, decode, matroska, quicktime};
 use crate::media::{Packet, Refresh, Refusal, Timescale};
 

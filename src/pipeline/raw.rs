@@ -1,0 +1,69 @@
+//! A packet as a demuxer gives it.
+
+use super::keys::{Codec, HEAD_BYTES, Place, Start};
+use super::poc::Counter;
+
+/// A packet as the demuxer gives it.
+#[derive(Clone, Copy, Debug)]
+pub struct RawPacket {
+    /// Presentation time as stream time, nanoseconds. Packets that share a block of the container may have none.
+    pub pts: Option<i64>,
+    /// Decode time as stream time, nanoseconds.
+    pub dts: Option<i64>,
+    /// Duration, nanoseconds, if known.
+    pub duration: Option<u64>,
+    /// Bytes.
+    pub size: u32,
+    /// Can decoding start here?
+    pub start: Start,
+    /// When is it shown, if it has no presentation time?
+    pub place: Place,
+}
+
+#[cfg(test)]
+impl RawPacket {
+    /// One of a byte.
+    pub fn for_tests(pts: Option<i64>, dts: Option<i64>) -> Self {
+        Self { pts, dts, duration: None, size: 1, start: Start::Here, place: Place::Unknown }
+    }
+}
+
+/// A packet's times as stream time, which accounts for edit lists and stays the same after a seek. `None` for what is
+/// no packet but a header, which the caps carry as well.
+pub fn raw_packet(sample: &gst::Sample) -> Option<RawPacket> {
+    let buffer = sample.buffer()?;
+    let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
+    let stream_time = |time: gst::ClockTime| {
+        Some(match segment.to_stream_time_full(time)? {
+            gst::Signed::Positive(t) => t.nseconds().cast_signed(),
+            gst::Signed::Negative(t) => -t.nseconds().cast_signed(),
+        })
+    };
+    let in_caps = sample.caps().and_then(|c| c.structure(0)).is_some_and(|s| s.has_field("streamheader"));
+    let header = buffer.flags().contains(gst::BufferFlags::HEADER) && (in_caps || buffer.size() == 0);
+    (!header).then(|| RawPacket {
+        pts: buffer.pts().and_then(stream_time),
+        dts: buffer.dts().and_then(stream_time),
+        duration: buffer.duration().map(gst::ClockTime::nseconds),
+        size: u32::try_from(buffer.size()).unwrap_or(u32::MAX),
+        start: start(buffer, sample.caps()),
+        place: Place::Unknown,
+    })
+}
+
+fn start(buffer: &gst::BufferRef, caps: Option<&gst::CapsRef>) -> Start {
+    if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
+        return Start::Nowhere;
+    }
+    let Some(codec) = caps.and_then(Codec::of) else { return Start::Here };
+    let mut head = vec![0; buffer.size().min(HEAD_BYTES)];
+    let copied = buffer.copy_to_slice(0, &mut head).map_or_else(|copied| copied, |()| head.len());
+    codec.start(&head[..copied])
+}
+
+/// When a picture is shown that may have no time of its own.
+pub fn place(packet: &RawPacket, sample: &gst::Sample, counter: &mut Counter) -> Place {
+    let codec = sample.caps().and_then(Codec::of).filter(|_| packet.pts.is_none() || packet.pts == packet.dts);
+    let (Some(codec), Some(buffer)) = (codec, sample.buffer()) else { return Place::Unknown };
+    buffer.map_readable().map_or(Place::Unknown, |map| codec.place(&map, counter))
+}
