@@ -198,18 +198,28 @@ fn frames_of(boundaries: &Boundaries, rate: u32, end: i64, ladder: &Ladder) -> V
     let per_second = f64::from(rate) / 1024.0;
     #[expect(clippy::cast_possible_truncation, reason = "frames of some seconds")]
     let length = |s: f64| (s * per_second) as i64;
-    extend(&mut frames, end, length(ladder.segment_seconds), length(ladder.segment_seconds * LONGEST_PASSTHROUGH));
+    let picture_end = frame(boundaries.at[inner]);
+    let (wished, longest) = (length(ladder.segment_seconds), length(ladder.segment_seconds * LONGEST_PASSTHROUGH));
+    extend(&mut frames, (picture_end, end), wished, longest);
     frames
 }
 
 /// Ends a list of boundaries at `end`: what outlasts the picture gets segments of its own, of the wished length and none
-/// longer than the longest.
-pub(super) fn extend(cuts: &mut Vec<i64>, end: i64, wished: i64, longest: i64) {
+/// longer than the longest. A little is part of the picture's last segment, so that there are as many of both.
+pub(super) fn extend(cuts: &mut Vec<i64>, (picture_end, end): (i64, i64), wished: i64, longest: i64) {
+    /// Of a wished length.
+    const LITTLE: i64 = 8;
     while cuts.len() > 1 && cuts[cuts.len() - 1] >= end {
         cuts.pop();
     }
-    while end - cuts[cuts.len() - 1] > longest {
-        cuts.push(cuts[cuts.len() - 1] + wished.max(1));
+    let last = |cuts: &[i64]| cuts[cuts.len() - 1];
+    if end - last(cuts) > longest && end - picture_end > wished / LITTLE {
+        if picture_end > last(cuts) {
+            cuts.push(picture_end);
+        }
+        while end - last(cuts) > longest {
+            cuts.push(last(cuts) + wished.max(1));
+        }
     }
     cuts.push(end);
 }

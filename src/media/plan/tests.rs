@@ -88,6 +88,17 @@ fn the_first_segments_are_short_and_the_rest_four_seconds() {
 }
 
 #[test]
+fn sound_that_outlasts_a_long_last_segment_by_little_is_part_of_it_and_by_more_begins_where_the_picture_ends() {
+    let cuts = |sound_frames| {
+        let plan = plan(&index(Some(cfr(6, 1000)), vec![sound(48_000, sound_frames)]), &Ladder::default()).unwrap();
+        let audio = plan.renditions.iter().find(|r| r.name.as_str().starts_with("audio")).unwrap();
+        (plan.renditions[0].grid.segments(), audio.grid.cuts().iter().map(|c| c.frame).collect::<Vec<_>>())
+    };
+    assert_eq!(cuts(282), (1, vec![0, 282]));
+    assert_eq!(cuts(330), (1, vec![0, 281, 330]), "a second more");
+}
+
+#[test]
 fn a_title_of_one_picture_may_take_the_bits_of_a_second() {
     let rates = |frames: i64| {
         let times: Vec<i64> = (0..frames).map(|i| i * 9_000).collect();

@@ -51,7 +51,8 @@ fn grid(boundaries: &Boundaries, ladder: &Ladder) -> Result<Grid, GridError> {
     at[0] = 0;
     let length = |seconds: f64| timescale.ticks(seconds).max(1);
     let wished = length(ladder.segment_seconds);
-    extend(&mut at, boundaries.end(timescale), wished, length(ladder.segment_seconds * LONGEST_PASSTHROUGH));
+    let ends = (boundaries.at[inner], boundaries.end(timescale));
+    extend(&mut at, ends, wished, length(ladder.segment_seconds * LONGEST_PASSTHROUGH));
     let cut = |(frame, at): (u64, &i64)| Cut { frame, at: at.cast_unsigned() };
     Grid::new(timescale, (0..).zip(&at).map(cut).collect())
 }
