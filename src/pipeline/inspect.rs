@@ -380,3 +380,34 @@ fn peak_nits(caps: &gst::CapsRef) -> Option<u32> {
     let display = display.map(|d| d.max_display_mastering_luminance() / 10_000);
     content.ok().filter(|&nits| nits > 0).or(display.ok()).filter(|&nits| nits > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::scan::Found;
+
+    #[test]
+    fn a_first_picture_of_which_less_than_a_quarter_is_left_is_not_shown() {
+        gst::init().unwrap();
+        let shown = |first: i64, direct: bool| {
+            let packets = (0..4).map(|n| Packet { pts: first + 40 * n, shown: true, key: n == 0, offset: 0, size: 1 });
+            let mut timed = Timed {
+                found: Found::for_tests(),
+                caps: gst::Caps::new_empty_simple("video/x-h264"),
+                timescale: Timescale::new(1000).unwrap(),
+                direct,
+                packets: packets.collect(),
+                refreshes: Vec::new(),
+                end: first + 160,
+                delay_ns: None,
+                off: crate::pipeline::blocks::Off::default(),
+                avcc: None,
+                default: true,
+            };
+            hide_sliver(&mut timed);
+            timed.packets.iter().filter(|p| p.shown).count()
+        };
+        assert_eq!([-37, -20, 0, -45].map(|first| shown(first, true)), [3, 4, 4, 4]);
+        assert_eq!(shown(-37, false), 4, "no edit list says where it begins");
+    }
+}

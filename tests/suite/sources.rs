@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::media::Film;
-use crate::support::{Data, TestServer, ffprobe, until};
+use crate::support::{Data, TestServer, ffprobe, run, until};
 
 /// How far red, green or blue may lie from the source's, of 255: what 8 bits of a matrix and an encoder lose.
 const COLOUR_SLACK: u8 = 5;
@@ -147,6 +147,16 @@ fn pictures_are_in_order_and_the_same_wherever_decoding_begins_whatever_the_cont
         }
         assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{name}: {}", server.log());
     }
+}
+
+#[test]
+fn a_picture_is_refused_as_one() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let picture = film(media.path(), "still.jpg", "-f lavfi -i testsrc2=s=64x48:d=1 -frames:v 1");
+    let ran = run(data.command(&["ingest", picture.to_str().unwrap()]));
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    assert!(ran.error().contains("a picture and no film (image/jpeg)"), "{}", ran.error());
+    assert_eq!(data.sources(), Vec::<String>::new());
 }
 
 #[test]
