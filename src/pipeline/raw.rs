@@ -28,6 +28,12 @@ impl RawPacket {
     }
 }
 
+/// The same with what its bytes say, which only an index needs.
+pub fn described(packet: RawPacket, sample: &gst::Sample, counter: &mut Counter) -> RawPacket {
+    let start = sample.buffer().map_or(Start::Nowhere, |buffer| start(buffer, sample.caps()));
+    RawPacket { start, place: place(&packet, sample, counter), ..packet }
+}
+
 /// A packet's times as stream time, which accounts for edit lists and stays the same after a seek. `None` for what is
 /// no packet but a header, which the caps carry as well.
 pub fn raw_packet(sample: &gst::Sample) -> Option<RawPacket> {
@@ -46,7 +52,7 @@ pub fn raw_packet(sample: &gst::Sample) -> Option<RawPacket> {
         dts: buffer.dts().and_then(stream_time),
         duration: buffer.duration().map(gst::ClockTime::nseconds),
         size: u32::try_from(buffer.size()).unwrap_or(u32::MAX),
-        start: start(buffer, sample.caps()),
+        start: Start::Nowhere,
         place: Place::Unknown,
     })
 }
@@ -62,7 +68,7 @@ fn start(buffer: &gst::BufferRef, caps: Option<&gst::CapsRef>) -> Start {
 }
 
 /// When a picture is shown that may have no time of its own.
-pub fn place(packet: &RawPacket, sample: &gst::Sample, counter: &mut Counter) -> Place {
+fn place(packet: &RawPacket, sample: &gst::Sample, counter: &mut Counter) -> Place {
     let codec = sample.caps().and_then(Codec::of).filter(|_| packet.pts.is_none() || packet.pts == packet.dts);
     let (Some(codec), Some(buffer)) = (codec, sample.buffer()) else { return Place::Unknown };
     buffer.map_readable().map_or(Place::Unknown, |map| codec.place(&map, counter))

@@ -12,7 +12,7 @@ use super::Output;
 use super::complaint::{explain, refusal, unreadable};
 use super::holdup::{Plugging, Rest};
 use super::poc::Counter;
-use super::raw::{RawPacket, place, raw_packet};
+use super::raw::{RawPacket, described, raw_packet};
 use super::silence::Silence;
 use crate::media::{Refusal, RefusalCode, Rotation};
 
@@ -481,7 +481,7 @@ fn note(
             read_sticky(&pad, track);
         }
     }
-    let packet = raw_packet(sample).map(|p| RawPacket { place: place(&p, sample, &mut track.counter), ..p });
+    let packet = raw_packet(sample).map(|packet| described(packet, sample, &mut track.counter));
     track.packets.extend(packet);
     if let (Some(RawPacket { pts: Some(pts), duration, .. }), true) =
         (packet, track.is_text() && words_bytes < MOST_WORDS_BYTES)
