@@ -364,15 +364,25 @@ pub fn until(what: &str, mut reached: impl FnMut() -> bool) {
     }
 }
 
-/// Processes of a session that live: see proc_pid_stat(5).
+/// Processes of a session that live.
 pub fn session(leader: i32) -> Vec<i32> {
+    living(3, leader)
+}
+
+/// Processes a process has started, and that live.
+pub fn children(parent: i32) -> Vec<i32> {
+    living(1, parent)
+}
+
+/// Processes that live and have this number in a field of proc_pid_stat(5), counted from the state on.
+fn living(field: usize, number: i32) -> Vec<i32> {
     let pids = fs::read_dir("/proc").unwrap().filter_map(|e| e.ok()?.file_name().to_str()?.parse::<i32>().ok());
     let belongs = |pid: &i32| {
         let mut stat = String::new();
         let read = fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut f| f.read_to_string(&mut stat));
         // The name in parentheses may hold anything; state, parent, group and session follow it.
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        read.is_ok() && fields.len() > 3 && fields[0] != "Z" && fields[3].parse() == Ok(leader)
+        read.is_ok() && fields.len() > field && fields[0] != "Z" && fields[field].parse() == Ok(number)
     };
     pids.filter(belongs).collect()
 }

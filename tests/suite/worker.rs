@@ -8,12 +8,12 @@ use std::time::Duration;
 use matinee::media::Templates;
 use matinee::worker::protocol::Request;
 use matinee::worker::{Config, Death, Error, Exit, Pool, Worker, attempts};
-use rustix::process::{Pid, PidfdFlags, Signal, getsid, kill_process, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tempfile::NamedTempFile;
 use tokio::io::unix::AsyncFd;
 use tokio::time::timeout;
 
-use crate::support::{PATIENCE, session};
+use crate::support::{PATIENCE, children};
 
 /// Silence after which a worker at work counts as stuck: longer than a start takes on a busy machine.
 const STALL_SECONDS: u64 = 3;
@@ -67,7 +67,7 @@ async fn standby_workers_are_ready_before_anyone_asks() {
     let pool = Pool::start(Config { standby: 2, ..config() }).unwrap();
     timeout(PATIENCE, pool.warm()).await.unwrap();
     assert_eq!(pool.counts(), (2, 2));
-    let before = session(getsid(None).unwrap().as_raw_pid());
+    let before = children(std::process::id().cast_signed());
     let (worker, _source) = bound(&pool).await;
     assert!(before.contains(&worker.pid()), "the worker came from standby");
     timeout(PATIENCE, pool.warm()).await.unwrap();
