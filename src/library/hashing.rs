@@ -1,7 +1,7 @@
 //! A digest that is made while the bytes are written: on one thread, one would wait for the other.
 
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
@@ -13,34 +13,66 @@ const BLOCKS: usize = 2;
 /// The thread, and the way to it. Dropping it lets the thread end by itself.
 #[derive(Debug)]
 pub(super) struct Hashing {
-    blocks: SyncSender<Bytes>,
+    orders: SyncSender<Order>,
     thread: JoinHandle<Sha256>,
 }
 
+#[derive(Debug)]
+enum Order {
+    Block(Bytes),
+    Tell(SyncSender<Sha256>),
+}
+
+/// What the digest is after the blocks before, once the thread has come to it.
+#[derive(Debug)]
+pub(super) struct Later(Receiver<Sha256>);
+
 impl Hashing {
-    pub(super) fn start() -> io::Result<Self> {
-        let (blocks, inbox) = sync_channel::<Bytes>(BLOCKS);
+    /// Goes on from `hash`.
+    pub(super) fn start(mut hash: Sha256) -> io::Result<Self> {
+        let (orders, inbox) = sync_channel(BLOCKS);
         let thread = thread::Builder::new().name("hash".to_owned()).spawn(move || {
-            let mut hash = Sha256::new();
-            for block in inbox {
-                hash.update(&block);
+            for order in inbox {
+                match order {
+                    Order::Block(block) => hash.update(&block),
+                    // Nobody may want to know it any more.
+                    Order::Tell(asker) => drop(asker.send(hash.clone())),
+                }
             }
             hash
         })?;
-        Ok(Self { blocks, thread })
+        Ok(Self { orders, thread })
     }
 
     /// The next bytes; waits while too many wait.
     pub(super) fn update(&self, block: Bytes) {
-        // A thread that is gone is told of by `end`.
-        let _ = self.blocks.send(block);
+        // A thread that is gone is told of by who asks for the digest.
+        let _ = self.orders.send(Order::Block(block));
+    }
+
+    /// The digest of what came so far.
+    pub(super) fn so_far(&self) -> Later {
+        let (asker, answer) = sync_channel(1);
+        let _ = self.orders.send(Order::Tell(asker));
+        Later(answer)
     }
 
     /// That was all.
     pub(super) fn end(self) -> io::Result<Sha256> {
-        drop(self.blocks);
-        self.thread.join().map_err(|_| io::Error::other("the thread that hashes died"))
+        drop(self.orders);
+        self.thread.join().map_err(|_| died())
     }
+}
+
+impl Later {
+    /// Waits for it.
+    pub(super) fn get(self) -> io::Result<Sha256> {
+        self.0.recv().map_err(|_| died())
+    }
+}
+
+fn died() -> io::Error {
+    io::Error::other("the thread that hashes died")
 }
 
 #[cfg(test)]
@@ -49,12 +81,22 @@ mod tests {
 
     #[test]
     fn the_digest_is_that_of_all_blocks_in_their_order() {
-        let hashing = Hashing::start().unwrap();
-        for n in 0..100_u8 {
-            hashing.update(Bytes::from(vec![n; 1000]));
-        }
+        let hashing = Hashing::start(Sha256::new()).unwrap();
         let whole: Vec<u8> = (0..100_u8).flat_map(|n| vec![n; 1000]).collect();
-        assert_eq!(hashing.end().unwrap().finalize(), Sha256::digest(&whole));
-        assert_eq!(Hashing::start().unwrap().end().unwrap().finalize(), Sha256::digest(b""));
+        let mut half = None;
+        for (n, block) in whole.chunks(1000).enumerate() {
+            if n == 50 {
+                half = Some(hashing.so_far());
+            }
+            hashing.update(Bytes::copy_from_slice(block));
+        }
+        let half = half.unwrap().get().unwrap();
+        assert_eq!(half.clone().finalize(), Sha256::digest(&whole[..50_000]));
+        let again = Hashing::start(half).unwrap();
+        again.update(Bytes::copy_from_slice(&whole[50_000..]));
+        for hashing in [hashing, again] {
+            assert_eq!(hashing.end().unwrap().finalize(), Sha256::digest(&whole));
+        }
+        assert_eq!(Hashing::start(Sha256::new()).unwrap().end().unwrap().finalize(), Sha256::digest(b""));
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 
 use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
 
 use super::flush::Flush;
 use super::hashing::Hashing;
@@ -37,7 +38,7 @@ impl Library {
         let entry = Entry::create(self)?;
         let path = entry.source();
         let file = File::create_new(&path).map_err(|why| self.unwritten(&path, 0, why))?;
-        let hash = Hashing::start().map_err(|why| Error::at("hash", &path, why))?;
+        let hash = Hashing::start(Sha256::new()).map_err(|why| Error::at("hash", &path, why))?;
         let (library, flush) = (self.clone(), Flush::default());
         Ok(Incoming { library, entry, file, hash, size_bytes: 0, unsynced_bytes: 0, flush, reserve_bytes })
     }

@@ -10,11 +10,13 @@ use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::digest::common::hazmat::SerializableState as _;
 use sha2::{Digest as _, Sha256};
 
 use super::flush::Flush;
+use super::hashing::{Hashing, Later};
 use super::journal::Journal;
 use super::staged::{Entry, digest_of};
 use super::{Error, Library, SOURCE, Staged, entries};
@@ -54,11 +56,19 @@ pub struct Resumable {
 #[derive(Debug)]
 struct Going {
     file: File,
-    hash: Sha256,
+    hash: Hashing,
     offset_bytes: u64,
     flush: Flush,
     /// The mark there will be once the sync that is under way has ended.
-    next: Option<Mark>,
+    next: Option<Next>,
+}
+
+/// A mark that is true once what was written before it is synced.
+#[derive(Debug)]
+struct Next {
+    offset_bytes: u64,
+    touched_at_ms: i64,
+    hash: Later,
 }
 
 impl Library {
@@ -216,7 +226,7 @@ impl Resumable {
             }
             file.set_len(self.mark.offset_bytes)?;
             file.seek(SeekFrom::End(0))?;
-            let (hash, offset_bytes) = (hash_of(&self.mark)?, self.mark.offset_bytes);
+            let (hash, offset_bytes) = (Hashing::start(hash_of(&self.mark)?)?, self.mark.offset_bytes);
             Ok(Going { file, hash, offset_bytes, flush: Flush::default(), next: None })
         };
         self.going = Some(open().map_err(|why| Error::at("go on with", &path, why))?);
@@ -227,14 +237,14 @@ impl Resumable {
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Io`]. What came before stays.
-    pub fn write(&mut self, bytes: &[u8], reserve_bytes: u64) -> Result<(), Error> {
+    pub fn write(&mut self, bytes: Bytes, reserve_bytes: u64) -> Result<(), Error> {
         let length = bytes.len() as u64;
         self.library.room_for(length, reserve_bytes)?;
         let path = self.path();
         let Some(going) = &mut self.going else {
             return Err(Error::at("write", &path, io::Error::other("it was not begun")));
         };
-        if let Err(why) = going.file.write_all(bytes) {
+        if let Err(why) = going.file.write_all(&bytes) {
             // A part may have been written; the next write starts where this one did.
             let _ = going.file.seek(SeekFrom::Start(going.offset_bytes));
             return Err(self.library.unwritten(&path, length, why));
@@ -248,7 +258,7 @@ impl Resumable {
     #[must_use]
     pub fn unsettled_bytes(&self) -> u64 {
         let Some(going) = &self.going else { return 0 };
-        going.offset_bytes - going.next.as_ref().unwrap_or(&self.mark).offset_bytes
+        going.offset_bytes - going.next.as_ref().map_or(self.mark.offset_bytes, |next| next.offset_bytes)
     }
 
     /// Begins to make certain what was written so far, which goes on while the next bytes are written, and moves the mark
@@ -259,9 +269,8 @@ impl Resumable {
     pub fn hasten(&mut self, now_ms: i64) -> Result<(), Error> {
         let arrived = self.arrive();
         let begun = arrived.and_then(|()| {
-            let next = self.mark_here(now_ms);
             let Some(going) = &mut self.going else { return Ok(()) };
-            going.next = next;
+            going.next = Some(going.here(now_ms));
             going.flush.begin(&going.file).map_err(|why| self.library.unwritten(&self.folder, 0, why))
         });
         self.unless_lost(begun)
@@ -273,9 +282,10 @@ impl Resumable {
     /// [`Error::Full`], [`Error::Io`]; then the mark is where it was, and what was written behind it is of no use.
     pub fn settle(&mut self, now_ms: i64) -> Result<(), Error> {
         let settled = self.arrive().and_then(|()| {
-            let (Some(going), Some(mark)) = (&self.going, self.mark_here(now_ms)) else { return Ok(()) };
+            let Some(going) = &self.going else { return Ok(()) };
+            let here = going.here(now_ms);
             going.file.sync_data().map_err(|why| self.library.unwritten(&self.path(), 0, why))?;
-            self.put(mark)
+            self.pass(here)
         });
         self.unless_lost(settled)
     }
@@ -285,14 +295,13 @@ impl Resumable {
         let Some(going) = &mut self.going else { return Ok(()) };
         let (synced, next) = (going.flush.wait(), going.next.take());
         synced.map_err(|why| self.library.unwritten(&self.path(), 0, why))?;
-        next.map_or(Ok(()), |mark| self.put(mark))
+        next.map_or(Ok(()), |next| self.pass(next))
     }
 
-    /// The mark of all bytes that were written, which is true once they are synced.
-    fn mark_here(&self, now_ms: i64) -> Option<Mark> {
-        let Going { hash, offset_bytes, .. } = self.going.as_ref()?;
-        let (hash, offset_bytes) = (hash.serialize().to_vec(), *offset_bytes);
-        Some(Mark { offset_bytes, touched_at_ms: now_ms, hash, ..self.mark.clone() })
+    /// Moves the mark.
+    fn pass(&mut self, Next { offset_bytes, touched_at_ms, hash }: Next) -> Result<(), Error> {
+        let hash = hash.get().map_err(|why| Error::at("hash", &self.path(), why))?.serialize().to_vec();
+        self.put(Mark { offset_bytes, touched_at_ms, hash, ..self.mark.clone() })
     }
 
     /// After a failed sync nobody knows what is on disk (fsync(2)): the next go begins at the mark.
@@ -363,6 +372,13 @@ impl Resumable {
     }
 }
 
+impl Going {
+    /// The mark of all bytes that were written.
+    fn here(&self, now_ms: i64) -> Next {
+        Next { offset_bytes: self.offset_bytes, touched_at_ms: now_ms, hash: self.hash.so_far() }
+    }
+}
+
 fn encode(mark: &Mark) -> Vec<u8> {
     postcard::to_stdvec(mark).expect("numbers and bytes have a form")
 }
@@ -413,16 +429,16 @@ mod tests {
         let id: UploadId = ID.parse().unwrap();
         let mut resumable = library.create_resumable(&id, b"about", Some(9), 1).unwrap();
         resumable.begin().unwrap();
-        resumable.write(b"abc", 0).unwrap();
+        resumable.write(Bytes::from_static(b"abc"), 0).unwrap();
         resumable.settle(2).unwrap();
-        resumable.write(b"lost", 0).unwrap();
+        resumable.write(Bytes::from_static(b"lost"), 0).unwrap();
         assert_eq!((resumable.offset_bytes(), resumable.mark().offset_bytes), (7, 3));
         drop(resumable);
 
         let (library, mut resumable) = again(library);
         assert_eq!(resumable.mark().offset_bytes, 3);
         resumable.begin().unwrap();
-        resumable.write(b"defghi", 0).unwrap();
+        resumable.write(Bytes::from_static(b"defghi"), 0).unwrap();
         resumable.settle(3).unwrap();
         assert!(resumable.is_complete());
         drop(resumable);
@@ -445,7 +461,7 @@ mod tests {
         let mut resumable = library.create_resumable(&ID.parse().unwrap(), b"about", Some(9), 1).unwrap();
         resumable.begin().unwrap();
         for (bytes, certain) in [(b"abc", 0), (b"def", 3)] {
-            resumable.write(bytes, 0).unwrap();
+            resumable.write(Bytes::from_static(bytes), 0).unwrap();
             assert_eq!(resumable.unsettled_bytes(), 3);
             resumable.hasten(2).unwrap();
             assert_eq!((resumable.unsettled_bytes(), resumable.mark().offset_bytes), (0, certain));
@@ -454,9 +470,9 @@ mod tests {
         let (_library, mut resumable) = again(library);
         assert_eq!(resumable.mark().offset_bytes, 3, "what was on its way does not count");
         resumable.begin().unwrap();
-        resumable.write(b"def", 0).unwrap();
+        resumable.write(Bytes::from_static(b"def"), 0).unwrap();
         resumable.hasten(3).unwrap();
-        resumable.write(b"ghi", 0).unwrap();
+        resumable.write(Bytes::from_static(b"ghi"), 0).unwrap();
         resumable.settle(4).unwrap();
         assert_eq!((resumable.mark().offset_bytes, resumable.unsettled_bytes()), (9, 0));
         let hex: String = Sha256::digest(b"abcdefghi").iter().map(|b| format!("{b:02x}")).collect();
@@ -468,7 +484,7 @@ mod tests {
         let (_root, library) = library();
         let mut resumable = library.create_resumable(&ID.parse().unwrap(), b"", None, 1).unwrap();
         resumable.begin().unwrap();
-        resumable.write(b"abc", 0).unwrap();
+        resumable.write(Bytes::from_static(b"abc"), 0).unwrap();
         resumable.settle(2).unwrap();
         File::options().write(true).open(resumable.path()).unwrap().set_len(2).unwrap();
         assert!(resumable.begin().unwrap_err().to_string().contains("shorter than what was confirmed"));

@@ -122,7 +122,7 @@ impl Store {
         self.with(move |store, held| {
             let Some(resumable) = held.resumable.as_mut() else { return Ok(()) };
             if !bytes.is_empty() {
-                resumable.write(&bytes, store.reserve_bytes)?;
+                resumable.write(bytes, store.reserve_bytes)?;
             }
             let unsettled = resumable.offset_bytes() - resumable.mark().offset_bytes;
             let is_due = held.settled_at.is_none_or(|at| at.elapsed() >= SETTLE_TIME);

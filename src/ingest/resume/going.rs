@@ -4,7 +4,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, spawn_blocking};
 
@@ -216,7 +216,7 @@ impl Going {
         let mut writer = self.idle().await?;
         let block = mem::take(&mut self.block).freeze();
         self.state = State::Writing(spawn_blocking(move || {
-            let written = writer.write(&block);
+            let written = writer.write(block);
             (writer, written)
         }));
         Ok(())
@@ -246,7 +246,7 @@ async fn end(resumables: Resumables, state: State, block: BytesMut) -> Result<St
     };
     writer.is_checked = false;
     let ended = spawn_blocking(move || {
-        let written = before.and_then(|()| if block.is_empty() { Ok(()) } else { writer.write(&block) });
+        let written = before.and_then(|()| if block.is_empty() { Ok(()) } else { writer.write(block.freeze()) });
         let settled = writer.hold.held.settle(now_ms());
         writer.hold.held.rest();
         (writer.hold, written, settled)
@@ -264,7 +264,7 @@ async fn end(resumables: Resumables, state: State, block: BytesMut) -> Result<St
 }
 
 impl Writer {
-    fn write(&mut self, block: &[u8]) -> Result<(), Error> {
+    fn write(&mut self, block: Bytes) -> Result<(), Error> {
         let held = &mut self.hold.held;
         held.write(block, self.reserve_bytes)?;
         let is_due = held.unsettled_bytes() >= SETTLE_BYTES || self.settled_at.elapsed() >= SETTLE_TIME;
