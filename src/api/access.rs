@@ -8,12 +8,12 @@ use std::sync::Arc;
 use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
 use http::{Method, request};
 
-use super::blocking;
 use super::problem::{Kind, Problem};
+use super::{Route, blocking};
 use crate::access::{Grant, Grants, Keys};
 use crate::catalog::{ApiKey, now_ms};
-use crate::media::KeyId;
 pub use crate::media::Scope;
+use crate::media::{KeyId, TitleId};
 
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Caller {
     pub owner: Option<KeyId>,
     /// Whether a key with [`Scope::Admin`] came along.
     pub is_admin: bool,
+    /// Whether a key with [`Scope::Read`] did.
+    pub is_reader: bool,
 }
 
 impl Caller {
@@ -34,6 +36,14 @@ impl Caller {
     /// [`Scope::Admin`]. As long as nobody needs a key, anybody may.
     pub(super) fn may_change(&self, owner: Option<&KeyId>) -> bool {
         self.owner.is_none() || self.is_admin || self.owner.as_ref() == owner
+    }
+
+    /// Whether the caller may look at a title of this owner: who may look at all may, and who brought it.
+    pub(super) fn may_see(&self, title: &TitleId, owner: Option<&KeyId>) -> bool {
+        match &self.grant {
+            Some(grant) => grant.title == *title,
+            None => self.is_reader || self.may_change(owner),
+        }
     }
 }
 
@@ -46,10 +56,10 @@ pub type Authorised = Pin<Box<dyn Future<Output = Result<Caller, Problem>> + Sen
 /// send (a form needs no permission by CORS).
 #[must_use]
 pub fn everybody(grants: Grants) -> Authorise {
-    Arc::new(move |parts, scope| {
+    Arc::new(move |parts, _scope| {
         let verdict = match bearer(parts) {
             // Who issued it counts on its title and its limit.
-            Said::Key(text) if Grants::looks_like(&text) => granted(&grants, &text, scope),
+            Said::Key(text) if Grants::looks_like(&text) => granted(&grants, &text, goes_on(parts)),
             _ if is_cross_site(parts) => Err(Problem::of(Kind::CrossSite)),
             _ => Ok(Caller::default()),
         };
@@ -63,10 +73,11 @@ pub fn everybody(grants: Grants) -> Authorise {
 pub fn by_keys(keys: Keys, grants: Grants, is_loopback: bool) -> Authorise {
     Arc::new(move |parts, scope| {
         let foreign = is_cross_site(parts).then_some(Kind::CrossSite).or(is_rebound(parts).then_some(Kind::Host));
-        let (keys, grants, said) = (keys.clone(), grants.clone(), bearer(parts));
+        let (keys, grants, said, goes_on) = (keys.clone(), grants.clone(), bearer(parts), goes_on(parts));
+        let sees_one = Route::parse(parts.uri.path()).is_some_and(|route| route.seen(&parts.method).is_some());
         Box::pin(blocking(move || match said {
-            Said::Key(text) if Grants::looks_like(&text) => granted(&grants, &text, scope),
-            Said::Key(text) => check(&keys, &text, scope),
+            Said::Key(text) if Grants::looks_like(&text) => granted(&grants, &text, goes_on),
+            Said::Key(text) => check(&keys, &text, scope, sees_one),
             Said::Nothing if is_loopback && keys.never_used()? => {
                 foreign.map_or(Ok(Caller::default()), |kind| Err(Problem::of(kind)))
             }
@@ -95,22 +106,28 @@ fn bearer(parts: &request::Parts) -> Said {
     }
 }
 
-fn granted(grants: &Grants, text: &str, scope: Scope) -> Result<Caller, Problem> {
-    let grant = grants.check(text, now_ms().unsigned_abs() / 1000).ok_or_else(|| {
-        unauthorised(", error=\"invalid_token\"", "this upload token was not issued here, or is not good any more")
-    })?;
-    if scope != Scope::Upload {
-        return Err(Problem::new(Kind::Scope, "an upload token sends its film and does nothing else"));
-    }
-    let owner = grant.issuer.parse().ok();
-    Ok(Caller { name: format!("token-{}", grant.title), grant: Some(grant), owner, is_admin: false })
+/// True for what goes on with a resumable upload, which began while its token was good and expires by itself.
+fn goes_on(parts: &request::Parts) -> bool {
+    matches!(Route::parse(parts.uri.path()), Some(Route::Upload(_)))
 }
 
-fn check(keys: &Keys, text: &str, scope: Scope) -> Result<Caller, Problem> {
+/// What a token is for is asked of [`Route::takes_token`].
+fn granted(grants: &Grants, text: &str, goes_on: bool) -> Result<Caller, Problem> {
+    let now_s = if goes_on { 0 } else { now_ms().unsigned_abs() / 1000 };
+    let grant = grants.check(text, now_s).ok_or_else(|| {
+        unauthorised(", error=\"invalid_token\"", "this upload token was not issued here, or is not good any more")
+    })?;
+    let owner = grant.issuer.parse().ok();
+    Ok(Caller { name: format!("token-{}", grant.title), grant: Some(grant), owner, ..Caller::default() })
+}
+
+/// Who may upload may ask for a title; whether it is their own is asked of [`Caller::may_see`].
+fn check(keys: &Keys, text: &str, scope: Scope, sees_one: bool) -> Result<Caller, Problem> {
     let unknown = || unauthorised(", error=\"invalid_token\"", "this key is not known here, or was revoked");
     let ApiKey { id, scopes, .. } = keys.check(text, now_ms())?.ok_or_else(unknown)?;
-    if scopes.allow(scope) {
-        return Ok(Caller { name: id.to_string(), grant: None, owner: Some(id), is_admin: scopes.allow(Scope::Admin) });
+    if scopes.allow(scope) || (sees_one && scopes.allow(Scope::Upload)) {
+        let (is_admin, is_reader) = (scopes.allow(Scope::Admin), scopes.allow(Scope::Read));
+        return Ok(Caller { name: id.to_string(), grant: None, owner: Some(id), is_admin, is_reader });
     }
     let detail = format!("this needs a key with scope {scope}; the key {id} has {scopes}");
     let challenge = format!("Bearer realm=\"matinee\", error=\"insufficient_scope\", scope=\"{scope}\"");
@@ -238,7 +255,7 @@ mod tests {
                 name: issued.key.id.to_string(),
                 grant: None,
                 owner: Some(issued.key.id.clone()),
-                is_admin: false
+                ..Caller::default()
             })
         );
         assert_eq!(with(Scope::Admin).await, Err(Kind::Scope));

@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName};
+use sha2::{Digest as _, Sha256};
 
 use super::problem::{Kind, Problem};
 use crate::media::Digest;
@@ -42,7 +43,15 @@ pub(super) fn check(expected: &[Digest], came: &Digest) -> Result<(), Problem> {
 /// A byte sequence of RFC 8941 §3.3.5: base64 between colons. Parameters mean nothing here.
 fn digest(text: &str) -> Option<Digest> {
     let (encoded, _) = text.trim().strip_prefix(':')?.split_once(':')?;
-    let bytes = STANDARD.decode(encoded).ok()?;
+    named(&STANDARD.decode(encoded).ok()?)
+}
+
+/// A hash that has ended.
+pub(super) fn of(hash: Sha256) -> Option<Digest> {
+    named(&hash.finalize())
+}
+
+fn named(bytes: &[u8]) -> Option<Digest> {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     hex.parse().ok()
 }

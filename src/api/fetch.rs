@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use http::header::CONTENT_TYPE;
 use http::request;
 use serde_json::{Map, Value};
 
 use super::access::Caller;
+use super::idempotency::{self, fingerprint};
 use super::payload::Payload;
 use super::problem::{Kind, Problem};
-use super::{Api, Response, idempotency, respond, upload, video};
+use super::{Api, Response, respond, upload, video};
 use crate::catalog::Known;
 use crate::ingest::{self, About, Wanted};
 
@@ -18,8 +18,7 @@ const MAX_BODY_BYTES: usize = 64 << 10;
 
 /// True if a film is named and not sent.
 pub(super) fn is_meant(parts: &request::Parts) -> bool {
-    let essence = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
-    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+    respond::essence(parts).as_deref() == Some("application/json")
 }
 
 /// Enters a title whose film is to be fetched.
@@ -33,7 +32,7 @@ pub(super) async fn create(
     let (url, mut about) = read(body)?;
     // What can be refused at once is.
     let target = api.rooms.client.target(&url).map_err(ingest::Error::from)?;
-    about.creation = idempotency::creation(parts, caller, format!("{target} {:?}", about.file_name))?;
+    about.creation = idempotency::creation(parts, caller, fingerprint(&target.to_string(), &about))?;
     let max_bytes = caller.grant.as_ref().map_or(u64::MAX, |grant| grant.max_bytes);
     if let Some(grant) = &caller.grant {
         upload::allow(api, grant, None, &mut about).await?;
@@ -41,7 +40,7 @@ pub(super) async fn create(
     about.owner = caller.owner.clone();
     let _under_way = about.creation.as_ref().map(|creation| api.creations.begin(creation)).transpose()?;
     if let Some(creation) = about.creation.clone() {
-        match upload::known(api, creation).await? {
+        match upload::known(api, creation, None).await? {
             Some(Known::Made(id)) => return upload::created(api, id).await,
             Some(Known::Other) => return Err(Problem::of(Kind::KeyReused)),
             Some(Known::Spent) => return Err(Problem::of(Kind::TokenSpent)),

@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderName, request};
+use serde_json::json;
 
 use super::access::Caller;
 use super::problem::{Kind, Problem};
 use crate::catalog::Creation;
+use crate::ingest::About;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Longest key, bytes.
@@ -35,6 +37,12 @@ pub(super) fn creation(
     let must = || Problem::new(Kind::Body, format!("Idempotency-Key must be 1 to {MAX_KEY_BYTES} ASCII characters"));
     let key = format!("{}\n{}", caller.name, key.ok_or_else(must)?);
     Ok(Some(Creation { key, fingerprint }))
+}
+
+/// What was to be created: which film, and all that was said of it. It has no line end.
+pub(super) fn fingerprint(film: &str, about: &About) -> String {
+    let About { title, description, metadata, file_name, policy, .. } = about;
+    json!([film, file_name, title, description, metadata, policy]).to_string()
 }
 
 impl Creations {

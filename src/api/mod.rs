@@ -188,6 +188,12 @@ impl Api {
         if caller.grant.is_some() && !route.takes_token(&parts.method) {
             return Err(Problem::new(Kind::Scope, "an upload token sends its film and does nothing else"));
         }
+        if let Some(id) = route.seen(&parts.method) {
+            videos::must_see(self, id, &caller).await?;
+        }
+        if let (Route::Upload(id), Some(grant)) = (&route, &caller.grant) {
+            tus::must_be_of(self, id, grant)?;
+        }
         match (&route, &parts.method) {
             (Route::Videos, &Method::POST) if fetch::is_meant(parts) => {
                 fetch::create(self, parts, payload, &caller).await
@@ -196,8 +202,8 @@ impl Api {
             (Route::File(name), _) => upload::create(self, parts, payload, Some(name), &caller).await,
             (Route::Videos, _) => videos::list(self, parts).await,
             (Route::Video(id), &Method::PATCH) => videos::change(self, parts, payload, id, &caller).await,
-            (Route::Video(id), &Method::DELETE) => remove::video(self, id).await,
-            (Route::Video(id), _) => videos::one(self, id).await,
+            (Route::Video(id), &Method::DELETE) => remove::video(self, parts, id).await,
+            (Route::Video(id), _) => videos::get(self, parts, id).await,
             (Route::Source(id), _) => source::replace(self, parts, payload, id, &caller).await,
             (Route::Warm(id), _) => warm::create(self, parts, payload, id).await,
             (Route::PlaybackTokens(id), _) => playback::sign(self, parts, payload, id).await,

@@ -11,9 +11,11 @@ use http::request;
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, Sleep, timeout};
 
 use super::problem::{Kind, Problem};
+use crate::media::Digest;
 
 /// What is still read of a body that was refused while it came, so that its sender sees the answer and not a connection
 /// that was reset: at most this many bytes ...
@@ -95,16 +97,15 @@ impl Payload {
         Ok(whole)
     }
 
-    /// Reads it to its end for nothing, unless its sender waits for leave to send it.
-    pub(super) async fn ignore(mut self, limit_bytes: u64) -> Result<(), Problem> {
-        let mut ignored = 0;
-        while !self.waits
-            && ignored <= limit_bytes
-            && let Some(bytes) = self.next().await?
-        {
+    /// Reads it to its end for nothing but its digest, unless its sender waits for leave to send it, or it is too long.
+    pub(super) async fn ignore(mut self, limit_bytes: u64) -> Result<Option<Digest>, Problem> {
+        let (mut ignored, mut hash) = (0, Sha256::new());
+        while !self.waits && ignored <= limit_bytes {
+            let Some(bytes) = self.next().await? else { return Ok(super::digest::of(hash)) };
             ignored += bytes.len() as u64;
+            hash.update(&bytes);
         }
-        Ok(())
+        Ok(None)
     }
 }
 

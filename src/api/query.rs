@@ -34,7 +34,10 @@ where
         let bad = |why: String| Problem::new(Kind::Query, format!("{key}: {why}"));
         match key.as_str() {
             "cursor" => listing.after = Some(value.parse().map_err(bad)?),
-            "limit" => listing.limit = value.parse().map_err(|_| bad(format!("{value:?} is not a number")))?,
+            "limit" => {
+                let must = || bad(format!("{value:?} is not a whole number of up to {}", u32::MAX));
+                listing.limit = value.parse().map_err(|_| must())?;
+            }
             "state" => listing.state = Some(value.parse().map_err(bad)?),
             _ => {}
         }

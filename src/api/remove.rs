@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use http::request;
 use serde_json::json;
 
 use super::problem::{Kind, Problem};
-use super::{Api, Response, blocking, respond};
+use super::{Api, Response, blocking, respond, videos};
 use crate::cache::Purged;
-use crate::catalog::Removed;
+use crate::catalog::{Removal, Removed};
 use crate::ingest::discard;
 use crate::ingest::events::What;
 use crate::media::{Digest, Generation, TitleId};
@@ -20,15 +21,18 @@ struct Gone {
     unused: Option<(Generation, Digest)>,
 }
 
-pub(super) async fn video(api: &Arc<Api>, id: &TitleId) -> Result<Response, Problem> {
+pub(super) async fn video(api: &Arc<Api>, parts: &request::Parts, id: &TitleId) -> Result<Response, Problem> {
+    let expected = videos::if_match(parts, &videos::find(api, id).await?)?;
     // Runs to its end also if the client leaves: half a removal would leave what nobody can name any more.
     let (api, id) = (api.clone(), id.clone());
-    tokio::spawn(async move { remove(&api, &id).await }).await.unwrap_or_else(|died| Err(Problem::internal(died)))
+    tokio::spawn(async move { remove(&api, &id, expected).await })
+        .await
+        .unwrap_or_else(|died| Err(Problem::internal(died)))
 }
 
-async fn remove(api: &Arc<Api>, id: &TitleId) -> Result<Response, Problem> {
+async fn remove(api: &Arc<Api>, id: &TitleId, expected: Option<u64>) -> Result<Response, Problem> {
     let (rooms, this, of) = (api.rooms.clone(), api.clone(), id.clone());
-    let gone = blocking(move || this.forget_title(&of)).await?;
+    let gone = blocking(move || this.forget_title(&of, expected)).await?;
     let mut purged = Purged::default();
     if let Some((generation, digest)) = gone.unused {
         (rooms.stop)(&generation, &digest);
@@ -49,10 +53,14 @@ async fn remove(api: &Arc<Api>, id: &TitleId) -> Result<Response, Problem> {
 
 impl Api {
     /// Takes the title out of the catalog, its work out of the queue and its source out of the library. Blocks.
-    fn forget_title(&self, id: &TitleId) -> Result<Gone, Problem> {
+    fn forget_title(&self, id: &TitleId, expected: Option<u64>) -> Result<Gone, Problem> {
         let (catalog, library) = (&self.rooms.catalog, &self.rooms.library);
         // What it had is what it had at its end: until then another source may take the place of its own.
-        let title = catalog.remove(id)?.ok_or_else(|| Problem::of(Kind::NoTitle))?;
+        let title = match catalog.remove(id, expected)? {
+            Removal::Done(title) => title,
+            Removal::Stale => return Err(Problem::of(Kind::Version)),
+            Removal::Absent => return Err(Problem::of(Kind::NoTitle)),
+        };
         // Playback first: from here on nobody begins to play it.
         (self.rooms.forget)(id);
         title.jobs.iter().for_each(|job| self.rooms.processor.call_off(job));

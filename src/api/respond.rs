@@ -8,9 +8,11 @@ use http::header::{
 use http::{HeaderValue, Method, StatusCode, request};
 use http_body_util::{BodyExt as _, Empty, Full};
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use super::problem::{Kind, Problem};
 use super::{Body, Response, Route, openapi};
+use crate::origin;
 
 /// A body that is there.
 pub(super) fn whole(text: String) -> Body {
@@ -29,11 +31,28 @@ pub(super) fn json(value: &Value) -> Response {
     response
 }
 
-/// 200 with JSON that can be changed if it is still this version.
-pub(super) fn versioned(value: &Value, etag: &str) -> Response {
+/// 200 with JSON of what can be changed if it is still at this version. Its tag is of the version and of all that is said:
+/// some of that changes by itself.
+pub(super) fn versioned(value: &Value, version: &str) -> Response {
     let mut response = json(value);
-    response.headers_mut().extend(HeaderValue::from_str(etag).ok().map(|tag| (ETAG, tag)));
+    let hash: String = Sha256::digest(value.to_string())[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    let tag = HeaderValue::from_str(&format!("\"{version}.{hash}\""));
+    response.headers_mut().extend(tag.ok().map(|tag| (ETAG, tag)));
     response
+}
+
+/// 304 if who asks has the same already (RFC 9110 §13.1.2).
+pub(super) fn unless_known(parts: &request::Parts, response: Response) -> Response {
+    let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
+    if !tag.is_some_and(|tag| origin::not_modified(&parts.headers, tag)) {
+        return response;
+    }
+    let mut unchanged = Response::new(Empty::new().boxed_unsync());
+    *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
+    for name in [ETAG, CACHE_CONTROL] {
+        unchanged.headers_mut().extend(response.headers().get(&name).map(|value| (name, value.clone())));
+    }
+    unchanged
 }
 
 /// 200 with the description of the API, which is the same as long as the server runs.
@@ -47,8 +66,8 @@ pub(super) fn document(text: &'static str) -> Response {
 }
 
 /// 201.
-pub(super) fn created(value: &Value, etag: &str, location: &str) -> Response {
-    let mut response = versioned(value, etag);
+pub(super) fn created(value: &Value, version: &str, location: &str) -> Response {
+    let mut response = versioned(value, version);
     *response.status_mut() = StatusCode::CREATED;
     with_location(response, location)
 }
@@ -66,11 +85,16 @@ pub(super) fn made(value: &Value, location: &str) -> Response {
     with_location(response, location)
 }
 
+/// What a body is, without parameters; it has no case (RFC 9110 §8.3.1).
+pub(super) fn essence(parts: &request::Parts) -> Option<String> {
+    let text = parts.headers.get(CONTENT_TYPE)?.to_str().ok()?;
+    Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
 /// A body that must be a JSON object.
 pub(super) fn object(parts: &request::Parts, body: Vec<u8>) -> Result<Map<String, Value>, Problem> {
-    let essence = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
     // A form's type: a page of another site may send it without leave, so it must not do for JSON.
-    if essence.map(str::trim) != Some("application/json") {
+    if essence(parts).as_deref() != Some("application/json") {
         let problem = Problem::new(Kind::MediaType, "send application/json");
         return Err(problem.header(ACCEPT, "application/json"));
     }

@@ -88,19 +88,26 @@ impl Route {
         find.map(|(_, scope)| *scope)
     }
 
-    /// Whether an upload token does for this: it sends a film.
+    /// The title that is looked at: who brought it may, too.
+    pub(super) fn seen(&self, method: &Method) -> Option<&TitleId> {
+        match self {
+            Self::Video(id) | Self::VideoEvents(id) if matches!(*method, Method::GET | Method::HEAD) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Whether an upload token does for this: it sends a film, and looks at what becomes of it.
     #[must_use]
     pub fn takes_token(&self, method: &Method) -> bool {
         match self {
             Self::Videos => matches!(*method, Method::POST | Method::PUT),
             Self::File(_) => *method == Method::PUT,
-            Self::Video(_)
-            | Self::Source(_)
+            // Its own alone, which is asked for there.
+            Self::Uploads | Self::Upload(_) => true,
+            Self::Video(_) | Self::VideoEvents(_) => self.seen(method).is_some(),
+            Self::Source(_)
             | Self::Warm(_)
-            | Self::Uploads
-            | Self::Upload(_)
             | Self::PlaybackTokens(_)
-            | Self::VideoEvents(_)
             | Self::Events
             | Self::Jobs
             | Self::Job(_)
@@ -141,8 +148,7 @@ impl Route {
             ],
             // Who may look may also let others look.
             Self::PlaybackTokens(_) => &[(Method::POST, Scope::Read)],
-            Self::VideoEvents(_) | Self::Events => &[READ],
-            Self::Jobs | Self::OpenApi => &[READ, HEAD],
+            Self::VideoEvents(_) | Self::Events | Self::Jobs | Self::OpenApi => &[READ, HEAD],
             Self::Job(_) => &[READ, HEAD, (Method::DELETE, Scope::Admin)],
             Self::UploadTokens => &[(Method::POST, Scope::Upload)],
             Self::Keys | Self::Webhooks => {

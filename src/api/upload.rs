@@ -13,7 +13,7 @@ use crate::access::Grant;
 use crate::catalog::{Creation, Known};
 use crate::ingest::{self, About, Admission, Wanted};
 use crate::library::Staged;
-use crate::media::TitleId;
+use crate::media::{Digest, TitleId};
 
 /// What is taken, for who sent something else.
 const TAKEN: &str = "video/*, audio/*, application/octet-stream, multipart/form-data";
@@ -37,7 +37,8 @@ pub(super) async fn create(
 ) -> Result<Response, Problem> {
     let form = Form::of(parts)?;
     let mut about = from_request(parts, named)?;
-    let fingerprint = format!("{:?} {:?}", about.file_name, payload.announced_bytes());
+    let length = payload.announced_bytes().map(|bytes| bytes.to_string());
+    let fingerprint = idempotency::fingerprint(&length.unwrap_or_default(), &about);
     about.creation = idempotency::creation(parts, caller, fingerprint)?;
     // What allows it looks whether it is a creation that may be asked for again.
     if let Some(grant) = &caller.grant {
@@ -52,11 +53,16 @@ pub(super) async fn create(
         return accept(api, parts, payload, form, about, bounds).await;
     };
     let _under_way = api.creations.begin(&creation)?;
-    match known(api, creation).await? {
+    match known(api, creation.clone(), None).await? {
         Some(Known::Made(id)) => {
-            // A client that sends before it listens would take an early answer for a failure.
-            payload.ignore(api.rooms.uploads.config().max_bytes).await?;
-            created(api, id).await
+            // A client that sends before it listens would take an early answer for a failure. What it sends may tell
+            // that this is another film.
+            let digest = payload.ignore(api.rooms.uploads.config().max_bytes).await?;
+            let digest = digest.filter(|_| form == Form::Raw);
+            match known(api, creation, digest).await? {
+                Some(Known::Other) => Err(Problem::of(Kind::KeyReused)),
+                _ => created(api, id).await,
+            }
         }
         Some(Known::Other) => Err(Problem::of(Kind::KeyReused)),
         Some(Known::Spent) => Err(Problem::of(Kind::TokenSpent)),
@@ -141,30 +147,35 @@ pub(super) async fn allow(
     if announced.is_some_and(|length| length > grant.max_bytes) {
         return Err(ingest::Error::TooLarge { limit_bytes: grant.max_bytes }.into());
     }
-    let until_ms = i64::try_from(grant.expires_s).unwrap_or(i64::MAX).saturating_mul(1000);
-    about.reserved = Some((grant.title.clone(), until_ms));
+    about.reserved = Some((grant.title.clone(), until_ms(grant)));
     // A creation that may be asked for again is looked up by its key first.
     if about.creation.is_some() { Ok(()) } else { must_be_unspent(api, grant).await }
 }
 
-async fn must_be_unspent(api: &Arc<Api>, grant: &Grant) -> Result<(), Problem> {
+/// Until when a token is good, Unix milliseconds.
+pub(super) fn until_ms(grant: &Grant) -> i64 {
+    i64::try_from(grant.expires_s).unwrap_or(i64::MAX).saturating_mul(1000)
+}
+
+pub(super) async fn must_be_unspent(api: &Arc<Api>, grant: &Grant) -> Result<(), Problem> {
     let (catalog, title) = (api.rooms.catalog.clone(), grant.title.clone());
     let is_spent = blocking(move || Ok(catalog.is_spent(&title)?)).await?;
     if is_spent { Err(Problem::of(Kind::TokenSpent)) } else { Ok(()) }
 }
 
-pub(super) async fn known(api: &Arc<Api>, creation: Creation) -> Result<Option<Known>, Problem> {
+/// `film` is what came, if that is known.
+pub(super) async fn known(api: &Arc<Api>, creation: Creation, film: Option<Digest>) -> Result<Option<Known>, Problem> {
     let catalog = api.rooms.catalog.clone();
-    blocking(move || Ok(catalog.creation(&creation)?)).await
+    blocking(move || Ok(catalog.creation(&creation, film.as_ref())?)).await
 }
 
 pub(super) async fn created(api: &Arc<Api>, id: TitleId) -> Result<Response, Problem> {
     let title = videos::find(api, &id).await?;
-    let etag = video::etag(&title.entry);
+    let version = video::version(&title.entry);
     // One that is asked for again may have been played by now.
     let (this, of) = (api.clone(), title.clone());
     let bridged = blocking(move || video::bridged(&this, &of)).await?;
-    Ok(respond::created(&video::json(api, &title, None, bridged), &etag, &format!("/api/v1/videos/{id}")))
+    Ok(respond::created(&video::json(api, &title, None, bridged), &version, &format!("/api/v1/videos/{id}")))
 }
 
 /// What headers and query say of the film.
@@ -192,7 +203,7 @@ impl Form {
         }
         let Some(value) = parts.headers.get(CONTENT_TYPE) else { return Ok(Self::Raw) };
         let text = value.to_str().unwrap_or_default();
-        let essence = text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let essence = respond::essence(parts).unwrap_or_default();
         let (class, kind) = essence.split_once('/').unwrap_or_default();
         match (class, kind) {
             ("multipart", "form-data") => multer::parse_boundary(text)

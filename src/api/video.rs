@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use super::Api;
 use super::problem::{Kind, Problem};
 use crate::cache::{Key, Object};
-use crate::catalog::{Entry, Job, JobState, Metadata, Title};
+use crate::catalog::{Entry, Job, JobState, Metadata, State, Title};
 use crate::ingest::About;
-use crate::ingest::name::MAX_NAME_CHARS;
+use crate::ingest::name::{MAX_NAME_CHARS, is_line};
 use crate::media::{Generation, Policy, Rendition, RenditionKind};
 
 /// Longest description, characters.
@@ -30,7 +30,7 @@ pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>, bridged:
         "state": entry.state, "error": entry.failure, "created_at": time(entry.created_at_ms),
         "file_name": entry.file_name, "size_bytes": entry.size_bytes, "source": entry.source,
         "duration_s": entry.duration_s, "width": null, "height": null, "frame_rate": null, "tracks": [],
-        "renditions": [], "playback": {}, "warnings": entry.notes, "bridged_frames": bridged,
+        "renditions": [], "playback": playback(entry), "warnings": entry.notes, "bridged_frames": bridged,
         "playback_policy": entry.policy, "replacement": replacement.and_then(waiting),
     });
     if let (Some(plan), Some(digest)) = (plan, &entry.source) {
@@ -43,13 +43,19 @@ pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>, bridged:
         video["tracks"] = json!(plan.tracks);
         video["renditions"] = plan.renditions.iter().map(|r| rendition(api, &generation, r)).collect();
         let thumbnails = plan.video().next().map(|_| format!("/v/{}/thumbnails.vtt", entry.id));
-        video["playback"] = json!({
-            "hls": format!("/v/{}/master.m3u8", entry.id), "dash": format!("/v/{}/manifest.mpd", entry.id),
-            "hls_ts": format!("/v/{}/master-ts.m3u8", entry.id),
-            "poster": format!("/v/{}/poster.jpg", entry.id), "thumbnails": thumbnails,
-        });
+        video["playback"]["poster"] = json!(format!("/v/{}/poster.jpg", entry.id));
+        video["playback"]["thumbnails"] = json!(thumbnails);
     }
     video
+}
+
+/// Where it plays, or will: that follows from its id. What failed plays nowhere.
+fn playback(entry: &Entry) -> Value {
+    let place = |file: &str| format!("/v/{}/{file}", entry.id);
+    if entry.state == State::Failed {
+        return json!({});
+    }
+    json!({ "hls": place("master.m3u8"), "hls_ts": place("master-ts.m3u8"), "dash": place("manifest.mpd") })
 }
 
 /// What waits to be the title's source, or could not be.
@@ -63,8 +69,8 @@ fn waiting(job: &Job) -> Option<Value> {
 }
 
 /// Names the version of what its uploader can change, not of what is cached of it.
-pub(super) fn etag(entry: &Entry) -> String {
-    format!("\"{}-{}\"", entry.id, entry.version)
+pub(super) fn version(entry: &Entry) -> String {
+    format!("{}-{}", entry.id, entry.version)
 }
 
 /// RFC 3339. Beyond what a timestamp holds there is only what a damaged row says.
@@ -89,9 +95,8 @@ pub(super) fn field(about: &mut About, name: &str, value: String) -> Result<bool
 
 /// A title's name that can stand in lists.
 pub(super) fn title(text: String) -> Result<String, Problem> {
-    let good = !text.trim().is_empty() && text.chars().count() <= MAX_NAME_CHARS && !text.contains(char::is_control);
     let must = || bad("title", &format!("one line of 1 to {MAX_NAME_CHARS} characters"));
-    if good { Ok(text.trim().to_owned()) } else { Err(must()) }
+    if is_line(&text, MAX_NAME_CHARS) { Ok(text.trim().to_owned()) } else { Err(must()) }
 }
 
 /// A description that is not too long.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, CONTENT_TYPE, IF_MATCH};
+use http::header::{ACCEPT, IF_MATCH};
 use http::request;
 use serde_json::{Map, Value, json};
 
@@ -40,6 +40,21 @@ pub(super) async fn list(api: &Arc<Api>, parts: &request::Parts) -> Result<Respo
 }
 
 /// `GET /videos/{id}`.
+pub(super) async fn get(api: &Arc<Api>, parts: &request::Parts, id: &TitleId) -> Result<Response, Problem> {
+    Ok(respond::unless_known(parts, one(api, id).await?))
+}
+
+/// Whether the caller may look at this title.
+pub(super) async fn must_see(api: &Arc<Api>, id: &TitleId, caller: &Caller) -> Result<(), Problem> {
+    let (catalog, of) = (api.rooms.catalog.clone(), id.clone());
+    let counted = blocking(move || Ok(catalog.counted(&of)?)).await?.ok_or_else(|| Problem::of(Kind::NoTitle))?;
+    if caller.may_see(id, counted.owner.as_ref()) {
+        return Ok(());
+    }
+    Err(Problem::new(Kind::Scope, "a title of another key is shown to a key with scope read"))
+}
+
+/// A title as it is now.
 pub(super) async fn one(api: &Arc<Api>, id: &TitleId) -> Result<Response, Problem> {
     let (of, this) = (id.clone(), api.clone());
     // In this order, so that none whose replacement is over still has its old source.
@@ -50,7 +65,7 @@ pub(super) async fn one(api: &Arc<Api>, id: &TitleId) -> Result<Response, Proble
         Ok((title, replacement, bridged))
     });
     let (title, replacement, bridged) = found.await?;
-    Ok(respond::versioned(&video::json(api, &title, replacement.as_ref(), bridged), &video::etag(&title.entry)))
+    Ok(respond::versioned(&video::json(api, &title, replacement.as_ref(), bridged), &video::version(&title.entry)))
 }
 
 /// `PATCH /videos/{id}`: a merge patch of `title`, `description` and `metadata`.
@@ -61,8 +76,7 @@ pub(super) async fn change(
     id: &TitleId,
     caller: &Caller,
 ) -> Result<Response, Problem> {
-    let essence = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()?.split(';').next());
-    if !matches!(essence.map(str::trim), Some(MERGE_PATCH | "application/json")) {
+    if !matches!(respond::essence(parts).as_deref(), Some(MERGE_PATCH | "application/json")) {
         let detail = format!("a change is {MERGE_PATCH} (RFC 7396) or application/json");
         return Err(Problem::new(Kind::MediaType, detail).header(ACCEPT, MERGE_PATCH));
     }
@@ -71,10 +85,14 @@ pub(super) async fn change(
         serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))?;
     let old = find(api, id).await?;
     source::counted(api, id, caller).await?;
+    let says_nothing = patch.is_empty();
     // A condition counts only if the request would succeed without it (RFC 9110 §13.2.1).
     let change = read(patch, &old.entry.metadata)?;
     // Metadata are merged into what was read, so without `If-Match` it is the version that was read.
     let expected = if_match(parts, &old)?.or(Some(old.entry.version));
+    if says_nothing {
+        return one(api, id).await;
+    }
     let (catalog, id) = (api.rooms.catalog.clone(), id.clone());
     let title = blocking(move || match catalog.change(&id, &change, expected)? {
         Changed::Done => catalog.title(&id)?.ok_or_else(|| Problem::of(Kind::NoTitle)),
@@ -99,10 +117,11 @@ pub(super) fn if_match(parts: &request::Parts, old: &Title) -> Result<Option<u64
     if tags.peek().is_none() {
         return Ok(None);
     }
-    let ours = video::etag(&old.entry);
-    let matches = |value: &http::HeaderValue| {
-        value.to_str().is_ok_and(|list| list.split(',').map(str::trim).any(|tag| tag == "*" || tag == ours))
-    };
+    let ours = format!("\"{}", video::version(&old.entry));
+    // What changes by itself, such as how much is cached, keeps nobody from changing the rest.
+    let is_ours = |tag: &str| tag == "*" || tag.rsplit_once('.').is_some_and(|(version, _)| version == ours);
+    let matches =
+        |value: &http::HeaderValue| value.to_str().is_ok_and(|list| list.split(',').map(str::trim).any(is_ours));
     if tags.any(matches) { Ok(Some(old.entry.version)) } else { Err(Problem::of(Kind::Version)) }
 }
 

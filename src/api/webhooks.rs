@@ -12,6 +12,7 @@ use super::query::{self, Listing};
 use super::video::{bad, time};
 use super::{Api, Response, blocking, respond};
 use crate::catalog::{Delivery, DeliveryCursor, DeliveryState, News, Webhook, now_ms};
+use crate::ingest;
 use crate::media::WebhookId;
 
 /// Longest body that asks for a webhook, bytes.
@@ -30,7 +31,7 @@ pub(super) async fn list(api: &Arc<Api>) -> Result<Response, Problem> {
 pub(super) async fn create(api: &Arc<Api>, parts: &request::Parts, mut payload: Payload) -> Result<Response, Problem> {
     let (url, events) = read(respond::object(parts, payload.whole(MAX_BODY_BYTES).await?)?)?;
     // What leads where no request may go is refused when it is added, too, and not only when it is to be told something.
-    api.rooms.client.target(&url).map_err(|why| Problem::new(Kind::Body, format!("url: {why}")))?;
+    api.rooms.client.target(&url).map_err(ingest::Error::from)?;
     let bits = getrandom::u64().map_err(Problem::internal)?;
     let id = WebhookId::from_random(bits);
     let webhook = Webhook { id, url, events, created_at_ms: now_ms(), disabled: None };

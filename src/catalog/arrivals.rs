@@ -68,7 +68,7 @@ pub enum Place {
 pub struct Creation {
     /// The Idempotency-Key, with whatever tells one client's keys from another's.
     pub key: String,
-    /// What was to be created: the same key with another fingerprint is a mistake.
+    /// What was to be created, without a line end: the same key with another fingerprint is a mistake.
     pub fingerprint: String,
 }
 
@@ -127,7 +127,7 @@ impl Catalog {
         };
         transaction.execute("DELETE FROM creations WHERE created_at_ms < ?1", [now - CREATION_MS])?;
         if let Some(creation) = &arrival.creation
-            && let Some(known) = known(&transaction, creation)?
+            && let Some(known) = known(&transaction, creation, source)?
         {
             return Ok(Some(known));
         }
@@ -170,6 +170,7 @@ impl Catalog {
             },
         )?;
         if let Some(Creation { key, fingerprint }) = &arrival.creation {
+            let fingerprint = source.map_or_else(|| fingerprint.clone(), |source| format!("{fingerprint}\n{source}"));
             let values = params![key, fingerprint, arrival.id.as_str(), now];
             transaction.execute(
                 "INSERT INTO creations (key, fingerprint, title, created_at_ms) VALUES (?1, ?2, ?3, ?4)",
@@ -182,12 +183,13 @@ impl Catalog {
         Ok(None)
     }
 
-    /// What is known of a creation, or `None` if it is new or was forgotten.
+    /// What is known of a creation, or `None` if it is new or was forgotten. One that brought another film than `source`
+    /// is another.
     ///
     /// # Errors
     /// As any call.
-    pub fn creation(&self, creation: &Creation) -> Result<Option<Known>, Error> {
-        known(&self.reader(), creation)
+    pub fn creation(&self, creation: &Creation, source: Option<&Digest>) -> Result<Option<Known>, Error> {
+        known(&self.reader(), creation, source)
     }
 
     /// Whether the token that names this title was spent.
@@ -237,13 +239,16 @@ impl Catalog {
     }
 }
 
-fn known(connection: &Connection, creation: &Creation) -> Result<Option<Known>, Error> {
+fn known(connection: &Connection, creation: &Creation, source: Option<&Digest>) -> Result<Option<Known>, Error> {
     let query = "SELECT title, fingerprint FROM creations WHERE key = ?1";
     let read = |row: &rusqlite::Row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
     let Some((title, fingerprint)) = connection.query_row(query, [&creation.key], read).optional()? else {
         return Ok(None);
     };
-    if fingerprint != creation.fingerprint {
+    // What came, if that was known, stands behind what was said.
+    let (said, came) = fingerprint.split_once('\n').map_or((&*fingerprint, None), |(said, came)| (said, Some(came)));
+    let is_another = came.zip(source).is_some_and(|(came, source)| came != source.as_str());
+    if said != creation.fingerprint || is_another {
         return Ok(Some(Known::Other));
     }
     let title = title.parse().map_err(|e| Error::Damaged { title, why: format!("{e}") })?;

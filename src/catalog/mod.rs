@@ -38,7 +38,9 @@ pub use keys::{ApiKey, Counted, MAX_KEYS, Owner};
 pub use pauses::Pauses;
 pub use popularity::Popularity;
 pub use replacements::{Replacement, Replacing, Superseded};
-pub use titles::{Cursor, Entry, Failure, MAX_PAGE, Metadata, NewTitle, Page, Removed, State, Title, new_id, now_ms};
+pub use titles::{
+    Cursor, Entry, Failure, MAX_PAGE, Metadata, NewTitle, Page, Removal, Removed, State, Title, new_id, now_ms,
+};
 pub use watched::{Lying, Watched};
 pub use webhooks::{Delivery, DeliveryCursor, DeliveryPage, DeliveryState, MAX_WEBHOOKS, News, Told, Webhook};
 

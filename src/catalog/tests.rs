@@ -111,12 +111,27 @@ fn a_title_survives_a_process_that_was_killed_right_after_it_was_added() {
     assert!(Catalog::open(after.path()).unwrap().title(&new.id).unwrap().is_some());
 }
 
+fn removed(catalog: &Catalog, id: &TitleId) -> Removed {
+    let Removal::Done(removed) = catalog.remove(id, None).unwrap() else { panic!() };
+    removed
+}
+
+#[test]
+fn a_title_of_another_version_than_expected_is_not_removed() {
+    let (_data, catalog) = catalog();
+    catalog.insert_ready(&title(1, 1)).unwrap();
+    let id = TitleId::from_random(1);
+    let version = catalog.title(&id).unwrap().unwrap().entry.version;
+    assert_eq!(catalog.remove(&id, Some(version + 1)).unwrap(), Removal::Stale);
+    assert!(matches!(catalog.remove(&id, Some(version)).unwrap(), Removal::Done(_)));
+}
+
 #[test]
 fn an_unknown_title_is_none_and_removing_it_is_false() {
     let (_data, catalog) = catalog();
     let id = TitleId::from_random(1);
     assert_eq!(catalog.title(&id).unwrap(), None);
-    assert_eq!(catalog.remove(&id).unwrap(), None);
+    assert_eq!(catalog.remove(&id, None).unwrap(), Removal::Absent);
 }
 
 #[test]
@@ -128,9 +143,9 @@ fn a_source_is_in_use_until_the_last_title_that_names_it_is_removed() {
     catalog.insert_ready(&one).unwrap();
     catalog.insert_ready(&two).unwrap();
     assert_eq!((catalog.count().unwrap(), in_use()), (2, 2));
-    assert_eq!(catalog.remove(&one.id).unwrap().unwrap().source.as_ref(), Some(&one.source));
+    assert_eq!(removed(&catalog, &one.id).source.as_ref(), Some(&one.source));
     assert_eq!(in_use(), 1);
-    assert_eq!(catalog.remove(&two.id).unwrap().unwrap().plan.as_deref(), Some(&*two.plan));
+    assert_eq!(removed(&catalog, &two.id).plan.as_deref(), Some(&*two.plan));
     assert_eq!((catalog.count().unwrap(), in_use()), (0, 0));
 }
 
@@ -307,7 +322,7 @@ fn a_rows_mark_changes_with_the_row_and_not_with_others() {
         sql(data.path(), &format!("UPDATE titles SET {change} WHERE id = '{}'", one.id));
         assert_ne!(catalog.mark(&one.id).unwrap(), before, "{change}");
     }
-    catalog.remove(&one.id).unwrap().unwrap();
+    removed(&catalog, &one.id);
     assert_eq!(catalog.mark(&one.id).unwrap(), None);
 }
 
@@ -437,7 +452,7 @@ fn who_removes_a_title_hears_what_it_had_in_that_moment() {
     };
     assert_eq!(catalog.replace(&new, &job).unwrap(), Replacing::Entered(Vec::new()));
     catalog.insert_warming(&warming, &old.id, "{}", 5).unwrap();
-    let Removed { source, plan, mut jobs, successors, size_bytes } = catalog.remove(&old.id).unwrap().unwrap();
+    let Removed { source, plan, mut jobs, successors, size_bytes } = removed(&catalog, &old.id);
     assert_eq!((source, plan, size_bytes), (Some(old.source), Some(old.plan), old.size_bytes));
     let mut expected = vec![job, warming];
     jobs.sort();
@@ -489,13 +504,13 @@ fn bridged_frames_are_counted_once_and_go_with_the_last_title_of_their_source() 
     }
     assert_eq!(catalog.bridged(&source, &recipe).unwrap(), 7);
     assert_eq!(catalog.bridged(&source, &"01fedcba98765432".parse().unwrap()).unwrap(), 0);
-    catalog.remove(&one.id).unwrap();
+    removed(&catalog, &one.id);
     assert_eq!(catalog.bridged(&source, &recipe).unwrap(), 7);
     sql(data.path(), &format!("UPDATE titles SET source = '{}'", "7b".repeat(32)));
     assert_eq!(catalog.bridged(&source, &recipe).unwrap(), 0, "its source was replaced");
     sql(data.path(), &format!("UPDATE titles SET source = '{source}'"));
     note("360p", 0, 3);
-    catalog.remove(&two.id).unwrap();
+    removed(&catalog, &two.id);
     assert_eq!(catalog.bridged(&source, &recipe).unwrap(), 0);
 }
 

@@ -90,6 +90,17 @@ pub struct NewTitle {
     pub watched: Option<Lying>,
 }
 
+/// What became of a removal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Removal {
+    /// It was made.
+    Done(Removed),
+    /// The title is at another version than expected.
+    Stale,
+    /// There is no such title.
+    Absent,
+}
+
 /// What a title had when it was removed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Removed {
@@ -247,19 +258,22 @@ impl Catalog {
         Ok(transaction.commit()?)
     }
 
-    /// Removes a title, and tells what it had in that moment; `None` if there was none. Its sources are the caller's to
-    /// remove, if no other title [names them](Self::sources_in_use).
+    /// Removes a title, if it is at the expected version or none is expected, and tells what it had in that moment. Its
+    /// sources are the caller's to remove, if no other title [names them](Self::sources_in_use).
     ///
     /// # Errors
     /// As any call. A plan or job that cannot be understood keeps no title from being removed.
-    pub fn remove(&self, id: &TitleId) -> Result<Option<Removed>, Error> {
+    pub fn remove(&self, id: &TitleId, expected: Option<u64>) -> Result<Removal, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let query = "SELECT source, plan, size_bytes FROM titles WHERE id = ?1";
-        let read = |row: &Row| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?, row.get(2)?));
+        let query = "SELECT source, plan, size_bytes, version FROM titles WHERE id = ?1";
+        let text = |row: &Row, n| row.get::<_, Option<String>>(n);
+        let read = |row: &Row| Ok((text(row, 0)?, text(row, 1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?));
         let found = transaction.query_row(query, [id.as_str()], read).optional()?;
-        let Some((source, plan, size_bytes)) = found else { return Ok(None) };
-        let size_bytes: i64 = size_bytes;
+        let Some((source, plan, size_bytes, version)) = found else { return Ok(Removal::Absent) };
+        if expected.is_some_and(|expected| version.cast_unsigned() != expected) {
+            return Ok(Removal::Stale);
+        }
         let open = jobs::open(&transaction, id)?;
         // Its jobs and what remembers its creation go with it.
         transaction.execute("DELETE FROM titles WHERE id = ?1", [id.as_str()])?;
@@ -267,7 +281,7 @@ impl Catalog {
         tell(&transaction, News::Deleted, id, json!({}), now)?;
         tell_purge(&transaction, id, "deleted", now)?;
         transaction.commit()?;
-        Ok(Some(Removed {
+        Ok(Removal::Done(Removed {
             source: source.and_then(|source| source.parse().ok()),
             size_bytes: size_bytes.cast_unsigned(),
             plan: plan.and_then(|plan| serde_json::from_str(&plan).ok()).map(Arc::new),

@@ -11,6 +11,12 @@ pub fn line(name: &str) -> String {
     if line.is_empty() { "untitled".to_owned() } else { line.to_owned() }
 }
 
+/// Whether a text can stand in lists as it is: one line with something in it, of at most `most` characters.
+#[must_use]
+pub fn is_line(text: &str, most: usize) -> bool {
+    !text.trim().is_empty() && text.chars().count() <= most && !text.contains(char::is_control)
+}
+
 /// The last part of a path of whatever system.
 #[must_use]
 pub fn file(path: &str) -> String {

@@ -50,6 +50,9 @@ pub enum RangeError {
         /// What there is.
         known: String,
     },
+    /// A time before the title.
+    #[error("from and to are seconds of the title, 0 or more")]
+    Before,
     /// Nothing lies between the times.
     #[error("from {from} to {to} s there is nothing of this title, which lasts {duration} s")]
     Empty {
@@ -74,6 +77,9 @@ impl Range {
             if !all.contains(&name.as_str()) {
                 return Err(RangeError::Rendition { name: name.clone(), known: all.join(", ") });
             }
+        }
+        if self.from.into_iter().chain(self.to).any(|at| at < 0.0) {
+            return Err(RangeError::Before);
         }
         let duration = plan.duration_seconds();
         let (from, to) = (self.from.unwrap_or(0.0), self.to.unwrap_or(duration));

@@ -127,7 +127,7 @@ fn a_key_needs_a_name_and_a_known_scope() {
     let data = Data::new();
     assert_eq!(key(&data, &["add", "x", "--scope", "root"]).code(), 2);
     assert_eq!(key(&data, &["add", "x"]).code(), 2);
-    assert_eq!(key(&data, &["add", "", "--scope", "read"]).code(), 1);
+    assert_eq!(key(&data, &["add", "", "--scope", "read"]).code(), 2);
     assert_eq!(key(&data, &["revoke", "000000000000"]).error().split(':').next(), Some("there is no key 000000000000"));
 }
 
@@ -225,7 +225,8 @@ fn an_upload_token_sends_one_film_of_its_size_and_opens_nothing_else() {
     let (token, id) = (issued.json()["token"].clone(), issued.json()["video"].clone());
     let (token, id) = (token.as_str().unwrap(), id.as_str().unwrap());
     let film = format!("{VIDEOS}/{id}");
-    for (method, path) in [("GET", VIDEOS), ("GET", &film), ("PATCH", &film), ("DELETE", &film), ("POST", KEYS)] {
+    assert_eq!(word(&with(&server, token, "GET", &film)), (404, "no-title".into()), "not yet");
+    for (method, path) in [("GET", VIDEOS), ("PATCH", &film), ("DELETE", &film), ("POST", KEYS)] {
         assert_eq!(word(&with(&server, token, method, path)), (403, "scope".into()), "{method} {path}");
     }
     assert_eq!(word(&with(&server, token, "POST", "/api/v1/upload-tokens")), (403, "scope".into()));
@@ -234,6 +235,8 @@ fn an_upload_token_sends_one_film_of_its_size_and_opens_nothing_else() {
     let made = send(token, VIDEOS);
     assert_eq!((made.status, &made.json()["id"]), (201, &id.into()), "{}", made.text());
     assert_eq!(word(&send(token, VIDEOS)), (409, "token-spent".into()));
+    let seen = with(&server, token, "GET", &film);
+    assert_eq!((seen.status, &seen.json()["playback"]["hls"]), (200, &format!("/v/{id}/master.m3u8").into()));
     // Whoever did not hear the answer asks again and hears the same, also of a token that is spent by then.
     let again = issue(json!({})).json()["token"].as_str().unwrap().to_owned();
     let once = |name: &str| {
@@ -243,6 +246,7 @@ fn an_upload_token_sends_one_film_of_its_size_and_opens_nothing_else() {
     let (first, second) = (once("a"), once("a"));
     assert_eq!((first.status, second.status), (201, 201), "{}", second.text());
     assert_eq!(first.json()["id"], second.json()["id"]);
+    let first_film = format!("{VIDEOS}/{}", first.json()["id"].as_str().unwrap());
     assert_eq!(word(&once("b")), (409, "token-spent".into()));
     let admin = added(&server.data, "admin");
     assert_eq!(with(&server, &admin, "DELETE", &film).status, 200);
@@ -255,9 +259,73 @@ fn an_upload_token_sends_one_film_of_its_size_and_opens_nothing_else() {
     for forged in [format!("{encoded}.{claims}."), letters, format!("a.{claims}.b")] {
         assert_eq!(word(&send(&forged, VIDEOS)), (401, "unauthorised".into()), "{forged}");
     }
+    let other = issue(json!({})).json()["token"].as_str().unwrap().to_owned();
+    assert_eq!(word(&with(&server, &other, "GET", &first_film)), (403, "scope".into()), "another's");
     let short = issue(json!({ "seconds": 1 })).json()["token"].as_str().unwrap().to_owned();
     until("the token is not good any more", || with(&server, &short, "GET", VIDEOS).status == 401);
     for bad in [json!({ "max_bytes": 0 }), json!({ "seconds": 86_400 }), json!({ "more": 1 }), json!([])] {
         assert_eq!(word(&issue(bad)), (400, "body".into()));
     }
+}
+
+#[test]
+fn an_upload_token_sends_its_film_in_several_goes_and_goes_on_when_it_has_expired() {
+    let server = TestServer::start();
+    let (_, bytes) = film();
+    let key = added(&server.data, "upload");
+    let issue = |body: Value| {
+        let asking = server.ask("/api/v1/upload-tokens").method("POST").header("content-type", "application/json");
+        let issued = asking.header("authorization", &format!("Bearer {key}")).body(body.to_string()).send().unwrap();
+        (issued.json()["token"].as_str().unwrap().to_owned(), issued.json()["video"].as_str().unwrap().to_owned())
+    };
+    let tus = |method: &'static str, token: &str, path: &str| {
+        let asking = server.ask(path).method(method).header("tus-resumable", "1.0.0");
+        asking.header("authorization", &format!("Bearer {token}"))
+    };
+    let create = |token: &str, name: &str, value: &str| {
+        tus("POST", token, "/api/v1/uploads").header(name, value).body("").send().unwrap()
+    };
+    let append = |token: &str, path: &str, from: usize, to: usize| {
+        let asking = tus("PATCH", token, path).header("content-type", "application/offset+octet-stream");
+        asking.header("upload-offset", &from.to_string()).body(bytes[from..to].to_vec()).send().unwrap()
+    };
+    let length = bytes.len().to_string();
+    let (small, _) = issue(json!({ "max_bytes": bytes.len() - 1 }));
+    assert_eq!(word(&create(&small, "upload-length", &length)), (413, "too-large".into()));
+    let later = create(&small, "upload-defer-length", "1").header("location").unwrap().to_owned();
+    assert_eq!(word(&append(&small, &later, 0, bytes.len())), (413, "too-large".into()));
+
+    let (token, id) = issue(json!({ "seconds": 2 }));
+    let parts = tus("POST", &token, "/api/v1/uploads").header("upload-concat", "partial").header("upload-length", "1");
+    assert_eq!(word(&parts.body("").send().unwrap()), (403, "scope".into()));
+    let lost = create(&token, "upload-length", &length).header("location").unwrap().to_owned();
+    let begun = create(&token, "upload-length", &length).header("location").unwrap().to_owned();
+    assert_eq!(word(&append(&token, &lost, 0, 9)), (404, "no-upload".into()), "the newest counts");
+    assert_eq!(word(&append(&small, &begun, 0, 9)), (403, "scope".into()), "another's");
+    until("the token has expired", || create(&token, "upload-length", &length).status == 401);
+    // What begins anew takes the place of what was begun, so that it is looked for again.
+    let uploads = server.data.path().join("uploads");
+    let open: Vec<String> =
+        std::fs::read_dir(uploads).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let begun = open.iter().map(|id| format!("/api/v1/uploads/{id}")).find(|path| *path != later).unwrap();
+    assert_eq!(append(&token, &begun, 0, 1000).status, 204);
+    assert_eq!(tus("HEAD", &token, &begun).send().unwrap().header("upload-offset"), Some("1000"));
+    let done = append(&token, &begun, 1000, bytes.len());
+    assert_eq!((done.status, done.header("matinee-video")), (204, Some(&*format!("{VIDEOS}/{id}"))), "{}", done.text());
+}
+
+#[test]
+fn who_uploads_sees_what_becomes_of_it_and_of_nothing_else() {
+    let server = TestServer::start();
+    let (_, bytes) = film();
+    let (one, two) = (added(&server.data, "upload"), added(&server.data, "upload"));
+    let asking = server.ask(VIDEOS).method("POST").header("authorization", &format!("Bearer {one}"));
+    let created = asking.body(bytes).send().unwrap();
+    let place = created.header("location").unwrap().to_owned();
+    let id = created.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(created.json()["playback"]["dash"], format!("/v/{id}/manifest.mpd"), "{}", created.text());
+    assert_eq!(with(&server, &one, "GET", &place).json()["id"], id.as_str());
+    assert_eq!(with(&server, &one, "HEAD", &format!("{place}/events")).status, 200);
+    assert_eq!(word(&with(&server, &two, "GET", &place)), (403, "scope".into()));
+    assert_eq!(word(&with(&server, &one, "GET", VIDEOS)), (403, "scope".into()));
 }

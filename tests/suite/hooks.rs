@@ -269,9 +269,14 @@ fn news_leads_into_no_private_network() {
     drop(server);
     // As it is unless configured otherwise.
     let server = TestServer::with(&data, &QUICK[1..]);
-    for url in [receiver.url(), "http://[::1]/".into(), "http://169.254.169.254/".into(), "file:///etc/passwd".into()] {
-        assert_eq!(word(&post(&server, &json!({ "url": url })).send().unwrap()), (400, "body".into()), "{url}");
+    for url in [receiver.url(), "http://[::1]/".into(), "http://169.254.169.254/".into()] {
+        assert_eq!(
+            word(&post(&server, &json!({ "url": url })).send().unwrap()),
+            (403, "private-address".into()),
+            "{url}"
+        );
     }
+    assert_eq!(word(&post(&server, &json!({ "url": "file:///etc/passwd" })).send().unwrap()), (400, "url".into()));
     // Nor to where it might have led before.
     upload(&server);
     until("it is given up", || deliveries(&server, &webhook)[0]["state"] == "failed");

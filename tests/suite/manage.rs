@@ -184,6 +184,28 @@ fn a_change_merges_and_two_who_change_at_once_notice() {
     assert_eq!(word(&change(None, json!({ "description": "x".repeat(70_000) }))), (413, "too-large".into()));
     let text = server.ask(&path).method("PATCH").header("content-type", "text/plain").body("x").send().unwrap();
     assert_eq!(word(&text), (415, "media-type".into()));
+    let before = server.get(&path).json();
+    assert_eq!(change(None, json!({})).json(), before, "what says nothing changes nothing");
+}
+
+#[test]
+fn what_is_known_already_is_not_sent_again_and_what_changed_meanwhile_is_not_removed() {
+    let server = TestServer::with(&Data::new(), &[("MATINEE_WARMER__ENABLED", "false")]);
+    let id = ready(&server);
+    let path = format!("{VIDEOS}/{id}");
+    let etag = server.get(&path).header("etag").unwrap().to_owned();
+    let asked = |etag: &str| server.ask(&path).header("if-none-match", etag).send().unwrap();
+    let unchanged = asked(&etag);
+    assert_eq!((unchanged.status, unchanged.header("etag"), unchanged.body.len()), (304, Some(etag.as_str()), 0));
+    assert_eq!(asked("\"other\"").status, 200);
+    let remove = |etag: &str| server.ask(&path).method("DELETE").header("if-match", etag).send().unwrap();
+    let asking = server.ask(&path).method("PATCH").header("content-type", "Application/JSON");
+    assert_eq!(asking.body(json!({ "title": "New" }).to_string()).send().unwrap().status, 200);
+    assert_eq!(asked(&etag).status, 200);
+    assert_eq!(word(&remove(&etag)), (412, "version".into()));
+    let etag = server.get(&path).header("etag").unwrap().to_owned();
+    assert_eq!(remove(&etag).status, 200);
+    assert_eq!(word(&remove(&etag)), (404, "no-title".into()));
 }
 
 #[test]
@@ -196,7 +218,13 @@ fn a_creation_that_is_asked_for_again_is_the_same_title() {
     let (first, again) = (create("k1", VIDEOS), create("k1", VIDEOS));
     assert_eq!((first.status, again.status), (201, 201));
     assert_eq!(first.json()["id"], again.json()["id"]);
-    assert_eq!(word(&create("k1", "/api/v1/videos?filename=other.mp4")), (422, "key-reused".into()));
+    for other in ["?filename=other.mp4", "?title=Other", "?description=x", "?playback_policy=signed"] {
+        assert_eq!(word(&create("k1", &format!("{VIDEOS}{other}"))), (422, "key-reused".into()), "{other}");
+    }
+    // As long as the first, so that only its bytes tell.
+    let noise: Vec<u8> = bytes.iter().map(|byte| byte ^ 1).collect();
+    let other = server.ask(VIDEOS).method("POST").header("idempotency-key", "k1").body(noise).send().unwrap();
+    assert_eq!(word(&other), (422, "key-reused".into()));
     assert_ne!(create("k2", VIDEOS).json()["id"], first.json()["id"]);
     assert_eq!(word(&create("", VIDEOS)), (400, "body".into()));
     let server = server.restart();
@@ -280,7 +308,7 @@ fn a_page_of_another_site_can_change_nothing_and_methods_are_told() {
     let foreign = server.ask(VIDEOS).method("POST").header("origin", "https://example.org").body("x").send().unwrap();
     assert_eq!(word(&foreign), (403, "cross-site".into()));
     let method = server.ask("/api/v1/events").method("POST").body("").send().unwrap();
-    assert_eq!((word(&method).0, method.header("allow")), (405, Some("GET, OPTIONS")));
+    assert_eq!((word(&method).0, method.header("allow")), (405, Some("GET, HEAD, OPTIONS")));
     let options = server.ask(VIDEOS).method("OPTIONS").send().unwrap();
     assert_eq!((options.status, options.header("allow")), (204, Some("GET, HEAD, POST, PUT, OPTIONS")));
     assert_eq!(options.header("access-control-allow-methods"), options.header("allow"));

@@ -39,7 +39,16 @@ pub(super) const BASE: Operation = Operation {
 const CREATE: Operation = Operation {
     id: "createVideo",
     summary: "Uploads a film in one request. It is processed in the background once its last byte is there.",
-    parameters: &["filename", "title", "description", "metadata", "policy", "Idempotency-Key", "Content-Digest"],
+    parameters: &[
+        "filename",
+        "title",
+        "description",
+        "metadata",
+        "policy",
+        "Idempotency-Key",
+        "Content-Digest",
+        "Repr-Digest",
+    ],
     takes: Takes::Film,
     gives: (201, Gives::CreatedVideo),
     fails: &[
@@ -134,7 +143,10 @@ fn video(method: &Method) -> Option<Operation> {
     match *method {
         Method::GET => Some(Operation {
             id: "getVideo",
-            summary: "Shows a title: its state, tracks, renditions and where it plays.",
+            summary: "Shows a title: its state, tracks, renditions and where it plays. A key with scope `upload` sees titles \
+                it brought.",
+            parameters: &["If-None-Match"],
+            or_gives: Some((304, Gives::Nothing)),
             gives: (200, Gives::Video),
             fails: &[Kind::NoTitle, Kind::NoRoute, Kind::Method],
             ..BASE
@@ -162,8 +174,9 @@ fn video(method: &Method) -> Option<Operation> {
         Method::DELETE => Some(Operation {
             id: "removeVideo",
             summary: "Removes a title with all its bytes, also while somebody plays it.",
+            parameters: &["If-Match"],
             gives: (200, Gives::Removed),
-            fails: &[Kind::NoTitle, Kind::NoRoute, Kind::Method, Kind::DiskFull],
+            fails: &[Kind::NoTitle, Kind::NoRoute, Kind::Method, Kind::Version, Kind::DiskFull],
             ..BASE
         }),
         _ => None,
@@ -176,7 +189,7 @@ fn source(method: &Method) -> Option<Operation> {
         summary: "Gives a title another film. It plays the old one until the new one can be played: `replacement` of the \
             video, the job and the event `replaced` tell. 200 if it is the same film. A key does that to titles it brought, \
             one with scope `admin` to all.",
-        parameters: &["filename", "If-Match", "Content-Digest"],
+        parameters: &["filename", "If-Match", "Content-Digest", "Repr-Digest"],
         takes: Takes::Film,
         gives: (202, Gives::CreatedVideo),
         or_gives: Some((200, Gives::CreatedVideo)),
@@ -223,7 +236,8 @@ fn warm(method: &Method) -> Option<Operation> {
 }
 
 /// What may become of an upload's bytes, whichever call brings them.
-const APPENDING: [Kind; 15] = [
+const APPENDING: [Kind; 16] = [
+    Kind::TokenSpent,
     Kind::TusVersion,
     Kind::MediaType,
     Kind::Body,
@@ -241,7 +255,7 @@ const APPENDING: [Kind; 15] = [
     Kind::NotReady,
 ];
 
-const SENDING: [Kind; 19] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffset, Kind::UploadLocked]);
+const SENDING: [Kind; 20] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffset, Kind::UploadLocked]);
 
 const RESUMABLE: Operation = Operation {
     tag: "uploads",
@@ -270,6 +284,7 @@ fn upload(method: &Method) -> Option<Operation> {
             summary: "Gives the bytes of a finished upload, or its state as JSON if asked for.",
             fails: &[
                 Kind::TusVersion,
+                Kind::TokenSpent,
                 Kind::NoRoute,
                 Kind::NoUpload,
                 Kind::UploadExpired,
@@ -304,8 +319,8 @@ fn upload(method: &Method) -> Option<Operation> {
 }
 
 /// Both lists, and that there is no such path.
-const fn with(many: [Kind; 15], few: [Kind; 3]) -> [Kind; 19] {
-    let mut all = [Kind::NoRoute; 19];
+const fn with(many: [Kind; 16], few: [Kind; 3]) -> [Kind; 20] {
+    let mut all = [Kind::NoRoute; 20];
     let mut n = 0;
     while n < many.len() {
         all[n] = many[n];
@@ -341,7 +356,8 @@ fn video_events(method: &Method) -> Option<Operation> {
     (*method == Method::GET).then_some(Operation {
         id: "listenToVideo",
         tag: "events",
-        summary: "Tells states and progress of one title as Server-Sent Events, beginning with the state it is in.",
+        summary: "Tells states and progress of one title as Server-Sent Events, beginning with the state it is in. A key with \
+            scope `upload` hears of titles it brought.",
         parameters: &["Last-Event-ID"],
         gives: (200, Gives::Events),
         fails: &[Kind::NoTitle, Kind::NoRoute],
@@ -436,7 +452,8 @@ fn upload_tokens(method: &Method) -> Option<Operation> {
     (*method == Method::POST).then_some(Operation {
         id: "issueUploadToken",
         tag: "keys",
-        summary: "Gives a token by which one film can be sent without a key, once, within minutes.",
+        summary: "Gives a token by which one film can be sent without a key, in one request or by a resumable upload that \
+            begins within minutes, and its title looked at.",
         takes: Takes::UploadToken,
         gives: (201, Gives::UploadToken),
         fails: &[Kind::Body, Kind::Incomplete, Kind::Stalled, Kind::TooLarge, Kind::MediaType],

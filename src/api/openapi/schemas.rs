@@ -5,6 +5,17 @@ use serde_json::{Map, Value, json};
 
 use super::{reference, webhooks};
 use crate::access::{MAX_NAME_CHARS, MAX_PLAYBACK_SECONDS, MAX_UPLOAD_SECONDS};
+use crate::ingest::name::MAX_NAME_CHARS as MAX_TITLE_CHARS;
+
+/// One line of text with something in it.
+const LINE: &str = r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$";
+/// What a URL of ours may name beside an IPv6 address: 80, 443 or a port from 1024 on (RFC 3986 §3).
+const URL: &str = concat!(
+    r"^https?://(([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,3}[A-Za-z]([A-Za-z0-9-]{0,20}[A-Za-z0-9])?",
+    r"|((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9]))",
+    r"(:(80|443|102[4-9]|10[3-9][0-9]|1[1-9][0-9]{2}|[2-9][0-9]{3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}",
+    r"|655[0-2][0-9]|6553[0-5]))?([/?]([A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?$",
+);
 
 /// What a call takes.
 #[derive(Clone, Copy, Debug)]
@@ -215,21 +226,29 @@ fn parameters() -> Value {
         "jobState": query("state", "jobs in this state alone", json!({ "enum": JOB_STATES })),
         "filename": query("filename", "the file's name; Content-Disposition may say it instead", json!({ "type": "string" })),
         "title": query("title", "what the title is called; otherwise as its file is",
-            json!({ "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~][ -~]*$" })),
+            line(MAX_TITLE_CHARS)),
         "description": query("description", "a text for people", json!({ "type": "string", "maxLength": 5000 })),
-        "metadata": query("metadata", "a JSON object for programs, up to 16 KiB",
-            json!({ "type": "string", "contentMediaType": "application/json", "pattern": "^\\{\\}$" })),
+        // As JSON, which is what `content` says of a parameter (OpenAPI 3.1 §4.8.12).
+        "metadata": {
+            "name": "metadata", "in": "query", "description": "for programs, up to 16 KiB",
+            "content": { "application/json": { "schema": { "type": "object" } } },
+        },
         "policy": query("playback_policy", "who may play it", reference("schemas", "Policy")),
         "Idempotency-Key": header("Idempotency-Key", "the same key makes one title, however often it is sent in a day",
             json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" })),
         "Content-Digest": header("Content-Digest", "SHA-256 of the film (RFC 9530), checked",
             json!({ "type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$" })),
+        "Repr-Digest": header("Repr-Digest", "the same; a film is sent as it is",
+            json!({ "type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$" })),
+        "If-None-Match": header("If-None-Match", "the ETag of what is known already", json!({ "type": "string" })),
         "Tus-Resumable": required("Tus-Resumable", "the version of tus", json!({ "const": "1.0.0" })),
         "Upload-Length": required("Upload-Length", "bytes of the film; or Upload-Defer-Length: 1 to say it later",
             json!({ "type": "integer", "minimum": 1 })),
         "Upload-Offset": required("Upload-Offset", "where the bytes begin", json!({ "type": "integer", "minimum": 0 })),
-        "Upload-Metadata": header("Upload-Metadata", "filename, title, description, metadata; values in base64",
-            json!({ "type": "string", "pattern": "^filename [A-Za-z0-9+/]{20}$" })),
+        "Upload-Metadata": header("Upload-Metadata",
+            "pairs of a key and a value, UTF-8 in base64: filename, title, description, metadata, playback_policy, replaces, \
+             and whatever the client wants to read again",
+            json!({ "type": "string", "example": "filename ZmlsbS5tcDQ=,title QSBmaWxt" })),
         "If-Match": header("If-Match", "the ETag of the version that is to be changed", json!({ "type": "string" })),
         "Last-Event-ID": header("Last-Event-ID", "the event that was heard last", json!({ "type": "string" })),
     })
@@ -304,7 +323,9 @@ fn schemas() -> Value {
             "segments": count(), "cached_segments": count(),
         })),
         "Playback": {
-            "type": "object", "description": "Paths; empty until the title is ready.",
+            "type": "object",
+            "description": "Paths, also of a title that is not ready yet; without poster and thumbnails until it is, and \
+                            empty if it failed.",
             "properties": {
                 "hls": text(), "hls_ts": text(), "dash": text(), "poster": text(), "thumbnails": text_or_null(),
             },
@@ -313,21 +334,17 @@ fn schemas() -> Value {
         "Form": {
             "type": "object", "required": ["file"],
             "properties": {
-                "title": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~][ -~]*$" },
+                "title": line(MAX_TITLE_CHARS),
                 "description": { "type": "string", "maxLength": 5000 },
-                "metadata": { "type": "string", "contentMediaType": "application/json", "pattern": "^\\{\\}$" },
+                "metadata": { "type": "object", "description": "for programs, as JSON, up to 16 KiB" },
+                "playback_policy": reference("schemas", "Policy"),
                 "file": { "type": "string", "format": "binary", "minLength": 1 },
             },
         },
         "NewFetch": {
             "type": "object", "additionalProperties": false, "required": ["url"],
             "properties": {
-                "url": {
-                    "type": "string", "format": "uri", "maxLength": 2048,
-                    "pattern": "^https?://[a-z][a-z0-9]*(\\.[a-z][a-z0-9]*)+(/[!-~]*)?$",
-                    "description": "http or https, to a public address; a port, or an address for the name, may be in it, \
-                        too, but no user and no password",
-                },
+                "url": url(),
                 "filename": { "type": "string", "description": "without it, what the URL ends with" },
                 "title": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~][ -~]*$" },
                 "description": { "type": "string", "maxLength": 5000 },
@@ -358,7 +375,7 @@ fn schemas() -> Value {
         "NewKey": {
             "type": "object", "required": ["name", "scopes"], "additionalProperties": false,
             "properties": {
-                "name": { "type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARS, "pattern": "^[!-~][ -~]*$" },
+                "name": line(MAX_NAME_CHARS),
                 "scopes": { "type": "array", "minItems": 1, "items": reference("schemas", "Scope") },
                 "max_bytes": limit("bytes of films"), "max_titles": limit("titles"),
                 "max_uploads": limit("uploads under way, unfinished resumable ones included"),
@@ -404,6 +421,20 @@ fn schemas() -> Value {
         "Key": closed(key),
         "IssuedKey": closed(issued),
         "KeyList": closed(json!({ "keys": list(reference("schemas", "Key")) })),
+    })
+}
+
+/// A name for people.
+fn line(max_chars: usize) -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": max_chars, "pattern": LINE })
+}
+
+/// An address of the outside, which is the same for films and for webhooks.
+pub(super) fn url() -> Value {
+    json!({
+        "type": "string", "format": "uri", "maxLength": 2000, "pattern": URL,
+        "description": "http or https, without user and password; no address that is not public, unless \
+                        outbound.private_networks is set; an IPv6 address in brackets is taken, too",
     })
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::operations::{BASE, Operation};
 use super::reference;
-use super::schemas::{Gives, Takes, closed};
+use super::schemas::{self, Gives, Takes, closed};
 use crate::api::problem::Kind;
 use crate::catalog::News;
 
@@ -26,6 +26,8 @@ pub(super) fn webhooks(method: &Method) -> Option<Operation> {
             gives: (201, Gives::IssuedWebhook),
             fails: &[
                 Kind::Body,
+                Kind::Url,
+                Kind::PrivateAddress,
                 Kind::Incomplete,
                 Kind::Stalled,
                 Kind::TooManyWebhooks,
@@ -78,7 +80,7 @@ pub(super) fn add_parameters(parameters: &mut Value) {
     });
 }
 
-pub(super) fn add_schemas(schemas: &mut Value) {
+pub(super) fn add_schemas(all: &mut Value) {
     let id = || reference("schemas", "Id");
     let text = || json!({ "type": "string" });
     let time = || json!({ "type": "string", "format": "date-time" });
@@ -102,10 +104,7 @@ pub(super) fn add_schemas(schemas: &mut Value) {
             json!({
                 "type": "object", "required": ["url"], "additionalProperties": false,
                 "properties": {
-                    "url": {
-                        "type": "string", "format": "uri", "pattern": "^https?://[a-z0-9]{1,20}\\.example/[a-z]*$",
-                        "description": "http or https; no address that is not public, unless outbound.private_networks is set",
-                    },
+                    "url": schemas::url(),
                     "events": {
                         "type": "array", "minItems": 1, "items": reference("schemas", "NewsType"),
                         "description": "all of them unless said",
@@ -145,8 +144,8 @@ pub(super) fn add_schemas(schemas: &mut Value) {
     .into_iter()
     .map(|(name, schema)| (name.to_owned(), schema))
     .collect();
-    if let Some(schemas) = schemas.as_object_mut() {
-        schemas.extend(added);
+    if let Some(all) = all.as_object_mut() {
+        all.extend(added);
     }
 }
 

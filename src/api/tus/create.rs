@@ -9,10 +9,10 @@ use super::fields::{self, Checksum};
 use super::{append, check_version, location, metadata, standing};
 use crate::api::access::Caller;
 use crate::api::payload::Payload;
-use crate::api::problem::Problem;
-use crate::api::{Api, Response, source, videos};
+use crate::api::problem::{Kind, Problem};
+use crate::api::{Api, Response, source, upload, videos};
 use crate::catalog::State;
-use crate::ingest::resume::{Declared, Purpose};
+use crate::ingest::resume::{Declared, Granted, Purpose};
 
 pub(in crate::api) async fn create(
     api: &Arc<Api>,
@@ -21,7 +21,16 @@ pub(in crate::api) async fn create(
     caller: &Caller,
 ) -> Result<Response, Problem> {
     check_version(parts)?;
-    let declared = Declared { purpose: fields::purpose(parts)?, owner: caller.owner.clone(), ..metadata::read(parts)? };
+    let mut declared =
+        Declared { purpose: fields::purpose(parts)?, owner: caller.owner.clone(), ..metadata::read(parts)? };
+    if let Some(grant) = &caller.grant {
+        if declared.purpose != Purpose::Title || declared.replaces.is_some() {
+            return Err(Problem::new(Kind::Scope, "an upload token sends its film in one upload, as a new title"));
+        }
+        upload::must_be_unspent(api, grant).await?;
+        let until_ms = upload::until_ms(grant);
+        declared.granted = Some(Granted { title: grant.title.clone(), until_ms, max_bytes: grant.max_bytes });
+    }
     if let Some(title) = &declared.replaces {
         let old = videos::find(api, title).await?;
         source::counted(api, title, caller).await?;

@@ -24,6 +24,7 @@ use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::problem::{Kind, Problem};
 use super::{Api, Response, Route};
+use crate::access::Grant;
 use crate::ingest::resume::{Purpose, Status};
 use crate::media::UploadId;
 
@@ -139,6 +140,13 @@ fn check_version(parts: &request::Parts) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::of(Kind::TusVersion).header(TUS_VERSION, VERSION))
+}
+
+/// An upload token is for the upload it began.
+pub(super) fn must_be_of(api: &Api, id: &UploadId, grant: &Grant) -> Result<(), Problem> {
+    let status = api.rooms.resumables.look(id)?;
+    let own = status.declared.granted.as_ref().is_some_and(|granted| granted.title == grant.title);
+    if own { Ok(()) } else { Err(Problem::new(Kind::Scope, "an upload token goes on with its own upload alone")) }
 }
 
 /// `DELETE /uploads/{id}`.

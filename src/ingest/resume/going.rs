@@ -88,7 +88,7 @@ impl Resumables {
         match (length_bytes, known) {
             (Some(new), Some(known)) if new != known => return Err(Error::Length { length_bytes: known }),
             (Some(new), None) => {
-                let limit_bytes = self.config().max_bytes;
+                let limit_bytes = upload.declared.limited(self.config().max_bytes);
                 if new > limit_bytes || new < there {
                     return Err(ingest::Error::TooLarge { limit_bytes }.into());
                 }
@@ -146,7 +146,7 @@ impl Going {
     /// How many bytes may come yet.
     #[must_use]
     pub fn missing_bytes(&self) -> u64 {
-        let most = self.bound.map_or(u64::MAX, |(left, _)| left).min(self.resumables.config().max_bytes);
+        let most = self.bound.map_or(u64::MAX, |(left, _)| left).min(self.limit_bytes());
         let limit = self.length_bytes.unwrap_or(most);
         limit.saturating_sub(self.offset_bytes)
     }
@@ -154,12 +154,16 @@ impl Going {
     /// The error of more bytes than [may come](Self::missing_bytes).
     #[must_use]
     pub fn too_long(&self) -> Error {
-        let max_bytes = self.resumables.config().max_bytes;
+        let limit_bytes = self.limit_bytes();
         match (self.length_bytes, self.bound) {
             (Some(length_bytes), _) => Error::TooLong { length_bytes },
-            (None, Some((left, exceeded))) if left < max_bytes => ingest::Error::Quota(exceeded).into(),
-            (None, _) => ingest::Error::TooLarge { limit_bytes: self.resumables.config().max_bytes }.into(),
+            (None, Some((left, exceeded))) if left < limit_bytes => ingest::Error::Quota(exceeded).into(),
+            (None, _) => ingest::Error::TooLarge { limit_bytes }.into(),
         }
+    }
+
+    fn limit_bytes(&self) -> u64 {
+        self.upload.declared.limited(self.resumables.config().max_bytes)
     }
 
     /// Returns when a newer request wants the upload; this one should end then.

@@ -58,6 +58,20 @@ pub struct Declared {
     /// The title whose source it is to become; otherwise it becomes a title of its own.
     #[serde(default)]
     pub replaces: Option<TitleId>,
+    /// What a token allows, if it was begun with one.
+    #[serde(default)]
+    pub granted: Option<Granted>,
+}
+
+/// What an upload token allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Granted {
+    /// The title it makes.
+    pub title: TitleId,
+    /// Until when it is good, Unix milliseconds; what began in time may go on.
+    pub until_ms: i64,
+    /// Bytes the film may have.
+    pub max_bytes: u64,
 }
 
 /// What an upload is for.
@@ -164,8 +178,12 @@ impl Resumables {
     /// [`Error::TooMany`], [`Error::Film`] if it is too large or the disk is full.
     pub async fn create(&self, declared: Declared, length_bytes: Option<u64>) -> Result<Status, Error> {
         let (uploads, config) = (&self.0.uploads, self.config());
-        if length_bytes.is_some_and(|length| length > config.max_bytes) {
-            return Err(super::Error::TooLarge { limit_bytes: config.max_bytes }.into());
+        let limit_bytes = declared.limited(config.max_bytes);
+        if length_bytes.is_some_and(|length| length > limit_bytes) {
+            return Err(super::Error::TooLarge { limit_bytes }.into());
+        }
+        if let Some(granted) = &declared.granted {
+            self.remove_begun_by(granted).await?;
         }
         let owner = declared.owner.as_ref();
         // What is put together of others was counted with them.
@@ -190,6 +208,19 @@ impl Resumables {
         let status = upload.status();
         self.all().insert(id, upload);
         Ok(status)
+    }
+
+    /// A token makes one title: its client did not hear where the upload before is.
+    async fn remove_begun_by(&self, granted: &Granted) -> Result<(), Error> {
+        let of = |upload: &&Arc<Upload>| upload.declared.granted.as_ref().is_some_and(|it| it.title == granted.title);
+        let begun: Vec<_> = self.all().values().filter(of).map(|upload| upload.status()).collect();
+        for status in begun.into_iter().filter(|status| status.title.is_none()) {
+            match self.remove(&status.id).await {
+                Ok(()) | Err(Error::Unknown | Error::Expired) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// What a key has open, all but one.
@@ -373,11 +404,19 @@ impl Upload {
     }
 
     fn about(&self) -> About {
-        let Declared { title, description, metadata, policy, file_name, owner, .. } = (*self.declared).clone();
+        let Declared { title, description, metadata, policy, file_name, owner, granted, .. } = (*self.declared).clone();
+        let reserved = granted.map(|granted| (granted.title, granted.until_ms));
         // No client's key has two line ends. A crash after the title was entered makes no second one.
         let key = format!("upload\n\n{}", self.status().id);
         let creation = Some(Creation { key, fingerprint: String::new() });
-        About { title, description, metadata, policy, file_name, creation, owner, ..About::default() }
+        About { title, description, metadata, file_name, policy, reserved, creation, owner }
+    }
+}
+
+impl Declared {
+    /// Bytes it may have, where nothing may have more than `max_bytes`.
+    fn limited(&self, max_bytes: u64) -> u64 {
+        self.granted.as_ref().map_or(max_bytes, |granted| granted.max_bytes.min(max_bytes))
     }
 }
 
