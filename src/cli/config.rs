@@ -12,13 +12,16 @@ pub enum Command {
     Check {
         /// Configuration file; without one MATINEE_CONFIG.
         file: Option<PathBuf>,
+        /// The same, as other commands take it.
+        #[arg(long, value_name = "FILE", conflicts_with = "file")]
+        config: Option<PathBuf>,
     },
 }
 
 impl Command {
     pub fn run(&self) -> Result<(), Failure> {
-        let Self::Check { file } = self;
-        Place { config: file.clone(), data: None }.load()?;
+        let Self::Check { file, config } = self;
+        Place { config: file.clone().or_else(|| config.clone()), data: None }.load()?;
         say("the configuration has no problem");
         Ok(())
     }

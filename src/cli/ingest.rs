@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use matinee::catalog::Catalog;
+use matinee::ingest::name::MAX_NAME_CHARS;
 use matinee::ingest::{self, Ingested, Progress, Rooms};
 use matinee::library::Library;
 use serde_json::json;
 
-use super::{Failure, Place, complain, failed, logs_if_wanted, pool, say, shown, until_interrupted};
+use super::{Failure, Place, complain, failed, line, logs_if_wanted, playback, pool, say, shown, until_interrupted};
 
 #[derive(Debug, Args)]
 pub struct Ingest {
@@ -20,7 +21,7 @@ pub struct Ingest {
     #[command(flatten)]
     place: Place,
     /// What the title is called; without it, as the file is. For one file.
-    #[arg(long)]
+    #[arg(long, value_parser = line::<MAX_NAME_CHARS>)]
     title: Option<String>,
     /// One JSON object per file and line.
     #[arg(long)]
@@ -76,7 +77,7 @@ impl Ingest {
             let line = json!({
                 "file": file.to_string_lossy(), "id": id, "title": title, "digest": digest, "size_bytes": size_bytes,
                 "duration_s": duration_s, "renditions": renditions, "new_source": is_new_source,
-                "playback": { "hls": hls },
+                "playback": playback(id),
             });
             say(line);
         } else {

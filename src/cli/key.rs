@@ -2,12 +2,12 @@
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
-use matinee::access::{Issued, Keys};
+use matinee::access::{Issued, Keys, MAX_NAME_CHARS};
 use matinee::catalog::{ApiKey, Catalog, now_ms};
 use matinee::media::{KeyId, Quota, Scope};
 use serde_json::{Value, json};
 
-use super::{Failure, Place, failed, say};
+use super::{Failure, Place, failed, line, say};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -22,6 +22,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Add {
     /// What it is for: a name in the list.
+    #[arg(value_parser = line::<MAX_NAME_CHARS>)]
     name: String,
     /// What its holder may do: read, upload, admin. Several times, or with commas.
     #[arg(long, required = true, value_delimiter = ',')]

@@ -4,7 +4,7 @@ use clap::Args;
 use matinee::catalog::{Catalog, Entry, FILE, MAX_PAGE};
 use serde_json::json;
 
-use super::{Failure, Place, failed, say, shown};
+use super::{Failure, Place, failed, playback, say, shown};
 
 #[derive(Debug, Args)]
 pub struct List {
@@ -46,7 +46,7 @@ impl List {
             let error = entry.failure.as_ref().map(|f| json!({ "code": f.code, "message": f.message }));
             let title = json!({
                 "id": id, "title": name, "state": state, "error": error, "duration_s": duration_s,
-                "size_bytes": size_bytes, "playback": { "hls": url },
+                "size_bytes": size_bytes, "playback": playback(id),
             });
             say(title);
         } else {
