@@ -1,4 +1,4 @@
-//! A page for people at `/`: what there is to play.
+//! A page for people at `/`: what there is to play, in the browser itself where it plays HLS (Chromium from 142 on, Safari).
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -20,8 +20,12 @@ pub(super) async fn answer(origin: &Origin, asked: &Asked) -> Result<Response, P
     let list = origin.rooms.list.clone();
     let titles = blocking(move || list(SHOWN)).await?;
     let mut html = String::from(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Matinee</title><h1>Matinee</h1>\n\
-         <p>Open a link in a player: ffplay, VLC, Safari, or a page with hls.js.</p>\n<ul>\n",
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
+         <link rel=\"icon\" href=\"data:,\"><title>Matinee</title><style>body{font:1rem/1.5 system-ui;max-width:48rem;margin:2rem auto;padding:0 1rem}\
+         li{margin:.5rem 0}video{display:block;width:100%;background:#000}summary{cursor:pointer}</style>\n\
+         <h1>Matinee</h1>\n\
+         <p>A browser that plays HLS by itself plays a title here; other players (ffplay, VLC, hls.js, Shaka Player, dash.js) \
+         take its addresses.</p>\n<ul>\n",
     );
     for title in &titles {
         let (id, name) = (&title.id, escape(&title.name));
@@ -30,8 +34,9 @@ pub(super) async fn answer(origin: &Origin, asked: &Asked) -> Result<Response, P
             Found::Ready(facts) if facts.policy == Policy::Signed => continue,
             Found::Ready(_) => writeln!(
                 html,
-                "<li><img src=\"/v/{id}/poster.jpg\" alt=\"\" loading=\"lazy\" width=\"128\"> \
-                 <a href=\"/v/{id}/master.m3u8\">{name}</a>"
+                "<li><details><summary>{name}</summary><video controls preload=\"none\" poster=\"/v/{id}/poster.jpg\" \
+                 src=\"/v/{id}/master.m3u8\"></video></details>\
+                 <a href=\"/v/{id}/master.m3u8\">HLS</a> <a href=\"/v/{id}/manifest.mpd\">DASH</a>"
             ),
             Found::Unready { state, .. } => writeln!(html, "<li>{name} ({})", state.as_str()),
         };

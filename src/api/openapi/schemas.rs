@@ -17,6 +17,9 @@ const URL: &str = concat!(
     r"|655[0-2][0-9]|6553[0-5]))?([/?]([A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?$",
 );
 
+/// 32 bytes in base64, as RFC 9530 has them.
+const DIGEST: &str = "^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$";
+
 /// What a call takes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Takes {
@@ -126,7 +129,7 @@ pub(super) fn response(gives: Gives) -> Value {
         }),
         Gives::Events => json!({
             "description": "`state`, `progress`, `changed`, `replaced` and `removed`, each with the title's id as `video`",
-            "content": { "text/event-stream": { "schema": { "type": "string" } } },
+            "content": { "text/event-stream": { "schema": { "description": "events as the WHATWG HTML standard has them (§9.2)" } } },
         }),
         Gives::Job => body("the job", "Job"),
         Gives::JobPage => body("a page of jobs", "JobPage"),
@@ -237,9 +240,9 @@ fn parameters() -> Value {
         "Idempotency-Key": header("Idempotency-Key", "the same key makes one title, however often it is sent in a day",
             json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" })),
         "Content-Digest": header("Content-Digest", "SHA-256 of the film (RFC 9530), checked",
-            json!({ "type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$" })),
+            json!({ "type": "string", "pattern": DIGEST })),
         "Repr-Digest": header("Repr-Digest", "the same; a film is sent as it is",
-            json!({ "type": "string", "pattern": "^sha-256=:[A-Za-z0-9+/]{43}=:$" })),
+            json!({ "type": "string", "pattern": DIGEST })),
         "If-None-Match": header("If-None-Match", "the ETag of what is known already", json!({ "type": "string" })),
         "Tus-Resumable": required("Tus-Resumable", "the version of tus", json!({ "const": "1.0.0" })),
         "Upload-Length": required("Upload-Length", "bytes of the film; or Upload-Defer-Length: 1 to say it later",
