@@ -231,7 +231,12 @@ impl Error {
                 let refusal = Refusal { code: RefusalCode::NoPlayableTrack, message: error.to_string() };
                 Self::Refused { path, refusal }
             }
-            PlanError::Grid(why) => Self::Defect { path, why: why.to_string() },
+            PlanError::TooLong => Self::Refused { path, refusal: Refusal::too_long() },
+            PlanError::TooMany { .. } => {
+                let refusal = Refusal { code: RefusalCode::TooLarge, message: error.to_string() };
+                Self::Refused { path, refusal }
+            }
+            PlanError::Impossible(_) | PlanError::Grid(_) => Self::Defect { path, why: error.to_string() },
         }
     }
 

@@ -213,6 +213,22 @@ impl Track {
     }
 }
 
+impl VideoTrack {
+    /// Longest side of a picture as it is shown, pixels: no encoder here takes more.
+    pub const MOST_SIDE: f64 = 16_384.0;
+
+    /// Width and height as it is shown: upright and with square pixels, unrounded.
+    #[must_use]
+    pub fn shown_size(&self) -> (f64, f64) {
+        let (num, den) = self.pixel_aspect;
+        let aspect = f64::from(num.max(1)) / f64::from(den.max(1));
+        // The larger side of a pixel is kept, so that no line of the source is lost.
+        let (w, h) = (f64::from(self.width), f64::from(self.height));
+        let (w, h) = if aspect >= 1.0 { (w * aspect, h) } else { (w, h / aspect) };
+        if self.rotation.swaps_sides() { (h, w) } else { (w, h) }
+    }
+}
+
 impl Index {
     /// Sentences about what is missing in the source and how that is worked around.
     #[must_use]

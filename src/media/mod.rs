@@ -35,7 +35,7 @@ pub use plan::{PlanError, decimate, plan};
 pub use policy::Policy;
 pub use program::Program;
 pub use quota::{Exceeded, Quota, Usage};
-pub use refusal::{Refusal, RefusalCode};
+pub use refusal::{MOST_SECONDS, Refusal, RefusalCode};
 pub use rendition::{
     AudioRendition, AudioSource, Colour, Listed, Plan, Rendition, RenditionKind, Rotation, VideoRange, VideoRendition,
     VideoSource,

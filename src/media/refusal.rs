@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Longest title, seconds: a week. A few bytes can claim any length, and a plan takes memory for each second of it.
+pub const MOST_SECONDS: u32 = 7 * 24 * 3600;
+
 /// Why a file cannot become a title.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
@@ -10,6 +13,16 @@ pub struct Refusal {
     pub code: RefusalCode,
     /// A sentence for people: what is wrong and what to do.
     pub message: String,
+}
+
+impl Refusal {
+    /// A track of it goes on for longer than [`MOST_SECONDS`].
+    #[must_use]
+    pub fn too_long() -> Self {
+        let days = MOST_SECONDS / 86_400;
+        let message = format!("the file says that it lasts longer than {days} days: its times are wrong, or cut it up");
+        Self { code: RefusalCode::TooLarge, message }
+    }
 }
 
 /// Stable words for refusals.

@@ -13,8 +13,8 @@ use super::scan::Scan;
 use super::tracks::{self, Timed, media_type};
 use super::{Output, audio, codecs, colour, geometry, mp4, passable, rate, repeats, subtitles};
 use crate::media::{
-    Access, AudioTrack, Index, Label, Packet, Rate, Refusal, RefusalCode, Shown, Sidecar, Skipped, Timescale, Track,
-    TrackKind, VideoTrack, gcd,
+    Access, AudioTrack, Index, Label, MOST_SECONDS, Packet, Rate, Refusal, RefusalCode, Shown, Sidecar, Skipped,
+    Timescale, Track, TrackKind, VideoTrack, gcd,
 };
 
 /// Most pixels of a picture: 8K with some room. More would let a small file claim gigabytes.
@@ -49,6 +49,9 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
     let Some(zero) = zero(&tracks, chosen) else {
         return Err(nothing_playable(&tracks, &container));
     };
+    if is_too_long(&tracks, chosen, zero) {
+        return Err(Refusal::too_long());
+    }
     let subtitles::Outcome { text, mut skipped } = subtitles::text_tracks(source, &silent, &tables, zero, sidecars);
     let mut refused: Option<Refusal> = None;
     let mut video = None;
@@ -104,6 +107,16 @@ fn zero(tracks: &[Timed], video: Option<usize>) -> Option<i64> {
         () => None,
     });
     starts.min()
+}
+
+/// Does a track that is played say that it goes on for longer than any title may?
+fn is_too_long(tracks: &[Timed], video: Option<usize>, zero_ns: i64) -> bool {
+    let most = i64::from(MOST_SECONDS) * 1_000_000_000;
+    let played = tracks.iter().enumerate().filter(|(n, t)| t.is_audio() || Some(*n) == video);
+    played.into_iter().any(|(_, t)| {
+        let last = t.packets.iter().map(|p| p.pts).chain([t.end]).max().unwrap_or(0);
+        t.timescale.convert(last, Timescale::NANOSECONDS).saturating_sub(zero_ns) > most
+    })
 }
 
 /// A track of sound or pictures that is left out.
@@ -223,7 +236,7 @@ fn video_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
     let crop = geometry.and_then(|g| g.aperture?.crop((width, height)));
     let keys_are_idr = timed.avcc.as_deref().is_some_and(|avcc| passable::is_whole(source, &track, avcc))
         && coded_size_is(source, &track, &shown, (width, height));
-    Ok(VideoTrack {
+    let video = VideoTrack {
         width: crop.map_or(width, |c| c.width),
         height: crop.map_or(height, |c| c.height),
         crop,
@@ -237,7 +250,14 @@ fn video_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
         avcc: timed.avcc.clone(),
         keys_are_idr,
         track: Arc::unwrap_or_clone(track),
-    })
+    };
+    let (width, height) = video.shown_size();
+    if width.max(height) > VideoTrack::MOST_SIDE {
+        let message =
+            format!("pictures shown at {width:.0}x{height:.0} are longer than {} pixels", VideoTrack::MOST_SIDE);
+        return Err(refuse(RefusalCode::TooLarge, message));
+    }
+    Ok(video)
 }
 
 /// Puts a video track on the title's timeline, with the frames that are there in the container's mind alone: those that

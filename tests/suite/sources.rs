@@ -159,6 +159,22 @@ fn a_picture_is_refused_as_one() {
     assert_eq!(data.sources(), Vec::<String>::new());
 }
 
+/// It made a plan of millions of segments in the server, and with more packets took it down.
+#[test]
+fn a_few_bytes_that_claim_to_last_for_months_are_refused() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let sound = film(media.path(), "long.m4a", "-f lavfi -i sine=d=2 -c:a aac");
+    let mut bytes = fs::read(&sound).unwrap();
+    let table = bytes.windows(4).position(|w| w == b"stts").unwrap();
+    // The first entry's duration: every frame but the last lasts for a day.
+    bytes[table + 16..table + 20].copy_from_slice(&u32::MAX.to_be_bytes());
+    fs::write(&sound, bytes).unwrap();
+    let ran = run(data.command(&["ingest", sound.to_str().unwrap()]));
+    assert_eq!(ran.code(), 1, "{ran:?}");
+    assert!(ran.error().contains("lasts longer than 7 days"), "{}", ran.error());
+    assert_eq!(data.sources(), Vec::<String>::new());
+}
+
 #[test]
 fn a_demuxer_that_goes_round_at_the_end_of_its_file_ends_the_film_there() {
     let media = tempfile::tempdir().unwrap();

@@ -47,10 +47,8 @@ impl Boundaries {
 
     pub(super) fn of_audio(index: &Index, ladder: &Ladder) -> Result<Self, PlanError> {
         let track = &offered(index).next().ok_or(PlanError::NothingToShow)?.1.track;
-        let times: Vec<i64> = (0..=track.end / AAC_FRAME).map(|j| j * AAC_FRAME).collect();
-        let cutter = Cutter { times: &times, end: track.end.max(1), timescale: track.timescale, ladder, step: 1 };
-        let starts = cutter.near_keys(&[]);
-        let at = starts.iter().map(|&s| times.get(s).copied().unwrap_or(track.end)).collect();
+        let cutter = Cutter { times: &[], end: track.end.max(1), timescale: track.timescale, ladder, step: 1 };
+        let at = cutter.on_multiples_of(AAC_FRAME);
         Ok(Self { timescale: track.timescale, at, has_video: false, ends: ends(index) })
     }
 

@@ -2,6 +2,7 @@
 //! title; what it decides is stored and never decided again.
 
 mod audio;
+mod check;
 mod listed;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,18 @@ pub enum PlanError {
     /// No track has a presented packet.
     #[error("there is nothing to present: no track has a frame")]
     NothingToShow,
+    /// A track goes on for longer than [`MOST_SECONDS`](super::MOST_SECONDS).
+    #[error("it lasts too long")]
+    TooLong,
+    /// So many segments cannot be held in memory.
+    #[error("all its tracks together have more than {most} segments: it is too long for so many of them")]
+    TooMany {
+        /// As many as there may be.
+        most: u64,
+    },
+    /// No file leads to such an index.
+    #[error("the index is impossible: {0}")]
+    Impossible(&'static str),
     /// A defect here rather than in the source.
     #[error(transparent)]
     Grid(#[from] GridError),
@@ -36,8 +49,10 @@ pub enum PlanError {
 /// Decides timeline and ladder.
 ///
 /// # Errors
-/// [`PlanError::NothingToShow`] for a source without a single presented frame.
+/// [`PlanError::NothingToShow`] for a source without a single presented frame, and what the index, which a worker has made
+/// of somebody's file, claims in vain.
 pub fn plan(index: &Index, ladder: &Ladder) -> Result<Plan, PlanError> {
+    check::check(index, ladder)?;
     let video = index.video.as_ref().map(|v| (v, v.track.shown())).filter(|(_, shown)| !shown.is_empty());
     let mut renditions = Vec::new();
     let boundaries = match &video {
@@ -73,7 +88,10 @@ pub fn decimate(times: &[i64], min_ticks: u32) -> Vec<usize> {
 /// Peak over runs of half to one and a half target durations (RFC 8216 §4.1), and mean; bits per second.
 pub(super) fn measured_bandwidth(grid: &Grid, bytes: &[u64]) -> (u64, u64) {
     let timescale = u64::from(grid.timescale().get());
-    let per_second = |bytes: u64, ticks: u64| (bytes * 8 * timescale).div_ceil(ticks.max(1));
+    let per_second = |bytes: u64, ticks: u64| {
+        let bits = u128::from(bytes) * 8 * u128::from(timescale);
+        u64::try_from(bits.div_ceil(u128::from(ticks.max(1)))).unwrap_or(u64::MAX)
+    };
     let target = grid.longest();
     let mut peak = 0;
     for first in 0..bytes.len() {

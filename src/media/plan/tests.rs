@@ -111,6 +111,77 @@ fn a_title_of_one_picture_may_take_the_bits_of_a_second() {
     assert_eq!(rates(20), second);
 }
 
+/// A file of 18 kB that claimed four months of sound made a plan of two million segments, and one of years took the server
+/// down.
+#[test]
+fn what_lasts_longer_than_a_week_has_no_plan_and_a_week_has_one() {
+    let lasting = |days: i64, tracks: usize| {
+        let mut sound = sound(48_000, 2);
+        sound.track.end = days * 86_400 * 48_000;
+        plan(&index(None, vec![sound; tracks]), &Ladder::default()).map(|plan| plan.renditions[0].grid.segments())
+    };
+    assert_eq!(lasting(7, 1), Ok(151_607));
+    assert_eq!(lasting(8, 1), Err(PlanError::TooLong));
+    assert!(matches!(lasting(7, 30), Err(PlanError::TooMany { .. })));
+    let mut late = sound(48_000, 3);
+    late.track.packets[2].pts = i64::MAX;
+    assert_eq!(plan(&index(None, vec![late]), &Ladder::default()), Err(PlanError::TooLong));
+}
+
+/// A number that is small, of any size, or near where arithmetic ends.
+fn number() -> impl Strategy<Value = i64> {
+    prop_oneof![-9..9_i64, -90_000_000..900_000_000_i64, any::<i64>(), Just(i64::MAX), Just(i64::MIN)]
+}
+
+prop_compose! {
+    /// What a worker may say that somebody else has taken over.
+    fn hostile_track()(
+        timescale in prop_oneof![1..200_000_u32, any::<u32>()],
+        packets in prop::collection::vec((number(), any::<[bool; 2]>(), any::<u64>(), any::<u32>()), 0..40),
+        evenly in prop::option::of((1..9_000_i64, 0..300_i64)),
+        end in number(),
+        is_last in any::<bool>(),
+    ) -> Track {
+        let packet = |(pts, [shown, key], offset, size): (i64, [bool; 2], u64, u32)| Packet { pts, shown, key, offset, size };
+        let mut packets: Vec<Packet> = packets.into_iter().map(packet).collect();
+        let mut end = end;
+        if let Some((step, count)) = evenly {
+            packets = (0..count).map(|n| packet((n * step, [true, n % 7 == 0], 0, u32::MAX))).collect();
+            end = if is_last { count * step } else { end };
+        }
+        track(timescale.max(1), packets, end)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn an_index_of_a_hostile_worker_has_a_plan_or_none(
+        pictures in prop::option::of(hostile_track()),
+        sounds in prop::collection::vec(hostile_track(), 0..3),
+        sides in [prop_oneof![1..4000_u32, any::<u32>()], prop_oneof![1..4000_u32, any::<u32>()]],
+        aspect in prop_oneof![Just((1, 1)), any::<(u32, u32)>()],
+        rate in prop::option::of(any::<(u32, u32)>()),
+        avcc in prop::option::of(prop::collection::vec(any::<u8>(), 0..6)),
+        sound_rate in prop_oneof![8_000..96_000_u32, any::<u32>()],
+        cues in prop::collection::vec(any::<(u64, u64)>(), 0..4),
+    ) {
+        let video = pictures.map(|track| VideoTrack {
+            track, width: sides[0], height: sides[1], pixel_aspect: aspect, avcc,
+            rate: rate.and_then(|(num, den)| crate::media::Rate::new(num, den.max(1))),
+            ..cfr(1, 1)
+        });
+        let audio = sounds.into_iter().map(|track| AudioTrack { track, rate: sound_rate, ..sound(48_000, 1) });
+        let cues = cues.into_iter().map(|(start_ms, end_ms)| crate::media::Cue { start_ms, end_ms, text: "x".into() });
+        let text = crate::media::TextTrack {
+            codec: String::new(), language: String::new(), label: Label::default(), cues: cues.collect(),
+        };
+        let index = Index { text: vec![text], ..index(video, audio.collect()) };
+        let _ = (plan(&index, &Ladder::default()), index.notes());
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 

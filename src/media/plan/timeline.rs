@@ -154,6 +154,21 @@ impl Cutter<'_> {
         starts
     }
 
+    /// Boundaries at the wished times, moved to the nearest multiple of `unit` ticks. Needs no `times`.
+    pub(super) fn on_multiples_of(&self, unit: i64) -> Vec<i64> {
+        let mut starts = vec![0];
+        loop {
+            let (at, wish) = (starts[starts.len() - 1], self.wish(starts.len() - 1));
+            let next = ((2 * (at + wish) + unit - 1).div_euclid(2 * unit) * unit).max(at + unit);
+            if self.is_last(at, wish) || self.end - next < self.shortest() {
+                break;
+            }
+            starts.push(next);
+        }
+        starts.push(self.end);
+        starts
+    }
+
     /// The frame nearest to a time, on a multiple of the step.
     fn nearest_frame(&self, ideal: i64) -> usize {
         let after = self.times.partition_point(|&t| t < ideal);

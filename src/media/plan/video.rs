@@ -17,16 +17,6 @@ const SHORTEST_SECONDS: f64 = 0.04;
 /// What the boxes of a segment take besides its samples, bytes.
 const SEGMENT_OVERHEAD: u64 = 512;
 
-/// Upright size with square pixels, unrounded.
-fn display_size(video: &VideoTrack) -> (f64, f64) {
-    let (num, den) = video.pixel_aspect;
-    let aspect = f64::from(num.max(1)) / f64::from(den.max(1));
-    // The larger side of a pixel is kept, so that no line of the source is lost.
-    let (w, h) = (f64::from(video.width), f64::from(video.height));
-    let (w, h) = if aspect >= 1.0 { (w * aspect, h) } else { (w, h / aspect) };
-    if video.rotation.swaps_sides() { (h, w) } else { (w, h) }
-}
-
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "pixels")]
 fn even(side: f64) -> u32 {
     (((side / 2.0).round() as u32) * 2).max(2)
@@ -37,7 +27,7 @@ pub(super) fn renditions(
     timeline: &Timeline,
     ladder: &Ladder,
 ) -> Result<Vec<Rendition>, PlanError> {
-    let (width, height) = display_size(video);
+    let (width, height) = video.shown_size();
     let short = width.min(height);
     let size = |rung: f64| (even(width * rung / short), even(height * rung / short));
     let full = timeline.grid(0)?;
