@@ -3,6 +3,7 @@
 //! from there shows what the decoder makes up, and something else than a decoder that came by.
 
 use super::poc::Counter;
+use super::vop;
 
 /// Bytes of a packet that are looked at. Encoders put their settings, a kilobyte or two, before their first picture.
 pub const HEAD_BYTES: usize = 4096;
@@ -52,6 +53,40 @@ pub enum Codec {
     Mpeg4,
 }
 
+/// What a stream has said so far that its later pictures rest on.
+#[derive(Clone, Debug, Default)]
+pub struct Told {
+    counter: Counter,
+    /// Bits of `vop_time_increment`.
+    increment_bits: Option<u32>,
+    /// Its caps were looked at.
+    knows_caps: bool,
+}
+
+impl Told {
+    /// By caps, where a container keeps the headers of a stream apart from it.
+    pub fn by(&mut self, caps: &gst::CapsRef) {
+        if std::mem::replace(&mut self.knows_caps, true) {
+            return;
+        }
+        let header = caps.structure(0).and_then(|s| s.get::<gst::Buffer>("codec_data").ok());
+        let Some(Ok(header)) = header.as_ref().map(|header| header.map_readable()) else { return };
+        match Codec::of(caps) {
+            Some(Codec::H264(Some(_))) => {
+                self.counter.count(first_set(&header).into_iter());
+            }
+            Some(Codec::Mpeg4) => self.increment_bits = vop::increment_bits(&header),
+            _ => {}
+        }
+    }
+}
+
+/// The first sequence parameter set of an `avcC` record (ISO/IEC 14496-15 §5.3.3.1).
+fn first_set(record: &[u8]) -> Option<&[u8]> {
+    let (length, sets) = record.get(6..)?.split_first_chunk()?;
+    sets.get(..usize::from(u16::from_be_bytes(*length)))
+}
+
 impl Codec {
     /// The codec of a stream; `None` if its marks have to be believed.
     pub fn of(caps: &gst::CapsRef) -> Option<Self> {
@@ -93,19 +128,19 @@ impl Codec {
         known.unwrap_or(Start::Here)
     }
 
-    /// When the picture of a packet is shown. `counter` has seen those before it.
-    pub fn place(self, packet: &[u8], counter: &mut Counter) -> Place {
-        /// A coded picture is larger; one of which nothing is coded says little more than that.
-        const MOST_UNCODED_BYTES: usize = 19;
+    /// When the picture of a packet is shown. `told` knows those before it.
+    pub fn place(self, packet: &[u8], told: &mut Told) -> Place {
         let head = &packet[..packet.len().min(HEAD_BYTES)];
         let is_between = match self {
             Self::H264(lengths) => {
-                let counted = counter.count(units(head, lengths));
+                let counted = told.counter.count(units(head, lengths));
                 return counted.map_or(Place::Unknown, |(count, is_idr)| Place::Counted { count, is_idr });
             }
+            Self::Mpeg4 => {
+                told.increment_bits = vop::increment_bits(head).or(told.increment_bits);
+                return vop::place(head, packet.len(), told.increment_bits);
+            }
             Self::Mpeg12 => after_code(head, 0x00).and_then(|h| Some(h.get(1)? >> 3 & 7 == 3)),
-            Self::Mpeg4 if packet.len() <= MOST_UNCODED_BYTES => return Place::Nothing,
-            Self::Mpeg4 => after_code(head, 0xB6).and_then(|h| Some(h.first()? >> 6 == 2)),
             _ => None,
         };
         match is_between {
@@ -117,7 +152,7 @@ impl Codec {
 }
 
 /// What follows the start code of this value.
-fn after_code(head: &[u8], value: u8) -> Option<&[u8]> {
+pub(super) fn after_code(head: &[u8], value: u8) -> Option<&[u8]> {
     let at = head.windows(4).position(|w| w == [0, 0, 1, value])?;
     head.get(at + 4..)
 }
@@ -157,9 +192,10 @@ fn h264(head: &[u8], lengths: Option<usize>) -> Option<Start> {
                 let _first_macroblock = bits.exp_golomb()?;
                 let is_intra = matches!(bits.exp_golomb()? % 5, 2 | 4);
                 return Some(match recovers_after {
+                    // The first slice may be what this picture refreshes, and the others need what came before.
+                    Some(pictures) if pictures > 0 || !is_intra => Start::After(pictures),
                     _ if is_intra => Start::Here,
-                    Some(pictures) => Start::After(pictures),
-                    None => Start::Nowhere,
+                    _ => Start::Nowhere,
                 });
             }
             _ => {}
@@ -260,6 +296,8 @@ impl<'a> Bits<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -275,7 +313,9 @@ mod tests {
             (vec![&[0x65, 0x88][..]], Start::Here),
             (vec![&inter[..]], Start::Nowhere),
             (vec![&[0x09, 0x10], &recovery[..], &inter[..]], Start::After(24)),
-            (vec![&recovery[..], &intra[..]], Start::Here),
+            (vec![&recovery[..], &intra[..]], Start::After(24)),
+            (vec![&[0x06, 6, 1, 0b1100_0100, 0x80], &intra[..]], Start::Here),
+            (vec![&[0x06, 6, 1, 0b1100_0100, 0x80], &inter[..]], Start::After(0)),
             (vec![&[0x09, 0x10][..]], Start::Here),
         ] {
             let (avc, stream): (Vec<_>, Vec<_>) = units.iter().map(|u| (unit(u), coded(u))).unzip();
@@ -295,6 +335,44 @@ mod tests {
         ] {
             assert_eq!((codec.start(key), codec.start(other)), (Start::Here, Start::Nowhere), "{codec:?}");
             assert_eq!(codec.start(&[]), Start::Here, "a mark is believed where nothing shows");
+        }
+    }
+
+    #[test]
+    fn pictures_are_counted_whose_parameter_sets_the_container_keeps() {
+        gst::init().unwrap();
+        // Those of `poc.rs`: counts of 4 bits.
+        let set = [0x67, 0x4D, 0x00, 0x1E, 0b1111_0100, 0b1110_0000];
+        let record = [&[1, 0x4D, 0, 0x1E, 0xFF, 0xE1, 0, 6][..], &set, &[1, 0, 1, 0x68]].concat();
+        let caps = gst::Caps::builder("video/x-h264")
+            .field("stream-format", "avc")
+            .field("codec_data", gst::Buffer::from_slice(record))
+            .build();
+        let codec = Codec::of(&caps).unwrap();
+        // `1 00110 1 0000 0110 1`: set 0, frame 0, and the count of 6.
+        let slice = [0, 0, 0, 3, 0x41, 0b1001_1010, 0b0000_1101];
+        let mut told = Told::default();
+        assert_eq!(codec.place(&slice, &mut told), Place::Unknown);
+        told.by(&caps);
+        assert_eq!(codec.place(&slice, &mut told), Place::Counted { count: 6, is_idr: false });
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_picture_or_none(
+            noise: Vec<u8>,
+            begin in prop::sample::select(vec![
+                &[0, 0, 1, 0x67, 0x64, 0, 30][..], &[0, 0, 0, 40, 6, 6], &[0, 0, 1, 0xB6], &[0, 0, 1, 0x20], &[0, 0, 1, 0x65],
+            ]),
+        ) {
+            let bytes = [begin, &noise].concat();
+            for lengths in [None, Some(1), Some(4)] {
+                for codec in [Codec::H264(lengths), Codec::H265(lengths), Codec::Vp8, Codec::Vp9, Codec::Mpeg12, Codec::Mpeg4] {
+                    let mut told = Told::default();
+                    let _ = (codec.start(&bytes), codec.place(&bytes, &mut told), codec.place(&bytes, &mut told));
+                }
+            }
+            let _ = first_set(&bytes);
         }
     }
 }

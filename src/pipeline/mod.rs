@@ -53,6 +53,7 @@ mod treatment;
 mod trial;
 mod upright;
 mod video;
+mod vop;
 mod warm_up;
 
 use std::path::{Path, PathBuf};

@@ -3,6 +3,11 @@
 use super::keys::Place;
 use super::raw::RawPacket;
 
+/// No decoder holds more pictures than these until they are shown (Rec. ITU-T H.264 §A.3.1, `MaxDpbFrames`).
+const MOST_HELD: usize = 16;
+/// How long a picture is shown of a stream that says nothing of time, nanoseconds.
+pub const UNTOLD_NS: i64 = 40_000_000;
+
 /// The packets of a track in decode order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ordered {
@@ -33,9 +38,9 @@ pub fn ordered(raw: &[RawPacket]) -> Option<Ordered> {
     for (&n, slot) in shown.iter().zip(&slots) {
         times[n] = Some(*slot);
     }
-    let early = pictures.iter().zip(&slots).map(|(&n, decoded)| decoded - times[n].unwrap_or(*decoded));
+    let early = pictures.iter().zip(&slots).map(|(&n, at)| at.saturating_sub(times[n].unwrap_or(*at)));
     let delay = early.max().unwrap_or(0).max(0);
-    times.iter_mut().flatten().for_each(|time| *time += delay);
+    times.iter_mut().flatten().for_each(|time| *time = time.saturating_add(delay));
     let repeats = (0..raw.len()).map(|n| raw[n].place == Place::Nothing).collect();
     Some(Ordered { times, repeats, delay })
 }
@@ -59,6 +64,11 @@ fn shown(raw: &[RawPacket], pictures: &[usize]) -> Vec<usize> {
             }
         };
         held.push((count, n));
+        if held.len() > MOST_HELD
+            && let Some(first) = (0..held.len()).min_by_key(|&at| held[at])
+        {
+            shown.push(held.remove(first).1);
+        }
     }
     held.sort_unstable();
     shown.extend(held.into_iter().map(|(_, n)| n));
@@ -67,14 +77,23 @@ fn shown(raw: &[RawPacket], pictures: &[usize]) -> Vec<usize> {
 
 /// When one after the other is decoded. Two of one packet of the file may be given the same time, or that of the next.
 fn slots(raw: &[RawPacket], pictures: &[usize]) -> Vec<i64> {
+    let usual = usual(raw, pictures);
     let mut slots: Vec<i64> = Vec::with_capacity(pictures.len());
     for &n in pictures {
         let before = slots.last().copied();
-        let lasts = raw[n].duration.and_then(|d| i64::try_from(d).ok()).unwrap_or(0).max(1);
-        let next = before.map_or(0, |before| before + lasts);
+        let lasts = raw[n].duration.and_then(|d| i64::try_from(d).ok()).unwrap_or(usual).max(1);
+        let next = before.map_or(0, |before| before.saturating_add(lasts));
         slots.push(raw[n].dts.filter(|dts| before.is_none_or(|before| *dts > before)).unwrap_or(next));
     }
     slots
+}
+
+/// How long a picture lasts that does not say so: as most that have a time.
+fn usual(raw: &[RawPacket], pictures: &[usize]) -> i64 {
+    let step = |pair: &[usize]| Some(raw[pair[1]].dts?.saturating_sub(raw[pair[0]].dts?)).filter(|step| *step > 0);
+    let mut steps: Vec<i64> = pictures.windows(2).filter_map(step).collect();
+    steps.sort_unstable();
+    steps.get(steps.len() / 2).copied().unwrap_or(UNTOLD_NS)
 }
 
 #[cfg(test)]
@@ -123,6 +142,30 @@ mod tests {
         let times: Vec<i64> = found.times.into_iter().flatten().collect();
         assert_eq!((times, found.delay), (vec![40, 160, 80, 120, 200, 280, 240], 40));
         assert_eq!(ordered(&packets("0246", &[0, 40, 80, 120])), None, "nothing is reordered");
+    }
+
+    /// Such a film was one picture: all of its times lay a nanosecond apart.
+    #[test]
+    fn pictures_of_a_stream_that_says_nothing_of_time_last_as_usual() {
+        let mut raw = packets("0423086", &[0; 7]);
+        raw.iter_mut().skip(1).for_each(|p| p.dts = None);
+        raw.iter_mut().for_each(|p| (p.pts, p.duration) = (None, None));
+        let found = ordered(&raw).unwrap();
+        let numbers: Vec<i64> = found.times.into_iter().flatten().map(|ns| ns / UNTOLD_NS).collect();
+        assert_eq!((numbers, found.delay), (vec![1, 4, 2, 3, 5, 7, 6], UNTOLD_NS));
+        raw[1].dts = Some(20);
+        assert_eq!(slots(&raw, &[0, 1, 2, 3]), [0, 20, 40, 60], "as long as those that say it");
+        raw[1].dts = Some(i64::MAX);
+        assert!(ordered(&raw).is_some(), "a time without end");
+    }
+
+    /// Counts that make no sense held a whole film back until its end.
+    #[test]
+    fn no_more_pictures_are_held_than_a_decoder_would() {
+        let counted = |count| Place::Counted { count, is_idr: false };
+        let packet = |n: i64| RawPacket { dts: Some(n), place: counted(-n), ..RawPacket::for_tests(None, None) };
+        let raw: Vec<RawPacket> = (0..100).map(packet).collect();
+        assert_eq!(ordered(&raw).unwrap().delay, 16);
     }
 
     #[test]

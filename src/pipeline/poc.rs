@@ -16,7 +16,7 @@ struct Sps {
 #[derive(Clone, Debug, Default)]
 pub struct Counter {
     sps: Option<Sps>,
-    /// What the count wrapped around so far, and its lower part in the picture before.
+    /// What the count wrapped around so far, and its lower part, in the last picture that others refer to.
     high: i64,
     low: i64,
 }
@@ -32,7 +32,8 @@ impl Counter {
                 kind @ (1 | 2 | 5) => {
                     let (sps, is_idr) = (self.sps?, kind == 5);
                     let low = i64::from(lower_part(&unescaped(&body[..body.len().min(LONGEST_HEADER)]), sps, is_idr)?);
-                    return Some((self.whole(low, 1 << sps.count_bits?, is_idr), is_idr));
+                    let is_reference = header & 0x60 != 0;
+                    return Some((self.whole(low, 1 << sps.count_bits?, is_idr, is_reference), is_idr));
                 }
                 _ => {}
             }
@@ -40,16 +41,18 @@ impl Counter {
         None
     }
 
-    fn whole(&mut self, low: i64, range: i64, is_idr: bool) -> i64 {
-        if is_idr {
-            (self.high, self.low) = (0, 0);
-        } else if low < self.low && self.low - low >= range / 2 {
-            self.high += range;
-        } else if low > self.low && low - self.low > range / 2 {
-            self.high -= range;
+    /// §8.2.1.1.
+    fn whole(&mut self, low: i64, range: i64, is_idr: bool, is_reference: bool) -> i64 {
+        let (mut high, before) = if is_idr { (0, 0) } else { (self.high, self.low) };
+        if low < before && before - low >= range / 2 {
+            high += range;
+        } else if low > before && low - before > range / 2 {
+            high -= range;
         }
-        self.low = low;
-        self.high + low
+        if is_reference {
+            (self.high, self.low) = (high, low);
+        }
+        high + low
     }
 }
 
@@ -75,7 +78,7 @@ fn sps(body: &[u8]) -> Option<Sps> {
             }
         }
     }
-    let width = |bits: &mut Bits| Some(bits.exp_golomb()? + 4).filter(|width| *width <= 16);
+    let width = |bits: &mut Bits| Some(bits.exp_golomb()?.saturating_add(4)).filter(|width| *width <= 16);
     let frame_number_bits = width(&mut bits)?;
     let count_bits = match bits.exp_golomb()? {
         0 => Some(width(&mut bits)?),
@@ -129,6 +132,8 @@ fn lower_part(body: &[u8], sps: Sps, is_idr: bool) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Bits as they are written in the specification's tables, spaces left out.
@@ -156,6 +161,10 @@ mod tests {
             .filter_map(|low| Some(counter.count([&slice(low)[..]].into_iter())?.0))
             .collect();
         assert_eq!(counts, [6, 2, 4, 12, 8, 10, 18, 14, 16]);
+        // After 16 one to which nobody refers is far ahead; the next wraps against 16 and not against that.
+        let disposable = |count: u8| [&[0x01], &slice(count)[1..]].concat();
+        assert_eq!(counter.count([&disposable(7)[..]].into_iter()), Some((23, false)));
+        assert_eq!(counter.count([&slice(15)[..]].into_iter()), Some((15, false)));
         assert_eq!(counter.count([&idr[..]].into_iter()), Some((0, true)));
     }
 
@@ -167,5 +176,17 @@ mod tests {
         let read = sps(&bytes(&set)).unwrap();
         assert_eq!((read.count_bits, read.frame_number_bits, read.frames_only), (Some(4), 4, false));
         assert_eq!(sps(&bytes(&set[..60])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bits_are_a_set_and_a_slice_or_none(set: Vec<u8>, slice: Vec<u8>, profile in prop::sample::select(vec![66, 77, 100, 244])) {
+            let set = [&[0x67, profile, 0, 30][..], &set].concat();
+            let mut counter = Counter::default();
+            for header in [0x41, 0x65, 0x01] {
+                let slice = [&[header], &slice[..]].concat();
+                let _ = counter.count([&set[..], &slice].into_iter());
+            }
+        }
     }
 }

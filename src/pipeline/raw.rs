@@ -1,7 +1,6 @@
 //! A packet as a demuxer gives it.
 
-use super::keys::{Codec, HEAD_BYTES, Place, Start};
-use super::poc::Counter;
+use super::keys::{Codec, HEAD_BYTES, Place, Start, Told};
 
 /// A packet as the demuxer gives it.
 #[derive(Clone, Copy, Debug)]
@@ -29,9 +28,9 @@ impl RawPacket {
 }
 
 /// The same with what its bytes say, which only an index needs.
-pub fn described(packet: RawPacket, sample: &gst::Sample, counter: &mut Counter) -> RawPacket {
+pub fn described(packet: RawPacket, sample: &gst::Sample, told: &mut Told) -> RawPacket {
     let start = sample.buffer().map_or(Start::Nowhere, |buffer| start(buffer, sample.caps()));
-    RawPacket { start, place: place(&packet, sample, counter), ..packet }
+    RawPacket { start, place: place(&packet, sample, told), ..packet }
 }
 
 /// A packet's times as stream time, which accounts for edit lists and stays the same after a seek. `None` for what is
@@ -68,8 +67,11 @@ fn start(buffer: &gst::BufferRef, caps: Option<&gst::CapsRef>) -> Start {
 }
 
 /// When a picture is shown that may have no time of its own.
-fn place(packet: &RawPacket, sample: &gst::Sample, counter: &mut Counter) -> Place {
+fn place(packet: &RawPacket, sample: &gst::Sample, told: &mut Told) -> Place {
     let codec = sample.caps().and_then(Codec::of).filter(|_| packet.pts.is_none() || packet.pts == packet.dts);
-    let (Some(codec), Some(buffer)) = (codec, sample.buffer()) else { return Place::Unknown };
-    buffer.map_readable().map_or(Place::Unknown, |map| codec.place(&map, counter))
+    let (Some(codec), Some(buffer), Some(caps)) = (codec, sample.buffer(), sample.caps()) else {
+        return Place::Unknown;
+    };
+    told.by(caps);
+    buffer.map_readable().map_or(Place::Unknown, |map| codec.place(&map, told))
 }

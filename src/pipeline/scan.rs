@@ -11,7 +11,7 @@ use gst::prelude::*;
 use super::Output;
 use super::complaint::{explain, refusal, unreadable};
 use super::holdup::{Plugging, Rest};
-use super::poc::Counter;
+use super::keys::Told;
 use super::raw::{RawPacket, described, raw_packet};
 use super::silence::Silence;
 use crate::media::{Refusal, RefusalCode, Rotation};
@@ -94,8 +94,8 @@ pub struct Found {
     pub default: bool,
     /// Packets seen so far.
     pub packets: Vec<RawPacket>,
-    /// Knows the order of H.264's pictures.
-    pub counter: Counter,
+    /// Knows what their order follows from.
+    pub told: Told,
     /// Where its packets come out.
     pub sink: gst_app::AppSink,
 }
@@ -376,7 +376,7 @@ impl Found {
             rotation: Rotation::None,
             default: false,
             packets: Vec::new(),
-            counter: Counter::default(),
+            told: Told::default(),
             sink: gst_app::AppSink::builder().build(),
         }
     }
@@ -436,7 +436,7 @@ fn add_sink(
             rotation: Rotation::None,
             default: false,
             packets: Vec::new(),
-            counter: Counter::default(),
+            told: Told::default(),
             sink: sink.clone(),
         };
         read_sticky(pad, &mut found);
@@ -481,7 +481,7 @@ fn note(
             read_sticky(&pad, track);
         }
     }
-    let packet = raw_packet(sample).map(|packet| described(packet, sample, &mut track.counter));
+    let packet = raw_packet(sample).map(|packet| described(packet, sample, &mut track.told));
     track.packets.extend(packet);
     if let (Some(RawPacket { pts: Some(pts), duration, .. }), true) =
         (packet, track.is_text() && words_bytes < MOST_WORDS_BYTES)

@@ -9,7 +9,7 @@ use super::blocks::Off;
 use super::complaint::encrypted;
 use super::keys::{Codec, HEAD_BYTES, Start};
 use super::mp4::{self, Table};
-use super::order::{Ordered, ordered};
+use super::order::{Ordered, UNTOLD_NS, ordered};
 use super::raw::RawPacket;
 use super::scan::{Found, Scan};
 use super::{Output, blocks, codecs, decode, matroska, quicktime};
@@ -17,6 +17,9 @@ use crate::media::{Packet, Refresh, Refusal, Timescale};
 
 /// A packet that a demuxer says lasts for less than this part of what packets usually last does not say it in earnest.
 const SHORTEST_PART: i64 = 2;
+
+/// How long a packet of sound lasts of a stream that says nothing of time, nanoseconds.
+const UNTOLD_SOUND_NS: i64 = 20_000_000;
 
 /// A track with its times still on the container's own timeline.
 #[derive(Clone)]
@@ -173,11 +176,12 @@ fn from_table(source: &Path, table: &Table, found: &Found, caps: &gst::Caps) -> 
 }
 
 fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> Timed {
+    let untold = if media_type(&caps).starts_with("audio/") { UNTOLD_SOUND_NS } else { UNTOLD_NS };
     let ordered = ordered(raw);
     let delay_ns = ordered.as_ref().map(|ordered| ordered.delay);
     let (raw, times) = match ordered {
         Some(ordered) => in_turn(raw, &ordered),
-        None => (raw.to_vec(), times(raw)),
+        None => (raw.to_vec(), times(raw, untold)),
     };
     let raw = &raw;
     let typical = typical_step(&times);
@@ -256,7 +260,7 @@ fn settle(packets: &mut [Packet], starts: &[Start]) -> Vec<Refresh> {
 
 /// A time for every packet. Of one that has only a decode time, it is as much later as the one before it was shown after
 /// it was decoded; of one that has none, as Matroska's laced ones, the stretch between its neighbours is shared.
-fn times(raw: &[RawPacket]) -> Vec<i64> {
+fn times(raw: &[RawPacket], untold: i64) -> Vec<i64> {
     let mut known: Vec<Option<i64>> = Vec::with_capacity(raw.len());
     let mut delay = 0;
     for packet in raw {
@@ -265,7 +269,7 @@ fn times(raw: &[RawPacket]) -> Vec<i64> {
         }
         known.push(packet.pts.or(packet.dts.map(|dts| dts + delay)));
     }
-    let usual = packet_step(&known);
+    let usual = packet_step(&known, untold);
     let mut times = Vec::with_capacity(known.len());
     for (i, time) in known.iter().enumerate() {
         let before = times.last().copied();
@@ -287,11 +291,11 @@ fn times(raw: &[RawPacket]) -> Vec<i64> {
 const MOST_LACED: usize = 256;
 
 /// How long a packet lasts where blocks of several have a time: of the first stretch between two known times.
-fn packet_step(known: &[Option<i64>]) -> i64 {
+fn packet_step(known: &[Option<i64>], untold: i64) -> i64 {
     let timed: Vec<(usize, i64)> = known.iter().enumerate().filter_map(|(i, t)| Some((i, (*t)?))).take(3).collect();
     let step = |w: &[(usize, i64)]| (w[1].1 - w[0].1) / i64::try_from(w[1].0 - w[0].0).unwrap_or(1);
     // The first packets of a stream may be cut short by priming.
-    timed.windows(2).last().map_or(20_000_000, step).max(1)
+    timed.windows(2).last().map_or(untold, step).max(1)
 }
 
 fn typical_step(times: &[i64]) -> i64 {
@@ -363,13 +367,13 @@ mod tests {
     #[test]
     fn laced_packets_share_the_stretch_between_two_that_have_a_time() {
         let packets = [Some(0), None, None, None, Some(80), None, None, None].map(|t| raw(t, None));
-        assert_eq!(times(&packets), [0, 20, 40, 60, 80, 100, 120, 140]);
+        assert_eq!(times(&packets, 20), [0, 20, 40, 60, 80, 100, 120, 140]);
     }
 
     #[test]
     fn a_picture_without_a_presentation_time_keeps_its_place_after_the_one_before() {
         let packets = [(Some(540), 500), (Some(580), 540), (None, 580), (Some(660), 620)];
-        assert_eq!(times(&packets.map(|(pts, dts)| raw(pts, Some(dts)))), [540, 580, 620, 660]);
+        assert_eq!(times(&packets.map(|(pts, dts)| raw(pts, Some(dts))), 40), [540, 580, 620, 660]);
     }
 
     #[test]
