@@ -59,7 +59,9 @@ struct Running {
     ahead: Option<(usize, gst::Sample)>,
     /// The last picture that came out, held where the next one is missing.
     last: Option<gst::Sample>,
-    /// A frame was missing: what the decoder holds now may depend on where it started.
+    /// Its position, once one that was wanted has come out: from then on all come out, one after the other.
+    seen: Option<usize>,
+    /// A frame was missing or is not whole: what the decoder holds now may depend on where it started.
     damaged: bool,
 }
 
@@ -146,9 +148,7 @@ impl Video {
         let all_over = |rungs: &[Rung]| rungs.iter().all(Rung::is_over);
         // Neighbours of interlaced frames, inside the segment alone: the first looks at the second, the others back.
         let (mut before, mut after): (Option<gst::Sample>, Option<(gst::Sample, bool)>) = (None, None);
-        self.position(span.frames[0])?;
-        // A demuxer that has fallen silent may be waited for, and then its decoder.
-        emit(at, Output::Progress(0));
+        after = Some(self.first(span.frames[0], &go_on, &mut |output| emit(at, output))?).or(after);
         for group in groups(&span.times, span.end, timescale) {
             if !alone {
                 rungs.iter_mut().for_each(|rung| rung.drain(span, emit));
@@ -250,12 +250,31 @@ impl Video {
         Ok(Span { frames, times, end: segment_end(&rendition.grid, number)? })
     }
 
-    /// Makes sure that the decoder is on its way to this frame.
-    fn position(&mut self, frame: usize) -> Result<(), Error> {
+    /// The first picture of a segment, and whether it is the real one. What a decoder that goes on shows in place of a
+    /// damaged one rests on pictures that one that begins has not seen: it begins here, too.
+    fn first(
+        &mut self,
+        frame: usize,
+        go_on: &dyn Fn() -> Result<(), Error>,
+        emit: &mut dyn FnMut(Output),
+    ) -> Result<(gst::Sample, bool), Error> {
+        loop {
+            let goes_on = self.position(frame)?;
+            // A demuxer that has fallen silent may have been waited for, and then its decoder.
+            emit(Output::Progress(0));
+            let picture = self.frame(frame, go_on, emit)?;
+            if !goes_on || self.decoder.as_ref().is_some_and(|d| !d.damaged) {
+                return Ok(picture);
+            }
+        }
+    }
+
+    /// Makes sure that the decoder is on its way to this frame. True if it was before.
+    fn position(&mut self, frame: usize) -> Result<bool, Error> {
         let near = |d: &Running| (d.next..=d.next + SKIP_AT_MOST).contains(&frame);
         // However the segment before ended: what a damaged decoder would make, a cold seek to here might not.
         if self.decoder.as_ref().is_some_and(|d| !d.damaged && near(d)) {
-            return Ok(());
+            return Ok(true);
         }
         self.decoder = None;
         let wanted = self.shown[frame];
@@ -266,8 +285,8 @@ impl Video {
         let held = self.shown[..frame].iter().rev().find(|s| packets[s.packet].size > 0);
         let from = held.map_or(wanted.at, |s| s.at);
         let decoder = Decoder::open(&self.source, &self.track, start..packets.len(), from, chain)?;
-        self.decoder = Some(Running { decoder, next: frame, ahead: None, last: None, damaged: false });
-        Ok(())
+        self.decoder = Some(Running { decoder, next: frame, ahead: None, last: None, seen: None, damaged: false });
+        Ok(false)
     }
 
     /// The picture at a position, and whether it is the real one. A picture that cannot be decoded is replaced by the one
@@ -278,9 +297,9 @@ impl Video {
         go_on: &dyn Fn() -> Result<(), Error>,
         emit: &mut dyn FnMut(Output),
     ) -> Result<(gst::Sample, bool), Error> {
-        let (shown, size, is_full) = (&self.shown, self.size, self.is_full);
+        let (shown, packets, size, is_full) = (&self.shown, &self.track.packets, self.size, self.is_full);
         // Where the container repeats a picture, holding the last one is right.
-        let repeats = self.track.packets[shown[wanted].packet].size == 0;
+        let repeats = packets[shown[wanted].packet].size == 0;
         let running = self.decoder.as_mut().ok_or_else(|| Error::Failed("no decoder".into()))?;
         let mut passed = 0;
         loop {
@@ -289,7 +308,10 @@ impl Video {
                 Some(ahead) => ahead,
                 None => match running.next_picture(go_on, emit)? {
                     Some(Raw { at, sample }) => match nearest(shown, at) {
-                        Some(position) => (position, sample),
+                        Some(position) => {
+                            running.see(position, wanted, &sample, |n| packets[shown[n].packet].size > 0);
+                            (position, sample)
+                        }
                         // Decoded but not presented: before an edit list's start.
                         None => continue,
                     },
@@ -330,6 +352,17 @@ impl Video {
 }
 
 impl Running {
+    /// Takes note of a picture that has come out while one was wanted: of damage that nobody may have asked for.
+    fn see(&mut self, position: usize, wanted: usize, sample: &gst::Sample, is_real: impl Fn(usize) -> bool) {
+        let is_corrupt = sample.buffer().is_some_and(|b| b.flags().contains(gst::BufferFlags::CORRUPTED));
+        let is_missing = self.seen.is_some_and(|seen| (seen + 1..position).any(is_real));
+        // Before the first that was wanted some are not even decoded.
+        self.damaged |= is_missing || (is_corrupt && (self.seen.is_some() || position >= wanted));
+        if self.seen.is_some() || position >= wanted {
+            self.seen = Some(position);
+        }
+    }
+
     fn next_picture(
         &mut self,
         go_on: &dyn Fn() -> Result<(), Error>,
