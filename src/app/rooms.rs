@@ -18,6 +18,7 @@ use crate::encoder::{self, Encoder, Recipe, Seen, Viewer, Work};
 use crate::manifest::hls;
 use crate::origin::{Facts, Failure, Find, Found, List, Mark, Play, Rooms, State, Title};
 use crate::warmer::Warmer;
+use crate::worker::Pool;
 
 pub(super) fn origin(
     config: &Config,
@@ -34,7 +35,7 @@ pub(super) fn origin(
     let pictures = encoder.clone();
     let watching = encoder.clone();
     let hint = encoder.clone();
-    let (catalog, data_dir) = (data.catalog.clone(), config.data_dir.clone());
+    let (catalog, data_dir, pool) = (data.catalog.clone(), config.data_dir.clone(), scrape.pool.clone());
     Rooms {
         cache: data.cache,
         find: find(data.catalog.clone(), recipe.clone()),
@@ -70,8 +71,8 @@ pub(super) fn origin(
                 hint.hint(&work(facts), rendition);
             }
         }),
-        // That an encoder works was proven at the start, or there would be no server.
-        ready: Arc::new(move || ready(&catalog, &data_dir)),
+        // That templates work was proven at the start, or there would be no server.
+        ready: Arc::new(move || ready(&catalog, &data_dir, &pool)),
         metrics: Arc::new(move || scrape.render()),
     }
 }
@@ -180,8 +181,9 @@ fn shown(title: catalog::Title, recipe: &Recipe) -> Title {
     Title { id: entry.id, name: entry.name, created_at, found }
 }
 
-fn ready(catalog: &Catalog, data_dir: &Path) -> Result<(), String> {
+fn ready(catalog: &Catalog, data_dir: &Path, pool: &Pool) -> Result<(), String> {
     catalog.count().map_err(|error| error.to_string())?;
     // A file without a name: nothing to clean up, and only trying tells.
-    tempfile::tempfile_in(data_dir).map(drop).map_err(|error| format!("the data folder cannot be written to: {error}"))
+    tempfile::tempfile_in(data_dir).map_err(|error| format!("the data folder cannot be written to: {error}"))?;
+    pool.trouble().map_or(Ok(()), |why| Err(format!("no worker can be started: {why}")))
 }

@@ -26,6 +26,12 @@ pub enum FlightError {
         /// When it may be worth another try, seconds.
         retry_after_seconds: u32,
     },
+    /// Nobody could begin: no worker could be started. It is no fault of the object.
+    #[error("{message}")]
+    NoWorker {
+        /// What went wrong, for the log.
+        message: Arc<str>,
+    },
     /// There is no such object.
     #[error("no such object")]
     NotFound,

@@ -1,6 +1,6 @@
 //! What can go wrong while something is made.
 
-use crate::cache::Mismatch;
+use crate::cache::{FlightError, Mismatch};
 use crate::worker::{self, Death};
 
 /// Why there is no segment.
@@ -57,6 +57,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// What those who wait are told.
+    #[must_use]
+    pub fn flight(&self) -> FlightError {
+        match self {
+            Self::Worker(error) if error.is_shortage() => FlightError::NoWorker { message: self.to_string().into() },
+            _ => FlightError::failed(self.to_string()),
+        }
+    }
+
     /// May another attempt on a fresh worker succeed?
     #[must_use]
     pub fn is_retryable(&self) -> bool {

@@ -109,7 +109,7 @@ async fn go(inner: Arc<Inner>, order: PictureOrder, _place: OwnedSemaphorePermit
                 if failures == ATTEMPTS || !error.is_retryable() {
                     inner.ended(Ended::Failed, since);
                     tracing::error!(%error, %key, "a picture could not be made");
-                    return writer.fail(FlightError::failed(error.to_string()));
+                    return writer.fail(error.flight());
                 }
                 tracing::warn!(%error, %key, "a picture failed and is tried once more");
             }

@@ -313,7 +313,7 @@ impl Run {
                     // What follows would most likely fail as well, and for nobody: no more ahead until a viewer asks.
                     self.has_failed = true;
                     if let Some(writer) = writer.take() {
-                        writer.fail(FlightError::failed(error.to_string()));
+                        writer.fail(error.flight());
                     }
                     self.inner.ended(Ended::Failed, since);
                 }

@@ -74,6 +74,8 @@ pub(super) enum Problem {
     Outside { length: usize },
     #[error("too busy to make this segment now")]
     Busy { retry_after_seconds: u32 },
+    #[error("no encoder could be started, which is tried again: see the server's log")]
+    NoWorker { inner: String },
     #[error("nothing came within {waited_seconds} s")]
     Late { waited_seconds: u64 },
     #[error("the server is not able to serve: {reason}")]
@@ -91,6 +93,7 @@ impl From<FlightError> for Problem {
         match error {
             FlightError::Failed { message } => Self::Encode { inner: message.to_string() },
             FlightError::Busy { retry_after_seconds } => Self::Busy { retry_after_seconds },
+            FlightError::NoWorker { message } => Self::NoWorker { inner: message.to_string() },
             FlightError::NotFound => Self::Gone,
             FlightError::Abandoned => Self::Busy { retry_after_seconds: BUSY_RETRY_SECONDS },
         }
@@ -120,6 +123,7 @@ impl Problem {
             Self::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-often", "Asked too often"),
             Self::Outside { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "range", "Range not satisfiable"),
             Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Too busy"),
+            Self::NoWorker { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no-worker", "No encoder"),
             Self::Late { .. } => (StatusCode::SERVICE_UNAVAILABLE, "late", "Too slow"),
             Self::NotServing { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not-serving", "Not able to serve"),
             Self::Encode { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "encode", "Segment failed"),
@@ -133,7 +137,10 @@ impl Problem {
         let (status, word, title) = self.status();
         let (id, path) = (asked.id.to_str().unwrap_or_default(), asked.parts.uri.path());
         match &self {
-            Self::Encode { inner } | Self::Picture { inner } | Self::Catalog { inner } => {
+            Self::Encode { inner }
+            | Self::Picture { inner }
+            | Self::Catalog { inner }
+            | Self::NoWorker { inner } => {
                 tracing::error!(request = id, path, inner, "{self}")
             }
             Self::Busy { .. } | Self::Late { .. } => tracing::warn!(request = id, path, "{self}"),
@@ -165,7 +172,7 @@ impl Problem {
             Self::Busy { retry_after_seconds } => {
                 headers.insert(RETRY_AFTER, (*retry_after_seconds).max(1).into());
             }
-            Self::Late { .. } | Self::NotServing { .. } => {
+            Self::Late { .. } | Self::NotServing { .. } | Self::NoWorker { .. } => {
                 headers.insert(RETRY_AFTER, BUSY_RETRY_SECONDS.into());
             }
             Self::NotReady { state, .. } if *state != State::Failed => {

@@ -24,8 +24,9 @@ const MAX_WORKERS: usize = 64;
 /// processor from the first segment of the other. (A nice level would do the same, but could not be taken back.)
 const REFILL_PAUSE: Duration = Duration::from_millis(400);
 
-/// First and longest pause after a standby that did not start, doubling between.
-const RETRY_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(60)];
+/// First and longest pause after a worker that did not start, doubling between. Until the next one does the server is not
+/// ready, and no start is dear enough to leave it so for longer.
+const RETRY_PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(10)];
 
 /// The workers of a server. Clones are the same pool; dropping the last one kills those that stand by.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ struct Inner {
     /// True once a worker has brought the registry up to date. Held while one does, or all would scan at once.
     scanned: tokio::sync::Mutex<bool>,
     standby: Mutex<Vec<Worker>>,
+    /// Why the last start failed, if it did.
+    trouble: Mutex<Option<String>>,
     refill: Arc<Notify>,
     outcomes: Arc<Outcomes>,
     living: Arc<Living>,
@@ -86,6 +89,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it is the server that has no worker, whatever the source.
+    #[must_use]
+    pub fn is_shortage(&self) -> bool {
+        match self {
+            Self::Spawn(_) | Self::Start(_) | Self::Timeout { .. } | Self::Sandbox(_) | Self::TooMany => true,
+            Self::Source(_) | Self::Closed => false,
+        }
+    }
+
     /// Whether the same request may succeed later or on another worker.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
@@ -121,6 +133,7 @@ impl Pool {
             _folder: folder,
             scanned: tokio::sync::Mutex::new(false),
             standby: Mutex::default(),
+            trouble: Mutex::default(),
             refill: refill.clone(),
             outcomes: Arc::default(),
             living: Arc::new(Living { processes: Mutex::new(Some(HashMap::new())), count: watch::Sender::new(0) }),
@@ -209,6 +222,13 @@ impl Pool {
         }
     }
 
+    /// Why no work can begin, if none can: the last start of a worker failed, and none stands by.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let stands_by = lock(&self.0.standby).iter().any(Worker::is_alive);
+        lock(&self.0.trouble).clone().filter(|_| !stands_by)
+    }
+
     /// How many workers stand by, and how many there are in all.
     #[must_use]
     pub fn counts(&self) -> (usize, usize) {
@@ -269,7 +289,17 @@ impl Inner {
             living: self.living.clone(),
         };
         let started = tokio::spawn(start.run(scan)).await;
-        started.unwrap_or_else(|died| Err(Error::Spawn(io::Error::other(died))))
+        let started = started.unwrap_or_else(|died| Err(Error::Spawn(io::Error::other(died))));
+        match &started {
+            Ok(_) => *lock(&self.trouble) = None,
+            // That they are many proves that they can be started.
+            Err(Error::TooMany | Error::Closed) => {}
+            Err(error) => {
+                *lock(&self.trouble) = Some(error.to_string());
+                self.refill.notify_one();
+            }
+        }
+        started
     }
 }
 
@@ -364,7 +394,8 @@ impl Living {
     }
 }
 
-/// Starts one worker at a time until enough stand by, then waits until one is taken. Ends with the pool.
+/// Starts one worker at a time until enough stand by, then waits until one is taken. After a start that failed it tries
+/// again also if none shall stand by, so that it is known when workers can start again. Ends with the pool.
 async fn keep_standby(pool: Weak<Inner>, refill: Arc<Notify>) {
     let mut pause = RETRY_PAUSES[0];
     loop {
@@ -373,7 +404,8 @@ async fn keep_standby(pool: Weak<Inner>, refill: Arc<Notify>) {
             return;
         }
         lock(&inner.standby).retain(Worker::is_alive);
-        if lock(&inner.standby).len() >= inner.config.standby {
+        let is_enough = lock(&inner.standby).len() >= inner.config.standby;
+        if is_enough && lock(&inner.trouble).is_none() {
             drop(inner);
             refill.notified().await;
             sleep(REFILL_PAUSE).await;
@@ -382,6 +414,10 @@ async fn keep_standby(pool: Weak<Inner>, refill: Arc<Notify>) {
         match inner.fresh().await {
             Ok(worker) => {
                 pause = RETRY_PAUSES[0];
+                if is_enough {
+                    // It has shown that they start, which is all it was for.
+                    continue;
+                }
                 lock(&inner.standby).push(worker);
                 if lock(&inner.living.processes).is_none() {
                     // Closed meanwhile, perhaps before this one was there to be cleared away.

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use crate::crash::film;
 use crate::support::{Data, TestServer, until};
@@ -129,4 +129,29 @@ fn what_cannot_be_made_is_not_tried_again_and_again_ahead_of_anybody() {
         // For each: what it asked for, and what is next once where the viewer is has been told.
         assert!(most <= 2.0 * (n + 1) as f64, "{most} encodes failed for {} requests", n + 1);
     }
+}
+
+#[test]
+fn a_server_that_can_start_no_worker_is_not_ready_and_says_when_to_come_back_until_it_can_again() {
+    let (data, id) = film();
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
+    let path = server.segments(&server.playlist(&id, "480p")).remove(1);
+    assert_eq!(server.get("/readyz").status, 200);
+    // What it starts from now on has no room for its arguments.
+    let pid = Pid::from_raw(server.pid()).unwrap();
+    let usual = getrlimit(Resource::Stack);
+    prlimit(Some(pid), Resource::Stack, Rlimit { current: Some(8192), ..usual }).unwrap();
+    for worker in server.workers() {
+        let _ = kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL);
+    }
+    until("it is not ready", || server.get("/readyz").status == 503);
+    let unready = server.get("/readyz");
+    assert!(unready.text().contains("no worker can be started: "), "{}", unready.text());
+    let answer = server.get(&path);
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert!(answer.text().contains("urn:matinee:problem:no-worker"), "{}", answer.text());
+    assert_eq!((answer.header("retry-after"), answer.header("cache-control")), (Some("2"), Some("no-store")));
+    prlimit(Some(pid), Resource::Stack, usual).unwrap();
+    until("it is ready", || server.get("/readyz").status == 200);
+    assert_eq!(server.get(&path).status, 200);
 }

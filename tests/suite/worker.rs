@@ -57,6 +57,16 @@ async fn ended(process: AsyncFd<std::os::fd::OwnedFd>) {
     drop(timeout(PATIENCE, process.readable()).await.expect("it ends in time").unwrap());
 }
 
+/// Looks again and again, as nobody announces it.
+async fn until(what: &str, reached: impl Fn() -> bool) {
+    let looks = async {
+        while !reached() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, looks).await.unwrap_or_else(|_| panic!("not in time: {what}"));
+}
+
 #[expect(deprecated, reason = "its replacement is unsafe for types that may lend a foreign descriptor")]
 fn watch(number: i32) -> AsyncFd<std::os::fd::OwnedFd> {
     AsyncFd::new(pidfd_open(pid(number), PidfdFlags::empty()).unwrap()).unwrap()
@@ -206,6 +216,24 @@ async fn closing_the_pool_ends_workers_that_others_hold_and_starts_no_more() {
     assert_eq!(pool.counts(), (0, 0));
     assert_eq!(death(&mut worker).await.exit, Exit::Dismissed);
     assert!(matches!(pool.bind(source.path(), &[]).await, Err(Error::Closed)));
+}
+
+#[tokio::test]
+async fn a_pool_that_can_start_no_worker_says_why_until_one_starts() {
+    for standby in [0, 1] {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("matinee");
+        let pool = Pool::start(Config { standby, program: Some(program.clone()), ..config() }).unwrap();
+        let source = NamedTempFile::new().unwrap();
+        assert!(matches!(pool.bind(source.path(), &[]).await, Err(Error::Spawn(_))));
+        let why = pool.trouble().unwrap();
+        assert!(why.starts_with("cannot start a worker: "), "{why}");
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_matinee"), program).unwrap();
+        // Nobody asks for one meanwhile.
+        until("one was started", || pool.trouble().is_none()).await;
+        until("as many stand by as shall", || pool.counts() == (standby, standby)).await;
+        pool.close().await;
+    }
 }
 
 #[tokio::test]
