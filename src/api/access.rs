@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::{AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
-use http::{Method, request};
+use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
+use http::{HeaderValue, Method, request};
 
 use super::problem::{Kind, Problem};
-use super::{Route, blocking};
+use super::{Route, blocking, tus};
 use crate::access::{Grant, Grants, Keys};
 use crate::catalog::{ApiKey, now_ms};
 pub use crate::media::Scope;
@@ -87,6 +87,30 @@ pub fn by_keys(keys: Keys, grants: Grants, is_loopback: bool) -> Authorise {
     })
 }
 
+/// Which pages of other sites may read the answer, as `Access-Control-Allow-Origin` says it. Those that may upload may read
+/// everything. Any other may ask whether it may show a key, and read what it shows one for: no browser adds it by itself.
+/// Where nobody needs a key a made-up one would do; then that holds for upload tokens alone.
+#[must_use]
+pub fn readers(parts: &request::Parts, origins: &[String], needs_keys: bool) -> Option<HeaderValue> {
+    let origin = parts.headers.get(ORIGIN)?;
+    if tus::may_upload(parts, origins) {
+        return Some(origin.clone());
+    }
+    let shows_key = match bearer(parts) {
+        Said::Key(text) => needs_keys || Grants::looks_like(&text),
+        Said::Nothing | Said::Else => false,
+    };
+    let is_ours = Route::parse(parts.uri.path()).is_some();
+    (is_ours && (shows_key || asks_to_show_key(parts))).then(|| HeaderValue::from_static("*"))
+}
+
+/// What a browser asks before a page of another site may send Authorization.
+fn asks_to_show_key(parts: &request::Parts) -> bool {
+    let fields = parts.headers.get(ACCESS_CONTROL_REQUEST_HEADERS).and_then(|fields| fields.to_str().ok());
+    let names_it = |fields: &str| fields.split(',').any(|name| name.trim().eq_ignore_ascii_case("authorization"));
+    parts.method == Method::OPTIONS && fields.is_some_and(names_it)
+}
+
 /// What the Authorization header says.
 enum Said {
     Nothing,
@@ -155,7 +179,8 @@ fn is_cross_site(parts: &request::Parts) -> bool {
 /// True if the server was reached by a name that somebody else may own: a page of `http://evil.example:8080` can have
 /// its name lead to 127.0.0.1, and then it is no other site for the browser. Nobody owns an address, a name without a
 /// dot, or what ends in `.localhost` (RFC 6761 §6.3).
-fn is_rebound(parts: &request::Parts) -> bool {
+#[must_use]
+pub fn is_rebound(parts: &request::Parts) -> bool {
     let Some(host) = host(parts) else { return false };
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
@@ -232,6 +257,33 @@ mod tests {
             let origin = format!("http://{host}");
             let asked = ask(&guard, Scope::Read, "GET", &[("host", host), ("origin", &origin)]).await;
             assert_eq!(asked.err(), (!good).then_some(Kind::Host), "{host}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_read_what_they_show_a_key_for_and_those_that_may_upload_everything() {
+        let read = |method: &str, headers: &[(&str, &str)], needs_keys| {
+            let mut request = http::Request::builder().method(method).uri("/api/v1/videos").header("host", "127.0.0.1");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let allowed =
+                readers(&request.body(()).unwrap().into_parts().0, &["https://own.example".into()], needs_keys);
+            allowed.map(|value| value.to_str().unwrap().to_owned())
+        };
+        let (own, other) = (("origin", "https://own.example"), ("origin", "https://example.org"));
+        let (key, asks) = (("authorization", "Bearer x"), ("access-control-request-headers", "range, Authorization"));
+        let token = ("authorization", "Bearer a.b.c");
+        assert_eq!(read("GET", &[], true), None);
+        assert_eq!(read("GET", &[own], true).as_deref(), Some("https://own.example"));
+        assert_eq!(read("GET", &[("origin", "http://localhost:3000")], true).as_deref(), Some("http://localhost:3000"));
+        for needs_keys in [true, false] {
+            assert_eq!(read("GET", &[other], needs_keys), None);
+            assert_eq!(read("GET", &[other, asks], needs_keys), None, "that is for OPTIONS");
+            assert_eq!(read("OPTIONS", &[other], needs_keys), None);
+            assert_eq!(read("OPTIONS", &[other, asks], needs_keys).as_deref(), Some("*"));
+            assert_eq!(read("GET", &[other, key], needs_keys).as_deref(), needs_keys.then_some("*"));
+            assert_eq!(read("POST", &[other, token], needs_keys).as_deref(), Some("*"));
         }
     }
 

@@ -16,7 +16,7 @@ use crate::catalog::{self, Catalog};
 use crate::config::{Auth, Config};
 use crate::encoder::{self, Encoder, Recipe, Seen, Viewer, Work};
 use crate::manifest::hls;
-use crate::origin::{Facts, Failure, Find, Found, List, Mark, Play, Rooms, State, Title};
+use crate::origin::{Facts, Failure, Find, Found, IsRebound, List, Mark, Play, Readers, Rooms, State, Title};
 use crate::warmer::Warmer;
 use crate::worker::Pool;
 
@@ -36,12 +36,15 @@ pub(super) fn origin(
     let watching = encoder.clone();
     let hint = encoder.clone();
     let (catalog, data_dir, pool) = (data.catalog.clone(), config.data_dir.clone(), scrape.pool.clone());
+    let is_rebound = is_rebound(config, data.catalog.clone());
     Rooms {
         cache: data.cache,
         find: find(data.catalog.clone(), recipe.clone()),
         mark: mark(data.catalog.clone()),
         list: list(data.catalog, recipe, config.auth),
         manage: Arc::new(move |request| Box::pin(here(&runtime, api.handle(request)))),
+        readers: readers(config),
+        is_rebound,
         playback: data.playback,
         make: Arc::new(move |order| {
             let (rendition, object, writer) = (order.rendition, order.object, order.writer);
@@ -75,6 +78,21 @@ pub(super) fn origin(
         ready: Arc::new(move || ready(&catalog, &data_dir, &pool)),
         metrics: Arc::new(move || scrape.render()),
     }
+}
+
+fn readers(config: &Config) -> Readers {
+    let (origins, needs_keys) = (config.uploads.origins.clone(), config.auth == Auth::Keys);
+    Arc::new(move |parts| api::access::readers(parts, &origins, needs_keys))
+}
+
+/// Where and as long as management is open to whoever is near, as it does itself.
+fn is_rebound(config: &Config, catalog: Catalog) -> IsRebound {
+    let keys = Keys::new(catalog);
+    let may_be_open = config.auth == Auth::Keys && config.server.listen.ip().is_loopback();
+    Arc::new(move |parts| {
+        let is_suspect = may_be_open && api::access::is_rebound(parts);
+        Ok(is_suspect && keys.never_used().map_err(|error| error.to_string())?)
+    })
 }
 
 /// `forget` reaches an origin that is made later.

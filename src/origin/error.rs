@@ -64,6 +64,8 @@ pub(super) enum Problem {
     Unsigned,
     #[error("this URL was not signed here, or for another title or client")]
     Forged,
+    #[error("as long as there are no keys, use an address or localhost instead of this name")]
+    Rebound,
     #[error("this URL is not good any more: ask for a new one")]
     Expired,
     #[error("this address asked too often: try again in {wait_seconds} s")]
@@ -117,6 +119,7 @@ impl Problem {
             Self::Unsigned => (StatusCode::FORBIDDEN, "unsigned", "Signed URLs only"),
             Self::Forged => (StatusCode::FORBIDDEN, "forged", "Not signed here"),
             Self::Expired => (StatusCode::FORBIDDEN, "expired", "Expired"),
+            Self::Rebound => (StatusCode::FORBIDDEN, "host", "Reached by a foreign name"),
             // A title that failed will not become ready by waiting: asking again too early is not what is wrong.
             Self::NotReady { state: State::Failed, .. } => (StatusCode::NOT_FOUND, "title-failed", "Title failed"),
             Self::NotReady { .. } => (StatusCode::TOO_EARLY, "not-ready", "Title not ready"),
@@ -137,10 +140,7 @@ impl Problem {
         let (status, word, title) = self.status();
         let (id, path) = (asked.id.to_str().unwrap_or_default(), asked.parts.uri.path());
         match &self {
-            Self::Encode { inner }
-            | Self::Picture { inner }
-            | Self::Catalog { inner }
-            | Self::NoWorker { inner } => {
+            Self::Encode { inner } | Self::Picture { inner } | Self::Catalog { inner } | Self::NoWorker { inner } => {
                 tracing::error!(request = id, path, inner, "{self}")
             }
             Self::Busy { .. } | Self::Late { .. } => tracing::warn!(request = id, path, "{self}"),

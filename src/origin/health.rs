@@ -3,6 +3,7 @@
 use super::Origin;
 use super::error::Problem;
 use super::respond::{self, Asked, Response};
+use super::sites::refuse_rebound;
 
 /// `/healthz`: the process answers.
 pub(super) fn alive(asked: &Asked) -> Response {
@@ -24,6 +25,7 @@ pub(super) async fn ready(origin: &Origin, asked: &Asked) -> Result<Response, Pr
 }
 
 /// `/metrics`.
-pub(super) fn metrics(origin: &Origin, asked: &Asked) -> Response {
-    respond::now(asked, "text/plain; version=0.0.4; charset=utf-8", (origin.rooms.metrics)())
+pub(super) async fn metrics(origin: &Origin, asked: &Asked) -> Result<Response, Problem> {
+    refuse_rebound(origin, asked).await?;
+    Ok(respond::now(asked, "text/plain; version=0.0.4; charset=utf-8", (origin.rooms.metrics)()))
 }

@@ -7,6 +7,7 @@ use crate::media::Policy;
 
 use super::error::Problem;
 use super::respond::{self, Asked, Response};
+use super::sites::refuse_rebound;
 use super::{Found, Origin, Title};
 
 /// Titles on the page.
@@ -17,6 +18,7 @@ pub type List = Arc<dyn Fn(usize) -> Result<Vec<Title>, String> + Send + Sync>;
 
 /// `/`: for whoever opens the server in a browser.
 pub(super) async fn answer(origin: &Origin, asked: &Asked) -> Result<Response, Problem> {
+    refuse_rebound(origin, asked).await?;
     let list = origin.rooms.list.clone();
     let titles = blocking(move || list(SHOWN)).await?;
     let mut html = String::from(

@@ -37,6 +37,7 @@ pub mod route;
 pub mod segment;
 mod server;
 mod signed;
+mod sites;
 #[cfg(test)]
 mod tests;
 mod threads;
@@ -71,6 +72,7 @@ pub use plays::{OnQuality, Play, Quality};
 pub use presentation::{Facts, Failure, Find, Found, Mark, Presentation, State, Title};
 pub use segment::{Came, Make, OnSegment, Order};
 pub use server::{Drained, Server};
+pub use sites::{IsRebound, Readers};
 
 use client::Proxies;
 use config::Patience;
@@ -93,6 +95,10 @@ pub struct Rooms {
     pub list: List,
     /// Answers what is below `/api/v1/`.
     pub manage: Manage,
+    /// Which pages of other sites may read what is not played.
+    pub readers: Readers,
+    /// Whether a request came by a name that somebody made lead here; blocks.
+    pub is_rebound: IsRebound,
     /// Knows signed URLs.
     pub playback: Playback,
     /// Orders an encode.
@@ -175,6 +181,7 @@ impl Origin {
         if let (Some(name), Some(title)) = (&self.tag, asked.title.get()) {
             response.headers_mut().insert(name.clone(), title.clone());
         }
+        sites::dress(&asked.parts, response.headers_mut(), &self.rooms.readers);
         respond::common(response.headers_mut(), asked.id);
         response.body_mut().hold(open);
         response
@@ -240,7 +247,7 @@ impl Origin {
             }
             Route::Health => Ok(health::alive(asked)),
             Route::Ready => Box::pin(health::ready(self, asked)).await,
-            Route::Metrics => Ok(health::metrics(self, asked)),
+            Route::Metrics => Box::pin(health::metrics(self, asked)).await,
             Route::Home => Box::pin(home::answer(self, asked)).await,
             // Answered before.
             Route::Management => Err(Problem::NoRoute),

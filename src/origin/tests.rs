@@ -6,5 +6,6 @@ mod limits;
 mod media;
 mod pictures;
 mod playlists;
+mod sites;
 mod support;
 mod transport;

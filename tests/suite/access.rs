@@ -51,6 +51,36 @@ fn a_key_added_and_revoked_beside_a_running_server_counts_at_once() {
 }
 
 #[test]
+fn pages_of_other_sites_read_nothing_of_management_unless_they_were_given_a_key_or_a_place() {
+    let server = TestServer::with(&Data::new(), &[("MATINEE_UPLOADS__ORIGINS", "[\"https://own.example\"]")]);
+    let allowed = |path: &str, headers: &[(&str, &str)]| {
+        let asking = headers.iter().fold(server.ask(path), |asking, (name, value)| asking.header(name, value));
+        asking.send().unwrap().header("access-control-allow-origin").map(str::to_owned)
+    };
+    for path in ["/", "/metrics", "/healthz", "/readyz", "/openapi.json", KEYS, VIDEOS, "/api/v1/uploads"] {
+        assert_eq!(allowed(path, &[("origin", "https://example.org")]), None, "{path}");
+        for own in ["https://own.example", "http://localhost:3000"] {
+            assert_eq!(allowed(path, &[("origin", own)]).as_deref(), Some(own), "{path}");
+        }
+    }
+    let key = ("authorization", "Bearer matinee_x");
+    assert_eq!(allowed(VIDEOS, &[("origin", "https://example.org"), key]).as_deref(), Some("*"));
+    assert_eq!(allowed("/metrics", &[("origin", "https://example.org"), key]), None);
+    let preflight = |fields: &str| {
+        let asking = server.ask(VIDEOS).method("OPTIONS").header("origin", "https://example.org");
+        let answer = asking.header("access-control-request-headers", fields).send().unwrap();
+        answer.header("access-control-allow-origin").map(str::to_owned)
+    };
+    assert_eq!(preflight("authorization,content-type").as_deref(), Some("*"));
+    assert_eq!(preflight("content-type"), None);
+    drop(server);
+    // Where nobody needs a key a made-up one opens nothing.
+    let open = TestServer::with(&Data::new(), &[("MATINEE_AUTH", "off")]);
+    let asking = open.ask(VIDEOS).header("origin", "https://example.org").header(key.0, key.1);
+    assert_eq!(asking.send().unwrap().header("access-control-allow-origin"), None);
+}
+
+#[test]
 fn keys_are_issued_listed_and_revoked_over_http_and_shown_once() {
     let server = TestServer::start();
     let create = |authorization: &str, body: &Value| {

@@ -315,6 +315,7 @@ fn browsers_are_told_what_pages_may_do() {
     assert!(answer.header("access-control-expose-headers").unwrap().contains("upload-offset"));
     let answer = preflight("https://example.org");
     assert_eq!((answer.status, answer.header("access-control-allow-headers")), (204, None));
+    assert_eq!(answer.header("access-control-allow-origin"), None);
 }
 
 #[test]

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ALLOW, CACHE_CONTROL, HOST, ORIGIN, VARY,
+    ALLOW, CACHE_CONTROL, HOST, ORIGIN,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, request};
 use http_body_util::{BodyExt as _, Empty};
@@ -107,7 +107,6 @@ pub(super) fn options(api: &Api, route: &Route, parts: &request::Parts) -> Respo
     headers.insert(TUS_EXTENSION, HeaderValue::from_static(EXTENSIONS));
     headers.insert(TUS_MAX_SIZE, config.max_bytes.into());
     headers.insert(TUS_CHECKSUM_ALGORITHM, HeaderValue::from_static(fields::ALGORITHMS));
-    headers.insert(VARY, HeaderValue::from_static("origin"));
     if may_upload(parts, &config.origins) {
         let methods = HeaderValue::from_static("POST, GET, HEAD, PATCH, DELETE, OPTIONS");
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
@@ -119,7 +118,7 @@ pub(super) fn options(api: &Api, route: &Route, parts: &request::Parts) -> Respo
 
 /// Whether pages of the site that asks may upload: this server's own, this machine's, and those that are configured. A
 /// browser holds pages of all others back, because [`TUS_RESUMABLE`] is a field it must ask for.
-fn may_upload(parts: &request::Parts, origins: &[String]) -> bool {
+pub(super) fn may_upload(parts: &request::Parts, origins: &[String]) -> bool {
     let Some(origin) = parts.headers.get(ORIGIN) else { return true };
     let Ok(origin) = origin.to_str() else { return false };
     if origins.iter().any(|known| known == "*" || known.trim_end_matches('/') == origin) {

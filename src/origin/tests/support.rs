@@ -69,6 +69,8 @@ impl TestServer {
                 let id = request.headers()["x-request-id"].as_bytes().to_vec();
                 Box::pin(async move { http::Response::new(http_body_util::Full::new(id.into()).boxed_unsync()) })
             }),
+            readers: Arc::new(|parts| parts.headers.get("origin").filter(|site| *site == "http://own").cloned()),
+            is_rebound: Arc::new(|parts| Ok(parts.headers.get("host").is_some_and(|host| host == "evil.example"))),
             playback: crate::access::Playback::new(&crate::access::Secret::open(folder.path()).unwrap()),
             make: Arc::new(move |o| drop(order.send(o))),
             make_picture: Arc::new(move |o| drop(picture.send(o))),
