@@ -104,7 +104,8 @@ async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery
     };
     origin.counters.media(came);
     let patience = origin.patience;
-    let part = Wanted::of(&asked.parts.headers, &target.etag) != Wanted::Whole;
+    // A range that is everything may be answered as if there was none (RFC 9110 §14.2), and need not wait for the end.
+    let part = !Wanted::of(&asked.parts.headers, &target.etag).is_all();
     // HTTP/1.0 has no chunks: a body without length that breaks off would look complete.
     if part || delivery.holds(&asked.parts.headers) || asked.parts.version < http::Version::HTTP_11 {
         let bytes = whole(reader, patience.whole).await?;

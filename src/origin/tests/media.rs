@@ -250,6 +250,23 @@ async fn a_range_of_a_segment_being_made_waits_for_the_whole() {
 }
 
 #[tokio::test]
+async fn a_range_that_is_everything_waits_for_nothing() {
+    let mut server = TestServer::start().await;
+    let (path, everything) = (format!("{BASE}/720p/5.m4s"), [("range", "bytes=0-")]);
+    let mut client = Client::connect(server.address).await;
+    client.send("GET", &path, &everything).await;
+    let mut order = server.order().await;
+    push(&mut order.writer, b"one.");
+    let head = client.head().await.unwrap();
+    assert_eq!((head.status, head.header("content-range")), (200, None));
+    assert_eq!(client.chunk().await.unwrap(), b"one.");
+    push(&mut order.writer, b"two.");
+    finish(order.writer);
+    let kept = ask(server.address, "GET", &path, &everything).await;
+    assert_eq!((kept.status, kept.the("content-range"), &*kept.body), (206, "bytes 0-7/8", &b"one.two."[..]));
+}
+
+#[tokio::test]
 async fn http_1_0_gets_a_length_because_it_could_not_see_a_break() {
     let mut server = TestServer::start().await;
     let mut client = Client::connect(server.address).await;
