@@ -243,8 +243,11 @@ impl Encoder {
     }
 
     /// A title will probably be played: makes what a player asks for first, of this rendition and its sound, while no
-    /// viewer needs the slot.
+    /// viewer needs the slot. Nothing, where nothing is to be made that nobody asked for.
     pub fn hint(&self, work: &Work, rendition: usize) {
+        if self.0.config.lookahead_segments == 0 {
+            return;
+        }
         let sound = work.plan.renditions.get(rendition).and_then(|r| match &r.kind {
             RenditionKind::Video(v) => v.audio.as_ref(),
             RenditionKind::Audio(_) | RenditionKind::Text(_) => None,

@@ -69,3 +69,14 @@ fn what_a_player_says_it_will_ask_for_next_is_made_ahead_and_saying_so_is_no_oth
     assert_eq!(server.metric("matinee_player_rebuffers_total"), 1.0);
     assert_eq!(server.metric("matinee_player_sessions"), 1.0);
 }
+
+#[test]
+fn without_look_ahead_a_playlist_makes_nothing() {
+    let (data, id) = film();
+    for (segments, is_begun) in [("0", false), ("2", true)] {
+        let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", segments)]);
+        server.text(&format!("/v/{id}/master.m3u8"));
+        let begun = server.metric("matinee_runs_active") + server.metric("matinee_encodes_started_total");
+        assert_eq!(begun > 0.0, is_begun, "{segments}");
+    }
+}

@@ -15,8 +15,8 @@ fn film() -> (Data, String) {
     (data, id)
 }
 
-/// A server of which nothing was asked, not even a master playlist, which would have it make the first segments; and the
-/// paths of segments, of which it has the first ones at most.
+/// A server that makes what is asked for and nothing else; and the paths of segments, of which it has the first ones at
+/// most.
 fn cold(data: &Data, id: &str) -> (TestServer, Vec<String>) {
     let paths = {
         let server = TestServer::over(data);
