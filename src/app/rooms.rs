@@ -190,7 +190,7 @@ fn shown(title: catalog::Title, recipe: &Recipe) -> Title {
         (catalog::State::Receiving, ..) => unready(State::Receiving),
         (catalog::State::Processing, ..) => unready(State::Processing),
         (catalog::State::Ready | catalog::State::Failed, ..) => {
-            let failure = entry.failure.map(|f| Failure { code: f.code, message: f.message });
+            let failure = entry.failure.map(|f| Failure { code: f.code });
             Found::Unready { state: State::Failed, failure }
         }
     };

@@ -58,6 +58,8 @@ pub(super) enum Problem {
     NoPoster,
     #[error("it is not there any more")]
     Gone,
+    #[error("a request has one Host field, no more and, in HTTP/1.1, no less")]
+    HostField,
     #[error("only GET, HEAD and OPTIONS are answered here")]
     Method,
     #[error("the title plays from signed URLs alone, which begin with /s/: ask the site you found it on")]
@@ -115,6 +117,7 @@ impl Problem {
             Self::NoSheet { .. } => (StatusCode::NOT_FOUND, "no-sheet", "Past the end"),
             Self::NoPoster => (StatusCode::NOT_FOUND, "no-poster", "No poster"),
             Self::Gone => (StatusCode::NOT_FOUND, "gone", "Not found"),
+            Self::HostField => (StatusCode::BAD_REQUEST, "host-field", "Not one Host field"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
             Self::Unsigned => (StatusCode::FORBIDDEN, "unsigned", "Signed URLs only"),
             Self::Forged => (StatusCode::FORBIDDEN, "forged", "Not signed here"),
@@ -155,7 +158,9 @@ impl Problem {
         });
         if let Self::NotReady { state, failure } = &self {
             body["state"] = json!(state);
-            body["error"] = json!(failure);
+            // What exactly is wrong may name the uploader's file: management says it.
+            let general = "the film could not be made playable";
+            body["error"] = json!(failure.as_ref().map(|f| json!({ "code": f.code, "message": general })));
         }
         let body = body.to_string();
         let mut response = Response::new(if asked.head() { Body::empty() } else { Body::whole(body.clone().into()) });

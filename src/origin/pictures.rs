@@ -90,6 +90,9 @@ async fn answer(
 ) -> Result<Response, Problem> {
     let generation = presentation.facts().generation.clone();
     let (name, number) = picture.name();
+    if matches!(picture, Picture::Cover { .. }) && presentation.is_coverless() {
+        return Err(Problem::NoPoster);
+    }
     let etag = format!("\"{generation}.{name}.{number}\"");
     let key = Key { generation, rendition: name, object: Object::Segment(number) };
     if conditional::not_modified(&asked.parts.headers, &etag) {
@@ -98,7 +101,7 @@ async fn answer(
     let (bytes, came) = match origin.rooms.cache.peek(&key) {
         Some(bytes) => (bytes, Came::Memory),
         // What is not made has no length yet, and asking for it is no reason to make it.
-        None if asked.head() => return Ok(respond::unmade_picture(&etag, cache)),
+        None if asked.head() => return Ok(respond::unread_picture(&etag, cache, origin.rooms.cache.length(&key))),
         None => cold(origin, presentation, picture, &key).await?,
     };
     Ok(respond::picture(asked, &etag, cache, bytes, came))
@@ -116,6 +119,7 @@ async fn cold(
         Claim::Making(reader) => (reader, Came::Shared),
         Claim::Lead(writer) => {
             let reader = writer.reader();
+            let presentation = presentation.clone();
             (origin.rooms.make_picture)(PictureOrder { presentation, picture, writer });
             (reader, Came::Made)
         }
@@ -125,7 +129,10 @@ async fn cold(
         Ok(Ok(bytes)) => Ok((bytes, came)),
         Ok(Err(FlightError::Failed { message })) => Err(Problem::Picture { inner: message.to_string() }),
         // Of a title with video there is always one.
-        Ok(Err(FlightError::NotFound)) => Err(Problem::NoPoster),
+        Ok(Err(FlightError::NotFound)) => {
+            presentation.has_no_cover();
+            Err(Problem::NoPoster)
+        }
         Ok(Err(other)) => Err(other.into()),
         Err(_) => Err(Problem::Late { waited_seconds: patience.as_secs() }),
     }

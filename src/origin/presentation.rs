@@ -67,12 +67,10 @@ pub enum Found {
 }
 
 /// Why a title failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// Stable word for programs.
     pub code: String,
-    /// A sentence for people.
-    pub message: String,
 }
 
 /// State of a title that is not ready.
@@ -121,6 +119,8 @@ pub struct Presentation {
     media_ts: Box<[OnceLock<Playlist>]>,
     /// When it was last said that the title will be played.
     hinted: Mutex<Option<Instant>>,
+    /// Its file has no cover art: somebody looked.
+    coverless: AtomicBool,
 }
 
 /// The snapshots in memory.
@@ -181,8 +181,21 @@ impl Presentation {
         let (media, iframes, media_ts) = (empty(), empty(), empty());
         let (master, master_ts, manifest, thumbnails, images) = Default::default();
         let tag = HeaderValue::try_from(facts.id.as_str()).unwrap_or(HeaderValue::from_static("-"));
-        let hinted = Mutex::default();
-        Self { facts, tag, master, master_ts, manifest, thumbnails, images, media, iframes, media_ts, hinted }
+        let (hinted, coverless) = Default::default();
+        Self {
+            facts,
+            tag,
+            master,
+            master_ts,
+            manifest,
+            thumbnails,
+            images,
+            media,
+            iframes,
+            media_ts,
+            hinted,
+            coverless,
+        }
     }
 
     /// What is known of the title.
@@ -194,6 +207,16 @@ impl Presentation {
     /// Its id as a header's value.
     pub(super) fn tag(&self) -> &HeaderValue {
         &self.tag
+    }
+
+    /// Whether it is known that its file has no cover art.
+    pub(super) fn is_coverless(&self) -> bool {
+        self.coverless.load(Ordering::Relaxed)
+    }
+
+    /// Somebody looked for cover art, and there is none.
+    pub(super) fn has_no_cover(&self) {
+        self.coverless.store(true, Ordering::Relaxed);
     }
 
     /// True once in a second, however many viewers come: what follows from a hint then has been done.

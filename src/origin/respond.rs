@@ -149,7 +149,7 @@ fn media(target: &Target, body: Body) -> Response {
 /// 200 of a poster or a sheet of thumbnails.
 pub(super) fn picture(asked: &Asked, etag: &str, cache: HeaderValue, bytes: Bytes, came: Came) -> Response {
     let length = bytes.len();
-    let mut response = unmade_picture(etag, cache);
+    let mut response = picture_head(etag, cache);
     if !asked.head() {
         *response.body_mut() = Body::whole(bytes);
     }
@@ -158,8 +158,17 @@ pub(super) fn picture(asked: &Asked, etag: &str, cache: HeaderValue, bytes: Byte
     response
 }
 
-/// 200 to HEAD for a picture that nobody has made yet.
-pub(super) fn unmade_picture(etag: &str, cache: HeaderValue) -> Response {
+/// 200 to HEAD for a picture that is on disk, or that nobody has made yet: then its length is not known.
+pub(super) fn unread_picture(etag: &str, cache: HeaderValue, length: Option<u64>) -> Response {
+    let mut response = picture_head(etag, cache);
+    if let Some(length) = length {
+        response.headers_mut().insert(CONTENT_LENGTH, length.into());
+        provenance(response.headers_mut(), Came::Disk, None);
+    }
+    response
+}
+
+fn picture_head(etag: &str, cache: HeaderValue) -> Response {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
@@ -170,7 +179,7 @@ pub(super) fn unmade_picture(etag: &str, cache: HeaderValue) -> Response {
 
 /// 304 for a picture.
 pub(super) fn same_picture(etag: &str, cache: HeaderValue) -> Response {
-    let mut response = unmade_picture(etag, cache);
+    let mut response = picture_head(etag, cache);
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     response.headers_mut().remove(CONTENT_TYPE);
     response

@@ -174,6 +174,7 @@ fn pictures_are_the_same_whenever_they_are_made_and_are_kept() {
     let whole = |server: &TestServer| paths.clone().map(|path| server.bytes(&path));
     let made = whole(&server);
     assert!(made[1].len() < 200_000);
+    let kept_segment = server.bytes(&server.segments(&server.playlist(&id, "144p"))[1]);
     // DASH names the very same sheet.
     let manifest = server.text(&format!("/v/{id}/manifest.mpd"));
     let base = manifest.split("media=\"").nth(1).unwrap().split('$').next().unwrap();
@@ -191,6 +192,12 @@ fn pictures_are_the_same_whenever_they_are_made_and_are_kept() {
         assert_eq!((head.status, head.header("etag"), head.body.len()), (200, Some(&*etag), 0));
     }
     let server = server.restart();
+    let segment = server.segments(&server.playlist(&id, "144p")).remove(1);
+    for (path, bytes) in paths.iter().zip(&made).chain([(&segment, &kept_segment)]) {
+        let head = server.ask(path).method("HEAD").send().unwrap();
+        assert_eq!((head.status, head.header("x-cache")), (200, Some("disk")), "{path}");
+        assert_eq!(head.header("content-length"), Some(&*bytes.len().to_string()), "{path}");
+    }
     let kept = server.get(&paths[1]);
     assert_eq!((kept.header("x-cache"), &kept.body), (Some("disk"), &made[1]));
     drop(server);

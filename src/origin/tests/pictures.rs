@@ -3,10 +3,11 @@
 use bytes::Bytes;
 
 use crate::cache::FlightError;
-use crate::media::Picture;
+use crate::media::{Picture, RenditionKind};
+use crate::origin::Found;
 
 use super::http1::{ask, get};
-use super::support::{BASE, READY, TestServer, bound};
+use super::support::{BASE, READY, TestServer, bound, plan};
 
 #[tokio::test]
 async fn a_picture_is_ordered_once_and_sent_when_it_is_whole() {
@@ -45,6 +46,29 @@ async fn what_cannot_be_made_is_a_problem_and_what_is_not_there_orders_nothing()
     let other = format!("/v/{READY}/0000000000000000/thumbnails/0.jpg");
     assert_eq!(get(address, &other).await.status, 404);
     assert_eq!(ask(address, "HEAD", &format!("{BASE}/thumbnails/0.jpg"), &[]).await.status, 200);
+    assert!(server.pictures.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn once_it_is_known_that_there_is_no_cover_art_nobody_looks_again_and_head_says_so_too() {
+    let mut server = TestServer::start().await;
+    let address = server.address;
+    {
+        let mut titles = server.titles.lock().unwrap();
+        let Found::Ready(facts) = &mut titles.get_mut(&READY.parse().unwrap()).unwrap().found else { panic!() };
+        let mut plan = plan();
+        plan.renditions.retain(|rendition| matches!(rendition.kind, RenditionKind::Audio(_)));
+        facts.plan = plan.into();
+    }
+    let path = format!("/v/{READY}/poster.jpg");
+    let unknown = ask(address, "HEAD", &path, &[]).await;
+    assert_eq!((unknown.status, unknown.header("content-length")), (200, None));
+    let asked = tokio::spawn(async move { get(address, &format!("/v/{READY}/poster.jpg")).await });
+    bound(server.pictures.recv()).await.unwrap().writer.fail(FlightError::NotFound);
+    assert_eq!(bound(asked).await.unwrap().status, 404);
+    for method in ["HEAD", "GET"] {
+        assert_eq!(ask(address, method, &path, &[]).await.status, 404, "{method}");
+    }
     assert!(server.pictures.try_recv().is_err());
 }
 

@@ -99,7 +99,9 @@ async fn what_is_not_there_is_a_problem_that_nobody_stores() {
                 answer.the("retry-after");
             }
             p if p.contains(FAILED) => {
-                assert_eq!((&body["state"], &body["error"]["code"]), (&"failed".into(), &"damaged".into()))
+                // And no word of the uploader's file.
+                let error = serde_json::json!({ "code": "damaged", "message": "the film could not be made playable" });
+                assert_eq!((&body["state"], &body["error"]), (&"failed".into(), &error));
             }
             _ => {}
         }

@@ -174,7 +174,7 @@ fn titles() -> HashMap<TitleId, Title> {
         plan: Arc::new(plan()),
         policy: crate::media::Policy::Public,
     });
-    let failure = Failure { code: "damaged".into(), message: "it is cut short".into() };
+    let failure = Failure { code: "damaged".into() };
     [
         (READY, ready),
         (COMING, Found::Unready { state: State::Processing, failure: None }),
