@@ -51,6 +51,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
+use http::header::HOST;
 use http::{HeaderName, Method};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
@@ -170,6 +171,7 @@ impl Origin {
         let asked = Asked::new(parts, client);
         let span = tracing::debug_span!("request", id = ?asked.id, method = %asked.parts.method, path = asked.parts.uri.path());
         let mut response = match Route::parse(asked.parts.uri.path()) {
+            _ if !has_its_host(&asked.parts) => Problem::HostField.respond(&asked),
             Some(Route::Management) => Box::pin(self.pass_on(&asked, body).instrument(span)).await,
             route => {
                 drop(body);
@@ -194,9 +196,11 @@ impl Origin {
         (self.rooms.manage)(request).await.map(Body::foreign)
     }
 
-    /// The answer, unless playback is limited and the client has asked too often.
+    /// The answer, unless playback is limited and the client has asked too often. What a browser asks beforehand costs
+    /// nothing and does not count.
     async fn limited(&self, asked: &Asked, route: Option<Route>) -> Response {
-        let rate = self.rate.as_ref().filter(|_| asked.parts.uri.path().starts_with("/v/"));
+        let counts = asked.parts.method != Method::OPTIONS && asked.parts.uri.path().starts_with("/v/");
+        let rate = self.rate.as_ref().filter(|_| counts);
         let Some(rate) = rate else {
             return self.answer(asked, route).await.unwrap_or_else(|problem| problem.respond(asked));
         };
@@ -259,8 +263,9 @@ impl Origin {
         let presentation = self.presentations.get(title).await?;
         let _ = asked.title.set(presentation.tag().clone());
         match presentation.facts().policy {
-            Policy::Public => {}
-            Policy::Signed => asked.ticket.admit(&self.rooms.playback, title)?,
+            // Or there would be endless URLs of it.
+            Policy::Public if asked.ticket.is_empty() => {}
+            Policy::Public | Policy::Signed => asked.ticket.admit(&self.rooms.playback, title)?,
         }
         Ok(presentation)
     }
@@ -289,6 +294,13 @@ impl Origin {
     fn stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
     }
+}
+
+/// RFC 9112 §3.2; HTTP/2 has `:authority` instead, HTTP/1.0 may have neither.
+fn has_its_host(parts: &http::request::Parts) -> bool {
+    let mut fields = parts.headers.get_all(HOST).iter();
+    let is_needed = parts.version == http::Version::HTTP_11;
+    (fields.next().is_some() || !is_needed) && fields.next().is_none()
 }
 
 impl fmt::Debug for Origin {

@@ -36,7 +36,12 @@ impl Ticket {
         Self { client, token, pass: OnceLock::new() }
     }
 
-    /// Lets the request have a title that is signed, or says why not.
+    /// Whether there is no token in the path.
+    pub(super) fn is_empty(&self) -> bool {
+        self.token.is_none()
+    }
+
+    /// Lets the request have the title that its token is for, or says why not.
     pub(super) fn admit(&self, playback: &Playback, title: &TitleId) -> Result<(), Problem> {
         let token = self.token.as_deref().ok_or(Problem::Unsigned)?;
         match playback.check(token, title, self.client, now_s()) {

@@ -204,6 +204,11 @@ fn a_signed_title_plays_from_signed_urls_alone_and_its_playlists_lead_on() {
 
     let foreign = master.replace(token, sign(&server, &public, &json!({})).json()["token"].as_str().unwrap());
     assert_eq!(word(&server.get(&foreign)), (403, "forged".into()));
+    let needless = foreign.replace(&id, &public);
+    assert_eq!(server.get(&needless).status, 200, "a title that needs no token may have its own");
+    for wrong in [master.replace(&id, &public), format!("/s/x/v/{public}/master.m3u8")] {
+        assert_eq!(word(&server.get(&wrong)), (403, "forged".into()), "or it would have endless URLs");
+    }
     let elsewhere = sign(&server, &id, &json!({ "client": "192.0.2.1" })).json();
     assert_eq!(word(&server.get(elsewhere["playback"]["dash"].as_str().unwrap())), (403, "forged".into()));
     let here = sign(&server, &id, &json!({ "client": "127.0.0.1" })).json();

@@ -43,6 +43,11 @@ fn an_address_that_asks_too_often_is_told_when_to_come_back_and_others_are_not_a
     assert_eq!(for_client(&server, other, VIDEOS).status, 200);
     // Playback has a bucket of its own, and who watches over the server is not counted.
     let master = "/v/000000000000/master.m3u8";
+    // What browsers ask beforehand does not count.
+    for path in [master, "/s/x/v/000000000000/master.m3u8"] {
+        let asking = server.ask(path).method("OPTIONS").header("x-forwarded-for", one);
+        assert_eq!(asking.send().unwrap().status, 204);
+    }
     assert_eq!(word(&for_client(&server, one, master)), (404, "no-title".into()));
     let refused = for_client(&server, one, master);
     assert_eq!((word(&refused), refused.header("cache-control")), ((429, "too-often".into()), Some("no-store")));

@@ -102,6 +102,28 @@ async fn a_head_too_large_is_refused() {
 }
 
 #[tokio::test]
+async fn a_request_has_one_host_field() {
+    let server = TestServer::start().await;
+    for (head, status) in [
+        ("HTTP/1.1\r\n", 400),
+        ("HTTP/1.1\r\nhost: a\r\nhost: a\r\n", 400),
+        ("HTTP/1.0\r\nhost: a\r\nhost: b\r\n", 400),
+        ("HTTP/1.1\r\nhost:\r\n", 200),
+        ("HTTP/1.0\r\n", 200),
+    ] {
+        for path in ["/healthz", "/api/v1/videos"] {
+            let mut client = Client::connect(server.address).await;
+            client.write(format!("GET {path} {head}\r\n").as_bytes()).await;
+            let answer = client.answer(false).await.unwrap();
+            assert_eq!(answer.status, status, "{head}");
+            if status == 400 {
+                assert_eq!(answer.the("content-type"), "application/problem+json");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn stopping_lets_a_body_under_way_finish() {
     let mut server = TestServer::start().await;
     let mut client = Client::connect(server.address).await;
