@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::cache::{FlightError, Reader};
 
+use super::access_log::Entry;
 use super::connection::Open;
 use super::respond::Asked;
 use super::{Counters, ForeignBody};
@@ -25,6 +26,8 @@ pub struct Body {
     kind: Kind,
     /// Says that the connection is busy until the body is sent or dropped.
     open: Option<Open>,
+    /// Is told what is sent, if somebody wants to know.
+    entry: Option<Box<Entry>>,
 }
 
 /// A body that cannot be finished. hyper then closes or resets instead of ending it.
@@ -59,24 +62,25 @@ pub(super) struct Stream {
 
 impl Body {
     pub(super) fn empty() -> Self {
-        Self { kind: Kind::Empty, open: None }
+        Self { kind: Kind::Empty, open: None, entry: None }
     }
 
     pub(super) fn whole(bytes: Bytes) -> Self {
-        Self { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Whole(bytes) }, open: None }
+        Self { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Whole(bytes) }, open: None, entry: None }
     }
 
     pub(super) fn stream(stream: Stream) -> Self {
-        Self { kind: Kind::Stream(Box::new(stream)), open: None }
+        Self { kind: Kind::Stream(Box::new(stream)), open: None, entry: None }
     }
 
     pub(super) fn foreign(body: ForeignBody) -> Self {
-        Self { kind: Kind::Foreign(body), open: None }
+        Self { kind: Kind::Foreign(body), open: None, entry: None }
     }
 
     /// Ties the body to the connection it is sent on.
-    pub(super) fn hold(&mut self, open: Open) {
+    pub(super) fn hold(&mut self, open: Open, entry: Option<Box<Entry>>) {
         self.open = Some(open);
+        self.entry = entry;
     }
 }
 
@@ -106,6 +110,9 @@ impl http_body::Body for Body {
         };
         if let Some(open) = &mut this.open {
             open.waits_for_us(polled.is_pending());
+        }
+        if let (Some(entry), Poll::Ready(Some(Ok(bytes)))) = (&mut this.entry, &polled) {
+            entry.sent(bytes.len());
         }
         polled.map(|item| item.map(|result| result.map(Frame::data)))
     }

@@ -14,6 +14,7 @@
 //! Arrow: `origin -> access, cache, manifest, packager, media`. What it needs of catalog and encoder comes as closures in [`Rooms`],
 //! filled in by `app`; so does `api`, which answers what is below `/api/v1/` on the same listener.
 
+mod access_log;
 mod body;
 pub mod client;
 mod cmcd;
@@ -169,6 +170,7 @@ impl Origin {
         let (parts, body) = request.into_parts();
         let client = self.proxies.client(peer, &parts.headers);
         let asked = Asked::new(parts, client);
+        let mut entry = access_log::Entry::of(&asked);
         let span = tracing::debug_span!("request", id = ?asked.id, method = %asked.parts.method, path = asked.parts.uri.path());
         let mut response = match Route::parse(asked.parts.uri.path()) {
             _ if !has_its_host(&asked.parts) => Problem::HostField.respond(&asked),
@@ -185,7 +187,10 @@ impl Origin {
         }
         sites::dress(&asked.parts, response.headers_mut(), &self.rooms.readers);
         respond::common(response.headers_mut(), asked.id);
-        response.body_mut().hold(open);
+        if let Some(entry) = &mut entry {
+            entry.answered(&response);
+        }
+        response.body_mut().hold(open, entry);
         response
     }
 

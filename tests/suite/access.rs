@@ -172,6 +172,41 @@ fn sign(server: &TestServer, id: &str, body: &Value) -> Answer {
 }
 
 #[test]
+fn the_access_log_has_a_line_for_each_request_where_it_is_wanted_and_no_token() {
+    let data = Data::new();
+    let id = data.ingest(film().0);
+    let server = TestServer::with(&data, &[("MATINEE_LOG", "info,matinee::access=debug")]);
+    let segment = server.segments(&server.playlist(&id, "144p")).remove(1);
+    let bytes = server.bytes(&segment);
+    server.bytes(&segment);
+    server.ask(&segment).method("HEAD").header("x-request-id", "mine").send().unwrap();
+    server.get(&format!("/s/secret/v/{id}/master.m3u8"));
+    server.get("/s/secret");
+    server.ask(VIDEOS).method("POST").body("x").send().unwrap();
+    let lines = || -> Vec<Value> {
+        let lines = server.log().lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>();
+        lines.into_iter().filter(|line| line["target"] == "matinee::access").collect()
+    };
+    until("all eight are told", || lines().len() == 8);
+    let lines = lines();
+    let of = |path: &str| lines.iter().filter(|line| line["path"] == path).collect::<Vec<_>>();
+    let [made, kept, head] = of(&segment)[..] else { panic!("{lines:?}") };
+    let said = |line: &Value| (line["status"].clone(), line["sent_bytes"].clone(), line["cache"].clone());
+    assert_eq!(said(made), (200.into(), bytes.len().into(), "made".into()));
+    assert_eq!(said(kept), (200.into(), bytes.len().into(), "memory".into()));
+    assert_eq!(said(head), (200.into(), 0.into(), "memory".into()));
+    assert_eq!(
+        (&head["method"], &head["request"], &head["client"]),
+        (&"HEAD".into(), &"mine".into(), &"127.0.0.1".into())
+    );
+    assert!(made["took_ms"].is_u64() && made["request"].is_string());
+    assert_eq!(of(&format!("/v/{id}/master.m3u8")).last().unwrap()["status"], 403);
+    assert_eq!(said(of("/s/")[0]).0, 404);
+    assert_eq!((&of(VIDEOS)[0]["status"], &of(VIDEOS)[0]["cache"]), (&201.into(), &Value::Null));
+    assert!(!server.log().contains("secret"));
+}
+
+#[test]
 fn a_signed_title_plays_from_signed_urls_alone_and_its_playlists_lead_on() {
     let server = TestServer::start();
     let upload = |path: &str| {
