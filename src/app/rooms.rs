@@ -64,6 +64,7 @@ pub(super) fn origin(
             watching.seen(&facts.generation, &facts.plan, seen, || work(facts));
         }),
         on_quality: Arc::new(scrape.quality()),
+        on_first_byte: Arc::new(scrape.first_byte()),
         on_master: Arc::new(move |presentation| {
             if !presentation.is_hint_due() {
                 return;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::cache::Cache;
 use crate::encoder::Encoder;
-use crate::origin::{Counters, Origin, Quality};
+use crate::origin::{Came, Counters, Origin, Quality};
 use crate::telemetry::Metrics;
 use crate::telemetry::metrics::{Store, raise};
 use crate::warmer::Warmer;
@@ -39,8 +39,14 @@ impl Scrape {
         move |quality| match quality {
             Quality::Startup(seconds) => metrics.player_startup_seconds.observe(seconds),
             Quality::Rebuffer => metrics.player_rebuffers.inc(),
-            Quality::Bitrate(rate) => metrics.player_bitrate.observe(rate),
+            Quality::Bitrate(bits_per_second) => metrics.player_bitrate.observe(bits_per_second / 8.0),
         }
+    }
+
+    /// Where times to a first byte are counted.
+    pub fn first_byte(&self) -> impl Fn(Came, f64) + Send + Sync + use<> {
+        let all = self.metrics.lock().unwrap_or_else(PoisonError::into_inner).first_byte();
+        move |came, seconds| all[came.index()].observe(seconds)
     }
 
     fn gather(&self, m: &Metrics) {

@@ -34,13 +34,7 @@ impl Counters {
     }
 
     pub(super) fn media(&self, came: Came) {
-        let index = match came {
-            Came::Memory => 0,
-            Came::Disk => 1,
-            Came::Made => 2,
-            Came::Shared => 3,
-        };
-        self.media[index].fetch_add(1, Relaxed);
+        self.media[came.index()].fetch_add(1, Relaxed);
     }
 
     pub(super) fn connection(self: Arc<Self>) -> Counted {

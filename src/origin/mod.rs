@@ -111,6 +111,8 @@ pub struct Rooms {
     pub on_segment: OnSegment,
     /// How well playing goes; must not block.
     pub on_quality: OnQuality,
+    /// The first byte of a segment is there, so many seconds after it was asked for; must not block.
+    pub on_first_byte: Arc<dyn Fn(Came, f64) + Send + Sync>,
     /// A hint that a title will be played.
     pub on_master: OnMaster,
     /// Whether catalog, disk and an encoder are there, or what is not; blocks.
@@ -181,6 +183,9 @@ impl Origin {
             }
         };
         self.counters.answered(response.status());
+        if let (Some(came), true) = (asked.came.get(), response.status().is_success()) {
+            (self.rooms.on_first_byte)(*came, asked.received.elapsed().as_secs_f64());
+        }
         asked.ticket.limit(response.headers_mut());
         if let (Some(name), Some(title)) = (&self.tag, asked.title.get()) {
             response.headers_mut().insert(name.clone(), title.clone());
@@ -273,6 +278,12 @@ impl Origin {
             Policy::Public | Policy::Signed => asked.ticket.admit(&self.rooms.playback, title)?,
         }
         Ok(presentation)
+    }
+
+    /// It is known where the bytes of an answer come from.
+    fn came(&self, asked: &Asked, came: Came) {
+        self.counters.media(came);
+        let _ = asked.came.set(came);
     }
 
     /// What was counted, for telemetry.

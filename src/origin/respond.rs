@@ -56,6 +56,8 @@ pub(super) struct Asked {
     pub ticket: Ticket,
     /// Names the title it is about, once that is found.
     pub title: OnceLock<HeaderValue>,
+    /// Where its segment comes from, once that is known.
+    pub came: OnceLock<Came>,
 }
 
 impl Asked {
@@ -71,6 +73,7 @@ impl Asked {
             cmcd,
             ticket,
             title: OnceLock::new(),
+            came: OnceLock::new(),
         }
     }
 

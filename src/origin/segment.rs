@@ -84,7 +84,7 @@ pub(super) async fn object(
     }
     target.played(origin, asked);
     if let Some(bytes) = origin.rooms.cache.peek(&target.key) {
-        origin.counters.media(Came::Memory);
+        origin.came(asked, Came::Memory);
         return respond::whole(asked, &target, bytes, Came::Memory, None);
     }
     if asked.head() {
@@ -97,12 +97,12 @@ pub(super) async fn object(
 async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery) -> Result<Response, Problem> {
     let (mut reader, came) = match claim(origin, &target).await {
         Claimed::Whole(bytes, came) => {
-            origin.counters.media(came);
+            origin.came(asked, came);
             return respond::whole(asked, &target, bytes, came, None);
         }
         Claimed::Coming(reader, came) => (reader, came),
     };
-    origin.counters.media(came);
+    origin.came(asked, came);
     let patience = origin.patience;
     // A range that is everything may be answered as if there was none (RFC 9110 §14.2), and need not wait for the end.
     let part = !Wanted::of(&asked.parts.headers, &target.etag).is_all();
@@ -160,6 +160,17 @@ pub enum Came {
 }
 
 impl Came {
+    /// Its place among what is counted: memory, disk, made, shared.
+    #[must_use]
+    pub fn index(self) -> usize {
+        match self {
+            Self::Memory => 0,
+            Self::Disk => 1,
+            Self::Made => 2,
+            Self::Shared => 3,
+        }
+    }
+
     /// The word in X-Cache and Server-Timing.
     #[must_use]
     pub fn as_str(self) -> &'static str {

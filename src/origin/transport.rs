@@ -43,7 +43,7 @@ pub(super) async fn answer(origin: &Origin, asked: &Asked, media: Media) -> Resu
     let (video, audio) = tokio::try_join!(coded(origin, asked, video), coded(origin, asked, audio))?;
     let came = [&video, &audio].into_iter().flatten().map(|(_, came)| *came).max_by_key(|came| slowness(*came));
     let came = came.unwrap_or(Came::Memory);
-    origin.counters.media(came);
+    origin.came(asked, came);
     let waited = matches!(came, Came::Made | Came::Shared).then(|| asked.received.elapsed());
     let bytes = wrap(&presentation, target.rendition, number, video, audio).await?;
     respond::whole(asked, &target, bytes, came, waited)

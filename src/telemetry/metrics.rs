@@ -2,9 +2,11 @@
 //! (<https://prometheus.io/docs/practices/naming/>).
 
 use prometheus::{
-    Encoder as _, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
+
+use super::process::Process;
 
 /// `Content-Type` of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -14,8 +16,15 @@ const ENCODE_BUCKETS: [f64; 11] = [0.05, 0.1, 0.2, 0.4, 0.8, 1.2, 2.0, 4.0, 8.0,
 
 /// Upper bounds of the start-up buckets, seconds: what viewers take for instant up to when they leave.
 const STARTUP_BUCKETS: [f64; 8] = [0.25, 0.5, 1.0, 1.5, 2.0, 4.0, 8.0, 16.0];
-/// Upper bounds of the rate buckets, bits per second: about the rungs of the built-in ladder.
-const RATE_BUCKETS: [f64; 8] = [150e3, 400e3, 800e3, 1.4e6, 2.8e6, 5e6, 8e6, 16e6];
+/// Upper bounds of the rate buckets, bytes per second: about the rungs of the built-in ladder.
+const RATE_BUCKETS: [f64; 8] = [18_750.0, 50e3, 100e3, 175e3, 350e3, 625e3, 1e6, 2e6];
+/// Upper bounds of the buckets of times to a first byte, seconds: from memory up to what is still waited for.
+const FIRST_BYTE_BUCKETS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 20.0];
+
+/// Where bytes of a segment come from.
+const TIERS: [&str; 4] = ["memory", "disk", "made", "shared"];
+/// What runs.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Where segments are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +87,7 @@ pub struct Metrics {
     pub player_startup_seconds: Histogram,
     /// Times a player said that it had run out (CMCD `bs`).
     pub player_rebuffers: IntCounter,
-    /// Mean rate of the pictures of sessions that ended, bits per second (CMCD `br`).
+    /// Mean rate of the pictures of sessions that ended, bytes per second (CMCD `br`).
     pub player_bitrate: Histogram,
     /// Sessions of players that tell of themselves (CMCD `sid`).
     pub player_sessions: IntGauge,
@@ -87,8 +96,10 @@ pub struct Metrics {
     /// Objects the warmer gave up, mostly because a viewer needed the slot.
     pub warming_given_up: IntCounter,
     registry: Registry,
+    process: Process,
     requests: [IntCounter; 4],
     hits: [IntCounter; 4],
+    first_byte_seconds: [Histogram; 4],
     encodes: [IntCounter; 3],
     worker_ends: IntCounterVec,
     cache_bytes: [IntGauge; 2],
@@ -114,12 +125,16 @@ impl Metrics {
         let encodes = maker.counters("encodes_ended_total", "Segment encodes ended, by outcome.", "outcome");
         let bytes = maker.gauges("cache_bytes", "Bytes of segments kept.", "tier");
         let entries = maker.gauges("cache_entries", "Segments kept.", "tier");
+        let first_byte = "Time from a request's head to the first byte of its segment, by where it came from.";
+        let first_byte = HistogramOpts::new("first_byte_seconds", first_byte).buckets(FIRST_BYTE_BUCKETS.to_vec());
+        let first_byte = maker.register(HistogramVec::new(first_byte, &["tier"]).expect("constant"));
+        maker.gauges("build_info", "1, for the version that runs.", "version").with_label_values(&[VERSION]).set(1);
         let worker_ends = maker.counters("workers_ended_total", "Worker processes ended, by outcome.", "outcome");
         let encode_seconds = HistogramOpts::new("encode_seconds", "Wall time of a finished segment encode.");
         let encode_seconds = Histogram::with_opts(encode_seconds.buckets(ENCODE_BUCKETS.to_vec()));
         let startup = HistogramOpts::new("player_startup_seconds", "How long players took to start, as they tell.");
         let bitrate =
-            HistogramOpts::new("player_bitrate_bits_per_second", "Mean rate of a player's session, as it tells.");
+            HistogramOpts::new("player_bitrate_bytes_per_second", "Mean rate of a player's session, as it tells.");
         Self {
             player_startup_seconds: maker.histogram(startup, &STARTUP_BUCKETS),
             player_rebuffers: maker.counter("player_rebuffers_total", "Times a player told that it had run out."),
@@ -147,11 +162,13 @@ impl Metrics {
             corrupt_files: maker.counter("cache_corrupt_files_total", "Segment files found damaged."),
             skipped_writes: maker.counter("cache_skipped_writes_total", "Segments the disk was too slow to take."),
             requests: ["2xx", "3xx", "4xx", "5xx"].map(|class| requests.with_label_values(&[class])),
-            hits: ["memory", "disk", "made", "shared"].map(|tier| hits.with_label_values(&[tier])),
+            hits: TIERS.map(|tier| hits.with_label_values(&[tier])),
+            first_byte_seconds: TIERS.map(|tier| first_byte.with_label_values(&[tier])),
             encodes: ["finished", "failed", "cancelled"].map(|outcome| encodes.with_label_values(&[outcome])),
             worker_ends,
             cache_bytes: ["memory", "disk"].map(|tier| bytes.with_label_values(&[tier])),
             cache_entries: ["memory", "disk"].map(|tier| entries.with_label_values(&[tier])),
+            process: Process::new(),
             registry: maker.registry,
         }
     }
@@ -164,6 +181,12 @@ impl Metrics {
     /// Segments answered so far, by where they came from: memory, disk, made, shared.
     pub fn hits(&self, totals: [u64; 4]) {
         self.hits.iter().zip(totals).for_each(|(counter, total)| raise(counter, total));
+    }
+
+    /// Times to a first byte, by where it came from: an index as in [`Self::hits`].
+    #[must_use]
+    pub fn first_byte(&self) -> [Histogram; 4] {
+        self.first_byte_seconds.clone()
     }
 
     /// Counts an encode that ended; one that finished took so many seconds.
@@ -190,7 +213,8 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut text = Vec::new();
         // Writing to memory fails only for a malformed family, and ours are constants.
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+        let all = [self.registry.gather(), self.process.gather()].concat();
+        if let Err(error) = TextEncoder::new().encode(&all, &mut text) {
             tracing::error!(%error, "metrics cannot be rendered");
         }
         String::from_utf8(text).unwrap_or_default()
@@ -239,10 +263,11 @@ impl Maker {
 mod tests {
     use super::*;
 
-    /// Sample lines, without comments and buckets.
+    /// Sample lines, without comments, buckets, and what is told of the process.
     fn samples(metrics: &Metrics) -> Vec<String> {
         let text = metrics.render();
-        text.lines().filter(|l| !l.starts_with('#') && !l.contains("_bucket")).map(str::to_owned).collect()
+        let moving = |l: &&str| !l.starts_with(['#', 'p']) && !l.contains("_bucket") && !l.contains("build_info");
+        text.lines().filter(moving).map(str::to_owned).collect()
     }
 
     #[test]
@@ -255,9 +280,22 @@ mod tests {
             "matinee_encodes_started_total 0",
             "matinee_encodes_ended_total{outcome=\"failed\"} 0",
             "matinee_encode_seconds_count 0",
+            "matinee_first_byte_seconds_count{tier=\"disk\"} 0",
             "matinee_queue_length 0",
         ] {
             assert!(all.iter().any(|line| line == name), "{name}: {all:?}");
+        }
+    }
+
+    #[test]
+    fn what_runs_and_how_it_is_is_told_under_the_usual_names() {
+        let text = Metrics::new().render();
+        assert!(
+            text.contains(concat!("matinee_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1\n")),
+            "{text}"
+        );
+        for name in ["start_time_seconds", "resident_memory_bytes", "cpu_seconds_total", "open_fds"] {
+            assert!(text.contains(&format!("\nprocess_{name} ")), "{name}: {text}");
         }
     }
 

@@ -10,5 +10,6 @@
 
 pub mod logs;
 pub mod metrics;
+mod process;
 
 pub use metrics::Metrics;

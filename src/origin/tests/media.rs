@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use crate::cache::FlightError;
+use crate::origin::Came;
 
 use super::super::config::{Config, Delivery};
 use super::http1::{Client, ask, get};
@@ -126,6 +127,8 @@ async fn a_cold_segment_streams_as_it_is_made() {
     finish(order.writer);
     assert_eq!(client.chunk().await, Some(Vec::new()), "a proper end");
     assert_eq!(get(server.address, &path).await.body, b"firstsecond");
+    let told = server.first_bytes.lock().unwrap().clone();
+    assert_eq!(told, [Came::Made, Came::Shared, Came::Memory], "a first byte is told of once");
 }
 
 #[tokio::test]
@@ -169,6 +172,7 @@ async fn a_segment_that_fails_early_is_an_error() {
     for (error, status) in [
         (FlightError::Failed { message: "secret path".into() }, 500),
         (FlightError::Busy { retry_after_seconds: 7 }, 503),
+        (FlightError::NoWorker { message: "secret path".into() }, 503),
         (FlightError::NotFound, 404),
         (FlightError::Abandoned, 503),
     ] {

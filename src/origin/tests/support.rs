@@ -18,7 +18,7 @@ use crate::media::{
     VideoRendition, VideoSource,
 };
 use crate::origin::presentation::{Facts, Failure, Found, State, Title};
-use crate::origin::{Config, Counters, Drained, Order, Origin, PictureOrder, Play, Rooms, Server};
+use crate::origin::{Came, Config, Counters, Drained, Order, Origin, PictureOrder, Play, Rooms, Server};
 
 pub const READY: &str = "abcdefghjkmn";
 pub const COMING: &str = "000000000001";
@@ -34,6 +34,7 @@ pub struct TestServer {
     pub lookups: Arc<AtomicUsize>,
     pub hints: Arc<AtomicUsize>,
     pub plays: Arc<Mutex<Vec<Play>>>,
+    pub first_bytes: Arc<Mutex<Vec<Came>>>,
     pub titles: Arc<Mutex<HashMap<TitleId, Title>>>,
     stop: Option<oneshot::Sender<()>>,
     running: JoinHandle<Drained>,
@@ -49,6 +50,7 @@ impl TestServer {
         #[expect(clippy::disallowed_methods, reason = "holds the few orders of one test")]
         let ((order, orders), (picture, pictures)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let (lookups, hints) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let first_bytes = Arc::new(Mutex::new(Vec::new()));
         let (titles, plays) = (Arc::new(Mutex::new(titles())), Arc::new(Mutex::new(Vec::new())));
         let (cache, folder) = cache();
         let rooms = Rooms {
@@ -79,6 +81,10 @@ impl TestServer {
                 Arc::new(move |_, play| plays.lock().unwrap().push(play))
             },
             on_quality: Arc::new(|_| {}),
+            on_first_byte: {
+                let first_bytes = first_bytes.clone();
+                Arc::new(move |came, _| first_bytes.lock().unwrap().push(came))
+            },
             on_master: {
                 let hints = hints.clone();
                 Arc::new(move |_| {
@@ -102,6 +108,7 @@ impl TestServer {
             lookups,
             hints,
             plays,
+            first_bytes,
             titles,
             stop: Some(stop),
             running,
