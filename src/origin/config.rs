@@ -36,6 +36,8 @@ pub struct Config {
     pub chunk_seconds: u64,
     /// How a segment is sent that is still being made.
     pub delivery: Delivery,
+    /// Seconds that a server told to stop goes on with, not ready any more, so that a load balancer sees it in time.
+    pub shutdown_delay_seconds: u64,
     /// Seconds that answers under way have when the server stops.
     pub drain_seconds: u64,
     /// Bytes of plans and playlists kept in memory.
@@ -92,6 +94,7 @@ impl Default for Config {
             first_byte_seconds: 20,
             chunk_seconds: 20,
             delivery: Delivery::default(),
+            shutdown_delay_seconds: 0,
             drain_seconds: 20,
             presentation_bytes: 32 << 20,
             trusted_proxies: Vec::new(),
@@ -117,6 +120,7 @@ impl Config {
             ("max_streams", u64::from(self.max_streams), 1, 10_000),
             ("first_byte_seconds", self.first_byte_seconds, 1, 3600),
             ("chunk_seconds", self.chunk_seconds, 1, 3600),
+            ("shutdown_delay_seconds", self.shutdown_delay_seconds, 0, 3600),
             ("drain_seconds", self.drain_seconds, 0, 3600),
             ("playback_requests_per_minute", u64::from(self.playback_requests_per_minute), 0, 1_000_000),
             ("api_requests_per_minute", u64::from(self.api_requests_per_minute), 0, 1_000_000),

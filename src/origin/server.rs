@@ -1,5 +1,5 @@
-//! The listener: accepts, bounds, and stops in order. Stop accepting, let what is under way be sent, cut what has not
-//! ended by the deadline and say how much that was.
+//! The listener: accepts, bounds, and stops in order. Say so to who asks whether it is ready, stop accepting, let what is
+//! under way be sent, cut what has not ended by the deadline and say how much that was.
 
 use std::future::Future;
 use std::io;
@@ -67,7 +67,7 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` completes, then drains for up to `drain_seconds`.
+    /// Serves until `stop` completes and for `shutdown_delay_seconds` more, then drains for up to `drain_seconds`.
     pub async fn run(self, origin: Arc<Origin>, stop: impl Future<Output = ()>) -> Drained {
         let Self { listener, config } = self;
         let limits = config.limits();
@@ -77,7 +77,12 @@ impl Server {
         let (closing, closed) = watch::channel(false);
         let threads = Threads::start();
         let mut connections = JoinSet::new();
-        let mut stop = pin!(stop);
+        let delay = Duration::from_secs(config.shutdown_delay_seconds);
+        let mut stop = pin!(async {
+            stop.await;
+            origin.stop();
+            tokio::time::sleep(delay).await;
+        });
         loop {
             let accepted = tokio::select! {
                 () = &mut stop => break,
@@ -121,7 +126,6 @@ impl Server {
             connections.spawn_on(serving, thread);
         }
         drop(listener);
-        origin.stop();
         closing.send_replace(true);
         drain(connections, Duration::from_secs(config.drain_seconds)).await
     }

@@ -148,6 +148,21 @@ async fn stopping_lets_a_body_under_way_finish() {
 }
 
 #[tokio::test]
+async fn a_server_told_to_stop_says_so_and_serves_on_for_as_long_as_it_shall() {
+    let delayed = |shutdown_delay_seconds| Config { shutdown_delay_seconds, ..Config::default() };
+    let mut server = TestServer::with(delayed(3600)).await;
+    let address = server.address;
+    assert_eq!(get(address, "/readyz").await.status, 200);
+    server.stop();
+    bound(async { while get(address, "/readyz").await.status != 503 {} }).await;
+    assert_eq!(get(address, "/healthz").await.status, 200);
+    let server = TestServer::with(delayed(1)).await;
+    let address = server.address;
+    assert_eq!(server.stopped().await, Drained { finished: 0, held: 0 });
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
 async fn what_does_not_finish_in_time_is_cut_and_counted() {
     let mut server = TestServer::with(Config { drain_seconds: 0, ..Config::default() }).await;
     let mut client = Client::connect(server.address).await;
