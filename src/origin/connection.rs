@@ -63,7 +63,8 @@ pub(super) async fn serve(
     let service = service_fn(|request: http::Request<hyper::body::Incoming>| {
         let open = Open::new(clocks.clone(), request.version() == http::Version::HTTP_2);
         let origin = origin.clone();
-        async move { Ok::<_, Infallible>(origin.handle(request, open, peer).await) }
+        // hyper keeps room for it in each connection, idle or not: the room of a pointer.
+        Box::pin(async move { Ok::<_, Infallible>(origin.handle(request, open, peer).await) })
     });
     let mut connection = pin!(builder.serve_connection(io, service));
     let mut look = interval(limits.shortest() / LOOKS_PER_BOUND);
