@@ -39,6 +39,9 @@ fn picture(video: &VideoTrack) -> Result<(), PlanError> {
     if video.track.start().is_some_and(|at| at < 0) {
         return Err(PlanError::Impossible("a picture before the beginning"));
     }
+    if video.track.packets.iter().any(|p| p.shown && p.pts > video.track.end) {
+        return Err(PlanError::Impossible("a picture after the end"));
+    }
     times(&video.track)
 }
 
