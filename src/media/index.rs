@@ -216,6 +216,8 @@ impl Track {
 impl VideoTrack {
     /// Longest side of a picture as it is shown, pixels: no encoder here takes more.
     pub const MOST_SIDE: f64 = 16_384.0;
+    /// Finest timescale: of a finer one a segment, or its first picture alone, lasts for more ticks than 32 bits hold.
+    pub const FINEST: u32 = 100_000_000;
 
     /// Width and height as it is shown: upright and with square pixels, unrounded.
     #[must_use]

@@ -29,6 +29,9 @@ const CLOCK_SHOWN: i64 = 8_100;
 /// How often it is shown in packets of its own where frames are too far apart to carry it, ticks.
 const CLOCK_ALONE: i64 = 7_200;
 
+/// A longer segment is none of a transport stream, seconds: a picture that stays for days would be gigabytes of clocks.
+const MOST_SEGMENT_SECONDS: f64 = 3600.0;
+
 /// How often each segment has its tables: players need them first in it, receivers that tune in later once more.
 const TABLES: u32 = 2;
 
@@ -60,7 +63,8 @@ pub struct Program<'a> {
 }
 
 impl<'a> Program<'a> {
-    /// The program of a rendition of the plan; `None` for a codec that these streams are not made with.
+    /// The program of a rendition of the plan; `None` for a codec that these streams are not made with, and for segments of
+    /// hours.
     #[must_use]
     pub fn of(plan: &'a Plan, rendition: &'a Rendition) -> Option<Self> {
         let carried = |r: &&Rendition| r.codecs.starts_with("avc1.") || r.codecs.starts_with("mp4a.40.");
@@ -72,7 +76,10 @@ impl<'a> Program<'a> {
             RenditionKind::Audio(_) => (None, Some(rendition)),
             RenditionKind::Text(_) => return None,
         };
-        carried(&rendition).then(|| Self { video, audio, delay: delay(plan) })
+        let is_short =
+            |r: &Rendition| r.grid.timescale().seconds(r.grid.longest().cast_signed()) <= MOST_SEGMENT_SECONDS;
+        let is_made = carried(&rendition) && video.into_iter().chain(audio).all(is_short);
+        is_made.then(|| Self { video, audio, delay: delay(plan) })
     }
 
     /// The clock's timescale.

@@ -25,12 +25,13 @@ impl Timescale {
         self.0.get()
     }
 
-    /// `ticks` of this timescale in `other`, rounded to the nearest, halves up.
+    /// `ticks` of this timescale in `other`, rounded to the nearest, halves up; the furthest there is if that is too far.
     #[must_use]
     pub fn convert(self, ticks: i64, other: Self) -> i64 {
         let from = i128::from(self.get());
         let scaled = i128::from(ticks) * i128::from(other.get());
-        i64::try_from((2 * scaled + from).div_euclid(2 * from)).unwrap_or(i64::MAX)
+        let rounded = (2 * scaled + from).div_euclid(2 * from);
+        i64::try_from(rounded).unwrap_or(if rounded < 0 { i64::MIN } else { i64::MAX })
     }
 
     /// Seconds, for people and for playlists' decimal attributes.
@@ -102,5 +103,6 @@ mod tests {
         assert_eq!(khz90.convert(44, ms), 0);
         assert_eq!(khz90.convert(45, ms), 1);
         assert_eq!(khz90.convert(-46, ms), -1);
+        assert_eq!([i64::MAX, i64::MIN].map(|far| ms.convert(far, khz90)), [i64::MAX, i64::MIN]);
     }
 }

@@ -24,7 +24,8 @@ pub fn iframe(grid: &Grid, number: u32, segment: &[u8]) -> Result<Option<Bytes>,
                 let (offset, size) = first_sample(&moof).ok_or(Error::Foreign)?;
                 let start = moof_at.checked_add(offset).ok_or(Error::Foreign)?;
                 let Some(end) = start.checked_add(size).filter(|end| *end <= segment.len()) else { return Ok(None) };
-                let duration = u32::try_from(to.at - from.at).map_err(|_| Error::Foreign)?;
+                // One that stands for longer than can be said is shown until the next all the same.
+                let duration = u32::try_from(to.at - from.at).unwrap_or(u32::MAX);
                 let picture =
                     Sample { duration, composition: 0, sync: true, data: Bytes::copy_from_slice(&segment[start..end]) };
                 return Ok(Chunker::new(number, from.at, 1).push(picture));
@@ -88,6 +89,18 @@ mod tests {
             assert_eq!(early.is_some(), length >= needed, "{length} bytes");
             assert!(early.is_none_or(|early| Some(early) == iframe(&grid, 0, &whole).unwrap()));
         }
+    }
+
+    #[test]
+    fn a_picture_that_stands_for_longer_than_can_be_said_is_carved_too() {
+        let grid = one_segment(100_000_000, 90, 2, 1 << 40);
+        let carved = iframe(&grid, 0, &segment(&[300, 20], 1)).unwrap().unwrap();
+        let Some(Any::Moof(moof)) = boxes_of(&carved).into_iter().nth(1) else { panic!("no moof") };
+        assert_eq!(moof.traf[0].tfhd.default_sample_duration, Some(u32::MAX));
+    }
+
+    fn boxes_of(mut bytes: &[u8]) -> Vec<Any> {
+        std::iter::from_fn(|| Any::decode_maybe(&mut bytes).unwrap()).collect()
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! nothing it says is believed: neither a length that would take terabytes nor a number that no arithmetic here bears.
 
 use super::{PlanError, audio, text};
-use crate::media::{AudioTrack, Index, Ladder, MOST_SECONDS, Track, VideoTrack};
+use crate::media::{AudioTrack, Index, Ladder, MOST_SECONDS, Shown, Track, VideoTrack};
 
 /// Most segments of all renditions together: a week of thirty. Each takes some bytes of the plan, and a line of a playlist.
 const MOST_SEGMENTS: u64 = 4_500_000;
@@ -36,13 +36,20 @@ fn picture(video: &VideoTrack) -> Result<(), PlanError> {
     if width.min(height) < 1.0 || width.max(height) > VideoTrack::MOST_SIDE {
         return Err(PlanError::Impossible("a picture of no size, or of too large a one"));
     }
-    if video.track.start().is_some_and(|at| at < 0) {
-        return Err(PlanError::Impossible("a picture before the beginning"));
+    let is_outside = |at: i64| !(0..video.track.end).contains(&at);
+    if video.track.packets.iter().any(|p| p.shown && is_outside(p.pts)) {
+        return Err(PlanError::Impossible("a picture before the beginning or behind the end"));
     }
-    if video.track.packets.iter().any(|p| p.shown && p.pts > video.track.end) {
-        return Err(PlanError::Impossible("a picture after the end"));
+    if video.track.timescale.get() > VideoTrack::FINEST || video.rate.is_some_and(|rate| rate.num == 0) {
+        return Err(PlanError::Impossible("a clock or a rate that pictures do not have"));
     }
-    times(&video.track)
+    let is_short = |w: &[Shown]| u32::try_from(w[1].at - w[0].at).is_ok();
+    times(&video.track)?;
+    if video.track.shown().windows(2).all(is_short) {
+        Ok(())
+    } else {
+        Err(PlanError::Impossible("a picture that stands for longer than a sample can say"))
+    }
 }
 
 fn sound(audio: &AudioTrack) -> Result<(), PlanError> {

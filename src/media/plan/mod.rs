@@ -20,6 +20,8 @@ const LONGEST_PASSTHROUGH: f64 = 1.5;
 const FAR_ABOVE: u64 = 2;
 /// Frame rates up to this much above the cap are not worth halving.
 const CAP_SLACK: f64 = 1.1;
+/// No line is faster, bits per second; sums of such rates stay far from what a number holds.
+const HIGHEST_RATE: u64 = 1 << 40;
 /// What a `trun` entry and a share of the fragment headers add to each sample, bytes.
 const SAMPLE_OVERHEAD: u64 = 24;
 
@@ -90,7 +92,7 @@ pub(super) fn measured_bandwidth(grid: &Grid, bytes: &[u64]) -> (u64, u64) {
     let timescale = u64::from(grid.timescale().get());
     let per_second = |bytes: u64, ticks: u64| {
         let bits = u128::from(bytes) * 8 * u128::from(timescale);
-        u64::try_from(bits.div_ceil(u128::from(ticks.max(1)))).unwrap_or(u64::MAX)
+        u64::try_from(bits.div_ceil(u128::from(ticks.max(1)))).unwrap_or(u64::MAX).min(HIGHEST_RATE)
     };
     let target = grid.longest();
     let mut peak = 0;

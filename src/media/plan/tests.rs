@@ -111,6 +111,68 @@ fn a_title_of_one_picture_may_take_the_bits_of_a_second() {
     assert_eq!(rates(20), second);
 }
 
+#[test]
+fn a_picture_that_stays_for_minutes_makes_no_segment_of_a_millisecond() {
+    let times = [0, 90, 9_000_000, 9_003_600];
+    let plan =
+        plan(&index(Some(video(90_000, &times, |_| false, 90_000)), vec![sound(48_000, 4800)]), &Ladder::default());
+    let cuts: Vec<u64> = plan.unwrap().renditions[0].grid.cuts().iter().map(|c| c.at).collect();
+    assert_eq!(cuts, [0, 9_000_000, 9_093_600]);
+}
+
+#[test]
+fn numbers_that_no_film_has_are_refused_before_anything_is_made_of_them() {
+    let refused = |change: &dyn Fn(&mut VideoTrack, &mut AudioTrack)| {
+        let (mut film, mut heard) = (cfr(2, 50), sound(48_000, 94));
+        change(&mut film, &mut heard);
+        let refused =
+            |index| matches!(plan(&index, &Ladder::default()), Err(PlanError::Impossible(_) | PlanError::TooLong));
+        let both = refused(index(Some(film), vec![heard.clone()]));
+        assert!(!refused(index(None, vec![heard])) || both);
+        both
+    };
+    assert!(!refused(&|_, _| ()));
+    assert!(refused(&|_, heard| heard.track.end = i64::MAX), "boundaries up to there would take all memory");
+    assert!(refused(&|_, heard| heard.rate = u32::MAX));
+    assert!(refused(&|_, heard| heard.channels = 0));
+    assert!(refused(&|film, _| film.track.end = film.track.packets[49].pts));
+    assert!(refused(&|film, _| film.track.packets[7].pts = i64::MIN));
+    assert!(refused(&|film, _| film.track.packets[7].pts = -1));
+    assert!(refused(&|film, _| film.width = 0));
+    assert!(refused(&|film, _| film.width = u32::MAX));
+    assert!(refused(&|film, _| film.pixel_aspect = (u32::MAX, 1)), "nobody can show a line of a million pixels");
+    assert!(refused(&|film, _| film.track.timescale = Timescale::NANOSECONDS));
+}
+
+#[test]
+fn sound_that_ends_before_the_title_begins_is_a_segment_all_the_same() {
+    let heard = AudioTrack { track: Track { end: -5000, ..sound(48_000, 1).track }, ..sound(48_000, 1) };
+    assert!(plan(&index(None, vec![heard]), &Ladder::default()).is_ok());
+}
+
+#[test]
+fn rates_of_absurd_packets_stay_numbers() {
+    let mut film = cfr(2, 50);
+    film.track.packets.iter_mut().for_each(|p| p.size = u32::MAX);
+    film.track.timescale = Timescale::new(VideoTrack::FINEST).unwrap();
+    let plan = plan(&index(Some(film), vec![]), &Ladder::default()).unwrap();
+    assert!(plan.renditions.iter().all(|r| r.bandwidth <= HIGHEST_RATE), "{:?}", plan.renditions[0].bandwidth);
+}
+
+#[test]
+fn words_beside_a_picture_that_stays_for_an_hour_are_cut_in_ticks_that_a_sample_can_say() {
+    let scale = 10_000_000;
+    let times: Vec<i64> = (0..4).map(|i| i * i64::from(u32::MAX) / 4 * 3).collect();
+    let mut title = index(Some(video(scale, &times, |_| false, i64::from(u32::MAX))), vec![]);
+    let (codec, language) = (String::new(), "und".to_owned());
+    title.text = vec![crate::media::TextTrack { codec, language, label: Label::default(), cues: vec![] }];
+    title.audio = vec![sound(48_000, 80_000)];
+    let plan = plan(&title, &Ladder::default()).unwrap();
+    for (text, _) in plan.text() {
+        assert!((0..text.grid.segments()).all(|n| u32::try_from(text.grid.ticks(n)).is_ok()), "{:?}", text.grid);
+    }
+}
+
 /// A file of 18 kB that claimed four months of sound made a plan of two million segments, and one of years took the server
 /// down.
 #[test]

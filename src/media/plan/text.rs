@@ -2,7 +2,7 @@
 
 use super::audio::{Boundaries, extend};
 use super::{LONGEST_PASSTHROUGH, PlanError, measured_bandwidth, name};
-use crate::media::{Cut, Grid, GridError, Index, Label, Ladder, Rendition, RenditionKind, TextRendition};
+use crate::media::{Cut, Grid, GridError, Index, Label, Ladder, Rendition, RenditionKind, TextRendition, Timescale};
 
 /// Text tracks offered: more than a menu shows, and each costs a grid.
 pub(super) const MOST_TRACKS: usize = 64;
@@ -53,6 +53,9 @@ fn grid(boundaries: &Boundaries, ladder: &Ladder) -> Result<Grid, GridError> {
     let wished = length(ladder.segment_seconds);
     let ends = (boundaries.at[inner], boundaries.end(timescale));
     extend(&mut at, ends, wished, length(ladder.segment_seconds * LONGEST_PASSTHROUGH));
-    let cut = |(frame, at): (u64, &i64)| Cut { frame, at: at.cast_unsigned() };
-    Grid::new(timescale, (0..).zip(&at).map(cut).collect())
+    let fits = |w: &[i64]| u32::try_from(w[1] - w[0]).is_ok();
+    // A document is a sample, and says in 32 bits how long it lasts.
+    let scale = if at.windows(2).all(fits) { timescale } else { Timescale::new(1000).expect("not zero") };
+    let cut = |(frame, at): (u64, &i64)| Cut { frame, at: timescale.convert(*at, scale).cast_unsigned() };
+    Grid::new(scale, (0..).zip(&at).map(cut).collect())
 }

@@ -144,7 +144,10 @@ impl Cutter<'_> {
             let after = keys.partition_point(|&i| self.times[i] < ideal - tolerance);
             let key = keys[after..].iter().copied().take_while(|&i| self.times[i] <= ideal + tolerance);
             let next = key.filter(near).min_by_key(|&i| (self.times[i] - ideal).abs());
-            let next = next.unwrap_or_else(|| self.nearest_frame(ideal)).max(start + 1);
+            let next = next.unwrap_or_else(|| self.nearest_frame(ideal));
+            // Where a frame lasts for longer than a segment, the nearest may be one at the very beginning of this one.
+            let shortest = self.times[start] + self.shortest();
+            let next = if self.times[next] >= shortest { next } else { self.times.partition_point(|&t| t < shortest) };
             if next >= self.times.len() || self.end - self.times[next] < self.shortest() {
                 break;
             }

@@ -314,4 +314,11 @@ fn a_program_knows_its_codecs_and_its_delay() {
         video.source = VideoSource::Passthrough { avcc: AVCC.to_vec(), buffer_ms: 1000 };
     }
     assert_eq!(film.program(0).delay(), 14_400, "foreign encoders reorder more");
+    let scale = film.plan.renditions[0].grid.timescale();
+    let cuts = [0, 1].map(|n| Cut { frame: n, at: n * 360_000 * u64::from(scale.get()) });
+    film.plan.renditions[0].grid = Grid::new(scale, cuts.to_vec()).unwrap();
+    assert!(
+        Program::of(&film.plan, &film.plan.renditions[0]).is_none(),
+        "a picture that stays for days is clocks alone"
+    );
 }
