@@ -6,7 +6,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::matroska::{EBML, SEGMENT, TRACK_ENTRY, TRACKS, child, children, element, unsigned};
-use super::raw::RawPacket;
+use super::raw::{RawPacket, believable};
 use super::scan::Found;
 
 /// What is looked at.
@@ -113,7 +113,7 @@ fn beginnings(head: &[u8]) -> Option<Vec<Beginning>> {
                     let Some((number, at, packets)) = block.and_then(block_head) else { continue };
                     blocks += 1;
                     if let Some(track) = tracks.iter_mut().find(|t: &&mut Beginning| t.number == number) {
-                        track.times.push(Some((cluster + at).saturating_mul(scale_ns)));
+                        track.times.push(believable(cluster.saturating_add(at).saturating_mul(scale_ns)));
                         track.times.extend((1..packets).map(|_| None));
                     }
                 }
@@ -129,7 +129,7 @@ fn beginnings(head: &[u8]) -> Option<Vec<Beginning>> {
 
 fn track(entry: &[u8]) -> Option<Beginning> {
     let number = child(entry, TRACK_NUMBER).and_then(unsigned)?;
-    let delay = child(entry, CODEC_DELAY).and_then(signed).unwrap_or(0);
+    let delay = child(entry, CODEC_DELAY).and_then(signed).and_then(believable).unwrap_or(0);
     Some(Beginning { number, delay_ns: delay, ..Beginning::default() })
 }
 
@@ -189,6 +189,16 @@ mod tests {
         let moved = [0, 200, 80, 40, 120, 160];
         assert_eq!(corrected(moved), (moved, Some(-23)), "all are as much earlier");
         assert_eq!(corrected([1, 2, 3, 4, 5, 6]), ([1, 2, 3, 4, 5, 6], None), "these are others");
+    }
+
+    #[test]
+    fn times_that_lie_centuries_away_are_none() {
+        let far = i64::MAX.to_be_bytes();
+        let entry = el(TRACK_ENTRY, &[el(TRACK_NUMBER, &[1]), el(CODEC_DELAY, &far)].concat());
+        let cluster = el(CLUSTER, &[el(TIMESTAMP, &far), el(SIMPLE_BLOCK, &[0x81, 0x7F, 0xFF, 0, 7])].concat());
+        let segment = el(SEGMENT, &[el(TRACKS, &entry), cluster].concat());
+        let found = beginnings(&[el(EBML, &[]), segment].concat()).unwrap();
+        assert_eq!(found, [Beginning { number: 1, delay_ns: 0, times: vec![None] }]);
     }
 
     proptest! {

@@ -16,6 +16,11 @@ const MOST_MOOV_BYTES: u64 = 512 << 20;
 /// Most boxes at the top level that are skipped in search of `moov`.
 const MOST_TOP_BOXES: usize = 10_000;
 
+/// Longest time that is believed, ticks: sums of a few of them stay far from what a number holds.
+const MOST_TICKS: i64 = 1 << 60;
+/// The same of what becomes of a track, seconds: eight years.
+const MOST_SECONDS: i64 = 1 << 28;
+
 /// One track's tables.
 #[derive(Debug)]
 pub struct Table {
@@ -172,7 +177,7 @@ fn table(trak: &Trak, movie_scale: u32, length: u64) -> Option<Table> {
     }
     let times: Vec<i64> = decode.iter().zip(&composition).map(|(d, c)| d.0 + c).collect();
     let media_end = times.iter().zip(&decode).map(|(t, d)| t + i64::from(d.1)).max().unwrap_or(0);
-    let samples = (0..sizes.len())
+    let samples: Vec<TableSample> = (0..sizes.len())
         .map(|i| TableSample {
             pts: times[i] - edit.media_time + edit.delay,
             shown: edit.shows(times[i], decode[i].1),
@@ -182,6 +187,11 @@ fn table(trak: &Trak, movie_scale: u32, length: u64) -> Option<Table> {
         })
         .collect();
     let end = edit.end.map_or(media_end, |end| end.min(media_end)) - edit.media_time + edit.delay;
+    let most = i64::from(timescale) * MOST_SECONDS;
+    let is_believable = |at: i64| (-most..=most).contains(&at);
+    if !is_believable(end) || !samples.iter().all(|s| is_believable(s.pts)) {
+        return None;
+    }
     let avcc = stbl.stsd.codecs.iter().find_map(|codec| match codec {
         mp4_atom::Codec::Avc1(avc1) if stbl.stsd.codecs.len() == 1 && avc1.avcc.length_size == 4 => {
             Some(sps_of(&avc1.avcc))
@@ -314,7 +324,7 @@ impl Edit {
 fn edit(trak: &Trak, timescale: u32, movie_scale: u32) -> Option<Edit> {
     let scaled = |ticks: u64| {
         let wide = u128::from(ticks) * u128::from(timescale) / u128::from(movie_scale.max(1));
-        i64::try_from(wide).ok()
+        i64::try_from(wide).ok().filter(|ticks| *ticks <= MOST_TICKS)
     };
     let tick = scaled(1)?;
     let mut edit = Edit { media_time: 0, delay: 0, end: None, tick };
@@ -323,8 +333,12 @@ fn edit(trak: &Trak, timescale: u32, movie_scale: u32) -> Option<Edit> {
     for entry in entries {
         let duration = scaled(entry.segment_duration)?;
         match entry.media_time {
-            None if media.is_none() => edit.delay += duration,
-            Some(time) if media.is_none() => media = Some((i64::try_from(time).ok()?, duration)),
+            None if media.is_none() => {
+                edit.delay = Some(edit.delay + duration).filter(|ticks| *ticks <= MOST_TICKS)?;
+            }
+            Some(time) if media.is_none() => {
+                media = Some((i64::try_from(time).ok().filter(|ticks| *ticks <= MOST_TICKS)?, duration));
+            }
             // Several stretches of media: the demuxer knows how to play them.
             _ => return None,
         }
@@ -334,4 +348,24 @@ fn edit(trak: &Trak, timescale: u32, movie_scale: u32) -> Option<Edit> {
         edit.end = (duration > 0).then_some(time + duration);
     }
     Some(edit)
+}
+
+#[cfg(test)]
+mod tests {
+    use mp4_atom::{Edts, Elst, ElstEntry};
+
+    use super::*;
+
+    #[test]
+    fn edit_lists_that_sum_up_to_centuries_are_left_to_the_demuxer() {
+        let entry = |segment_duration, media_time| ElstEntry { segment_duration, media_time, ..ElstEntry::default() };
+        let edited = |entries| {
+            let edts = Some(Edts { elst: Some(Elst { entries }) });
+            edit(&Trak { edts, ..Trak::default() }, 1000, 1000).map(|edit| (edit.delay, edit.media_time))
+        };
+        assert_eq!(edited(vec![entry(500, None), entry(9, Some(40))]), Some((500, 40)));
+        assert_eq!(edited(vec![entry(1 << 60, None), entry(1, None)]), None);
+        assert_eq!(edited(vec![entry(u64::MAX, None)]), None);
+        assert_eq!(edited(vec![entry(1, Some(u64::MAX >> 1))]), None);
+    }
 }

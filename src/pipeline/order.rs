@@ -1,7 +1,7 @@
 //! Presentation times of pictures that have only decode times, as in AVI: which is shown when follows from their kinds.
 
 use super::keys::Place;
-use super::raw::RawPacket;
+use super::raw::{RawPacket, believable};
 
 /// No decoder holds more pictures than these until they are shown (Rec. ITU-T H.264 §A.3.1, `MaxDpbFrames`).
 const MOST_HELD: usize = 16;
@@ -82,7 +82,8 @@ fn slots(raw: &[RawPacket], pictures: &[usize]) -> Vec<i64> {
     for &n in pictures {
         let before = slots.last().copied();
         let lasts = raw[n].duration.and_then(|d| i64::try_from(d).ok()).unwrap_or(usual).max(1);
-        let next = before.map_or(0, |before| before.saturating_add(lasts));
+        let next =
+            before.map_or(0, |before| believable(before.saturating_add(lasts)).unwrap_or(before.saturating_add(1)));
         slots.push(raw[n].dts.filter(|dts| before.is_none_or(|before| *dts > before)).unwrap_or(next));
     }
     slots

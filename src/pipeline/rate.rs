@@ -1,7 +1,7 @@
 //! Exact frame rates from rounded times: a container that counts milliseconds shows 33, 33, 34 where the truth is
 //! 1001/30000. Where one exact rate explains every frame, the rounding is undone; where none does, times stay as they are.
 
-use crate::media::{Rate, Shown, Timescale};
+use crate::media::{Rate, Shown, Timescale, VideoTrack};
 
 /// Rates that sources are made at. Anything else counts only if every frame lasts exactly the same number of ticks.
 const KNOWN: [(u32, u32); 16] = [
@@ -64,7 +64,8 @@ pub struct Times {
 /// Chooses the timeline of a video track.
 pub fn grid_of(source: &Source) -> Times {
     let Source { shown, timescale, direct, .. } = *source;
-    if direct && let Some(step) = uniform_step(shown.iter().map(|s| s.at), source.end) {
+    let is_fit = direct && timescale.get() <= VideoTrack::FINEST;
+    if is_fit && let Some(step) = uniform_step(shown.iter().map(|s| s.at), source.end) {
         let rate = Rate::new(timescale.get(), step);
         return exact(source, timescale, rate, i64::from(step), Box::new(|t| t));
     }
@@ -76,7 +77,7 @@ pub fn grid_of(source: &Source) -> Times {
     if let Some(rate) = fixed_rate {
         return of_rate(source, rate);
     }
-    let scale = if direct { timescale } else { Timescale::new(VARIABLE).unwrap_or(timescale) };
+    let scale = if is_fit { timescale } else { Timescale::new(VARIABLE).unwrap_or(timescale) };
     let convert = move |t: i64| timescale.convert(t, scale);
     // A rate that is none of the known ones, but exact: 12.048 or 30.12 frames per second.
     let converted = || shown.iter().map(|s| convert(s.at));
@@ -203,6 +204,14 @@ mod tests {
         let scale = i64::from(timescale.get());
         assert_eq!((convert(rounded[2999].at) * 30_000) / scale, 2999 * 1001);
         assert_eq!(end * 30_000 / scale, 3000 * 1001, "a last frame without a duration lasts as long as the others");
+    }
+
+    #[test]
+    fn ticks_too_fine_for_32_bits_of_a_segment_become_coarser() {
+        let times = shown((0..50).map(|i| i * 41_666_667));
+        let found = grid_of(&Source { direct: true, ..demuxed(&times, 50 * 41_666_667) });
+        assert!(found.timescale.get() <= VideoTrack::FINEST, "{:?}", found.timescale);
+        assert_eq!((found.convert)(times[24].at), i64::from(found.timescale.get()));
     }
 
     #[test]

@@ -27,6 +27,13 @@ impl RawPacket {
     }
 }
 
+/// A time that a film may have, nanoseconds: what lies years away is no time, and would lead arithmetic to its limits.
+pub fn believable(ns: i64) -> Option<i64> {
+    /// Nine years.
+    const MOST_NS: u64 = 1 << 58;
+    (ns.unsigned_abs() <= MOST_NS).then_some(ns)
+}
+
 /// The same with what its bytes say, which only an index needs.
 pub fn described(packet: RawPacket, sample: &gst::Sample, told: &mut Told) -> RawPacket {
     let start = sample.buffer().map_or(Start::Nowhere, |buffer| start(buffer, sample.caps()));
@@ -39,9 +46,9 @@ pub fn raw_packet(sample: &gst::Sample) -> Option<RawPacket> {
     let buffer = sample.buffer()?;
     let segment = sample.segment()?.downcast_ref::<gst::ClockTime>()?;
     let stream_time = |time: gst::ClockTime| {
-        Some(match segment.to_stream_time_full(time)? {
-            gst::Signed::Positive(t) => t.nseconds().cast_signed(),
-            gst::Signed::Negative(t) => -t.nseconds().cast_signed(),
+        believable(match segment.to_stream_time_full(time)? {
+            gst::Signed::Positive(t) => i64::try_from(t.nseconds()).ok()?,
+            gst::Signed::Negative(t) => -i64::try_from(t.nseconds()).ok()?,
         })
     };
     let in_caps = sample.caps().and_then(|c| c.structure(0)).is_some_and(|s| s.has_field("streamheader"));

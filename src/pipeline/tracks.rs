@@ -10,7 +10,7 @@ use super::complaint::encrypted;
 use super::keys::{Codec, HEAD_BYTES, Start};
 use super::mp4::{self, Table};
 use super::order::{Ordered, UNTOLD_NS, ordered};
-use super::raw::RawPacket;
+use super::raw::{RawPacket, believable};
 use super::scan::{Found, Scan};
 use super::{Output, blocks, codecs, decode, matroska, quicktime};
 use crate::media::{Packet, Refresh, Refusal, Timescale};
@@ -66,7 +66,7 @@ impl Timed {
     }
 
     /// The same at the right time.
-    fn put_right(mut self, off: Off) -> Self {
+    pub(super) fn put_right(mut self, off: Off) -> Self {
         self.packets.iter_mut().for_each(|p| p.pts -= off.late_ns);
         self.end -= off.late_ns;
         Self { off, ..self }
@@ -149,7 +149,7 @@ fn usable_table(caps: &gst::Caps) -> bool {
     !structure.name().ends_with("/x-raw") && !matches!(format.as_str(), "byte-stream" | "adts")
 }
 
-fn from_table(source: &Path, table: &Table, found: &Found, caps: &gst::Caps) -> Option<Timed> {
+pub(super) fn from_table(source: &Path, table: &Table, found: &Found, caps: &gst::Caps) -> Option<Timed> {
     let timescale = Timescale::new(table.timescale)?;
     // The length of a NAL unit's length in the file must be what the caps promise the decoder.
     if media_type(caps) == "video/x-h264" && table.avcc.is_none() {
@@ -175,7 +175,7 @@ fn from_table(source: &Path, table: &Table, found: &Found, caps: &gst::Caps) -> 
     })
 }
 
-fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> Timed {
+pub(super) fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> Timed {
     let untold = if media_type(&caps).starts_with("audio/") { UNTOLD_SOUND_NS } else { UNTOLD_NS };
     let ordered = ordered(raw);
     let delay_ns = ordered.as_ref().map(|ordered| ordered.delay);
@@ -186,7 +186,8 @@ fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> Timed {
     let raw = &raw;
     let typical = typical_step(&times);
     let stands = |p: &RawPacket| {
-        let said = p.duration.and_then(|d| i64::try_from(d).ok()).filter(|d| *d >= typical / SHORTEST_PART);
+        let said =
+            p.duration.and_then(|d| believable(i64::try_from(d).ok()?)).filter(|d| *d >= typical / SHORTEST_PART);
         said.unwrap_or(typical)
     };
     let end = raw.iter().zip(&times).map(|(p, at)| at.saturating_add(stands(p))).max().unwrap_or(0);
@@ -270,7 +271,7 @@ fn times(raw: &[RawPacket], untold: i64) -> Vec<i64> {
         known.push(packet.pts.or(packet.dts.map(|dts| dts + delay)));
     }
     let usual = packet_step(&known, untold);
-    let mut times = Vec::with_capacity(known.len());
+    let mut times: Vec<i64> = Vec::with_capacity(known.len());
     for (i, time) in known.iter().enumerate() {
         let before = times.last().copied();
         times.push(match (*time, before) {
@@ -280,7 +281,8 @@ fn times(raw: &[RawPacket], untold: i64) -> Vec<i64> {
                 let next = known[i..].iter().take(MOST_LACED).enumerate().find_map(|(n, t)| Some((*t.as_ref()?, n)));
                 // `n` packets without a time, this one included, lie between the one before and the next with one.
                 let shared = next.map(|(at, n)| (at - before) / (i64::try_from(n).unwrap_or(0) + 1));
-                before + shared.filter(|step| *step > 0).unwrap_or(usual)
+                // Many that have none may lie behind one that is years away.
+                believable(before.saturating_add(shared.filter(|step| *step > 0).unwrap_or(usual))).unwrap_or(before)
             }
         });
     }
@@ -368,6 +370,13 @@ mod tests {
     fn laced_packets_share_the_stretch_between_two_that_have_a_time() {
         let packets = [Some(0), None, None, None, Some(80), None, None, None].map(|t| raw(t, None));
         assert_eq!(times(&packets, 20), [0, 20, 40, 60, 80, 100, 120, 140]);
+    }
+
+    #[test]
+    fn packets_without_a_time_behind_one_that_is_years_away_do_not_go_on_for_centuries() {
+        let mut packets = vec![raw(Some(0), None), raw(Some(1 << 58), None)];
+        packets.resize(90, raw(None, None));
+        assert_eq!(times(&packets, 20).last(), Some(&(1 << 58)));
     }
 
     #[test]
