@@ -4,9 +4,11 @@
 DATA ?= data
 LISTEN ?= 127.0.0.1:8080
 MATINEE := target/release/matinee
+FUZZ_MINUTES ?= 10
+comma := ,
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test corpus mutants soak check bench
+.PHONY: help run build test corpus mutants fuzz soak check bench
 
 help:
 	@echo "make run                 build, add a demonstration film if the library is empty, serve on $(LISTEN)"
@@ -14,6 +16,7 @@ help:
 	@echo "make test                every test"
 	@echo "make corpus              every file of a corpus of real ones, walked by the validators (most of an hour)"
 	@echo "make mutants             break its files 500 times and see that each plays or is refused (a quarter of an hour)"
+	@echo "make fuzz                coverage-guided fuzzers of all readers, FUZZ_MINUTES (10) for each of five, or ONLY=index"
 	@echo "make soak                viewers, uploads and killed workers for an hour, or SOAK_MINUTES"
 	@echo "make check               formatting, lints, layering, documentation"
 	@echo "make bench               side by side with ffmpeg and nginx, as ratios; a day of viewers"
@@ -58,6 +61,12 @@ corpus:
 mutants:
 	@scripts/packages.sh run build test
 	cargo test --locked --test suite mutants:: -- --include-ignored --nocapture --test-threads=1
+
+# ONLY=index,protocol runs only some of index, timeline, packagers, protocol and requests; KEEP=1 keeps what was found in
+# fuzz/corpora, where the ordinary suite runs it again.
+fuzz:
+	@scripts/packages.sh run build
+	scripts/fuzz.sh $(FUZZ_MINUTES) $(subst $(comma), ,$(ONLY))
 
 soak:
 	@scripts/packages.sh run build test

@@ -18,6 +18,8 @@ mod digest;
 mod disposition;
 mod events;
 mod fetch;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod idempotency;
 mod jobs;
 mod keys;

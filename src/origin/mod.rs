@@ -24,6 +24,8 @@ mod config;
 mod connection;
 mod counters;
 mod error;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod health;
 mod home;
 mod iframe;

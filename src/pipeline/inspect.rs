@@ -263,7 +263,7 @@ fn video_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
 /// Puts a video track on the title's timeline, with the frames that are there in the container's mind alone: those that
 /// a container of fixed rate left out, and those before a picture that comes late. Neither has bytes; the frame before, or
 /// the first one, is shown in their place.
-fn on_timeline(timed: &Timed, zero_ns: i64, fixed_rate: bool) -> (Track, Option<Rate>, Vec<Shown>) {
+pub(super) fn on_timeline(timed: &Timed, zero_ns: i64, fixed_rate: bool) -> (Track, Option<Rate>, Vec<Shown>) {
     let zero = Timescale::NANOSECONDS.convert(zero_ns, timed.timescale);
     let begin = timed.packets.iter().filter(|p| p.shown).map(|p| p.pts).min().unwrap_or(0).max(zero);
     let at = |p: &Packet| if p.shown { p.pts.max(begin) } else { p.pts } - zero;

@@ -23,6 +23,8 @@ mod cover;
 mod decode;
 mod deinterlace;
 mod encode;
+#[cfg(any(fuzzing, test))]
+pub mod fuzz;
 mod geometry;
 mod groups;
 mod holdup;

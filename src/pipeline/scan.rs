@@ -365,7 +365,7 @@ impl Drop for Scan {
 
 impl Found {
     /// A track that nobody found.
-    #[cfg(test)]
+    #[cfg(any(fuzzing, test))]
     pub fn for_tests() -> Self {
         Self {
             stream_id: String::new(),

@@ -14,6 +14,7 @@ mod flights;
 mod frames;
 mod full;
 mod functions;
+mod fuzzed;
 mod hooks;
 mod limits;
 mod manage;

@@ -7,8 +7,8 @@ mod lexer;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Folders that are not part of the repository.
-const OUTSIDE: [&str; 4] = ["target", "data", ".git", "node_modules"];
+/// Folders that are not part of the repository, or hold nothing that somebody wrote.
+const OUTSIDE: [&str; 6] = ["target", "data", ".git", "node_modules", "fuzz/target", "fuzz/corpora"];
 
 /// The repository's folder.
 fn root() -> &'static Path {

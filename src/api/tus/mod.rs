@@ -69,6 +69,13 @@ const EXPOSED: HeaderValue = HeaderValue::from_static(
 /// How long a browser remembers what pages may, seconds.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("7200");
 
+/// Reads every field of an upload.
+#[cfg(any(fuzzing, test))]
+pub(super) fn fuzz(parts: &request::Parts) {
+    let _ = (metadata::read(parts), fields::length(parts), fields::purpose(parts), fields::has_bytes(parts));
+    let _ = (fields::bytes(parts, &UPLOAD_OFFSET), fields::Checksum::of(parts));
+}
+
 /// Where an upload is.
 fn location(id: &UploadId) -> String {
     format!("/api/v1/uploads/{id}")

@@ -1,0 +1,5 @@
+//! See `index.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| matinee_fuzz::index::run(data));

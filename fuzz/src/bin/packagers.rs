@@ -1,0 +1,5 @@
+//! See `packagers.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| matinee_fuzz::packagers::run(data));

@@ -1,0 +1,5 @@
+//! See `requests.rs`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| matinee_fuzz::requests::run(data));
