@@ -121,6 +121,14 @@ fn a_picture_that_stays_for_minutes_makes_no_segment_of_a_millisecond() {
 }
 
 #[test]
+fn a_picture_that_is_decoded_before_the_key_frame_it_is_shown_after_leaves_no_passthrough() {
+    let mut film = cfr(20, 50);
+    film.track.packets[99].pts = film.track.packets[100].pts + 1;
+    let plan = plan(&index(Some(film), vec![]), &Ladder::default()).unwrap();
+    assert_eq!(names(&plan)[0], "1080p");
+}
+
+#[test]
 fn numbers_that_no_film_has_are_refused_before_anything_is_made_of_them() {
     let refused = |change: &dyn Fn(&mut VideoTrack, &mut AudioTrack)| {
         let (mut film, mut heard) = (cfr(2, 50), sound(48_000, 94));

@@ -38,13 +38,14 @@ impl<'a> Timeline<'a> {
             let on_step: Vec<usize> = closed_keys.iter().copied().filter(|i| i.is_multiple_of(cutter.step)).collect();
             let starts = cutter.at_keys_only(&on_step).or_else(|| cutter.at_keys_only(&closed_keys));
             if let Some(starts) = starts {
-                // Packets of a segment must be contiguous in decode order, or passthrough would lose some.
+                // Packets of a segment must be contiguous in decode order, or passthrough would lose some, and its key frame
+                // the first of them, which times that contradict the stream may deny.
                 let contiguous = starts.windows(2).all(|w| {
                     let of = |r: std::ops::Range<usize>| shown[r].iter().map(|s| s.packet);
                     of(w[0]..w[1])
                         .max()
                         .zip(of(w[0]..w[1]).min())
-                        .is_some_and(|(max, min)| max - min + 1 == w[1] - w[0])
+                        .is_some_and(|(max, min)| max - min + 1 == w[1] - w[0] && min == shown[w[0]].packet)
                 });
                 if contiguous {
                     return Self { timescale, shown, end, starts, passthrough: true };
