@@ -295,6 +295,8 @@ fn pictures(film: &VideoTrack, plan: &Plan) {
     let boundaries: Vec<u64> = first.grid.cuts().iter().map(|c| c.at).collect();
     assert_eq!(boundaries[0], shown[0].cast_unsigned(), "begins with the first picture");
     assert_eq!(boundaries[boundaries.len() - 1], film.track.end.cast_unsigned(), "and ends with the last");
+    // All of a title share the boundaries of what is passed through.
+    let at_keys = plan.video().any(|(_, video)| matches!(video.source, VideoSource::Passthrough { .. }));
     for (rendition, video) in plan.video() {
         let grid = &rendition.grid;
         assert_eq!(grid.timescale(), scale);
@@ -316,7 +318,7 @@ fn pictures(film: &VideoTrack, plan: &Plan) {
             if least == 0 {
                 assert_eq!(from.frame, within.start as u64);
             }
-            lasts(scale.seconds(grid.ticks(n).cast_signed()), n, grid, &shown[within], passed, scale);
+            lasts(scale.seconds(grid.ticks(n).cast_signed()), n, grid, &shown[within], at_keys, scale);
         }
         if passed {
             passes(film, grid);
@@ -325,13 +327,13 @@ fn pictures(film: &VideoTrack, plan: &Plan) {
 }
 
 /// A segment is neither very short nor, as far as its frames allow, very long.
-fn lasts(seconds: f64, n: u32, grid: &Grid, shown: &[i64], passed: bool, scale: Timescale) {
+fn lasts(seconds: f64, n: u32, grid: &Grid, shown: &[i64], at_keys: bool, scale: Timescale) {
     let tick = scale.seconds(1);
     assert!(seconds + tick >= SHORTEST || grid.segments() == 1, "segment {n} lasts {seconds}");
     let end = grid.cuts()[n as usize + 1].at.cast_signed();
     let times = || shown.iter().copied().chain([end]);
     let longest = times().zip(times().skip(1)).map(|(a, b)| scale.seconds(b - a)).fold(0.0, f64::max);
-    let most = if passed { LONGEST_PASSED } else { LONGEST + 2.0 * longest };
+    let most = if at_keys { LONGEST_PASSED } else { LONGEST + 2.0 * longest };
     assert!(seconds <= most + 2.0 * tick || longest > LONGEST, "segment {n} lasts {seconds} of frames up to {longest}");
 }
 
