@@ -11,7 +11,7 @@ use super::codecs::no_decoder;
 use super::decode::{Decoder, Raw, decoder_for};
 use super::scan::Scan;
 use super::tracks::{self, Timed, media_type};
-use super::{Output, audio, codecs, colour, geometry, mp4, passable, rate, repeats, subtitles};
+use super::{Output, audio, codecs, colour, geometry, mp4, passable, rate, repeats, restamp, subtitles};
 use crate::media::{
     Access, AudioTrack, Index, Label, MOST_SECONDS, Packet, Rate, Refusal, RefusalCode, Shown, Sidecar, Skipped,
     Timescale, Track, TrackKind, VideoTrack, gcd,
@@ -325,16 +325,29 @@ fn audio_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
     let packets: Vec<Packet> =
         provisional.packets.iter().map(|p| Packet { pts: old.convert(p.pts, scale), ..*p }).collect();
     let end = old.convert(provisional.end, scale);
-    let whole = Track { timescale: scale, packets, end, ..Arc::unwrap_or_clone(provisional) };
-    // A container knows the last packet's length less well than its decoder does; an edit list may cut it shorter still, and
-    // so does the last page of Ogg.
-    let may_cut = timed.direct || container.ends_with("/ogg");
-    let end = audio::decoded_end(source, &whole, rate)
-        .map_or(end, |decoded| if may_cut { end.min(decoded) } else { decoded });
+    let mut whole = Track { timescale: scale, packets, end, ..Arc::unwrap_or_clone(provisional) };
+    if let Some(ending) = audio::ending(source, &whole, rate) {
+        let moved = ending.block.filter(|_| !timed.direct).map_or(0, |block| follow_on(&mut whole, block, rate));
+        // A container knows the last packet's length less well than its decoder does; an edit list may cut it shorter still,
+        // and so does the last page of Ogg.
+        let may_cut = timed.direct || container.ends_with("/ogg");
+        let decoded = ending.end.saturating_add(moved);
+        whole.end = if may_cut { whole.end.min(decoded) } else { decoded };
+    }
     let aac_lc_config = if timed.direct && old == scale { aac_lc_config(&timed.caps, rate, channels) } else { None };
     let language = timed.found.language.clone().unwrap_or_else(|| "und".to_owned());
-    let track = Track { end, ..whole };
-    Ok(AudioTrack { track, rate, channels, language, label: label(timed), aac_lc_config })
+    Ok(AudioTrack { track: whole, rate, channels, language, label: label(timed), aac_lc_config })
+}
+
+/// Undoes a container's rounding of a track's times, and returns how much later the last packet is for it.
+fn follow_on(track: &mut Track, block: i64, rate: u32) -> i64 {
+    let mut times: Vec<i64> = track.packets.iter().map(|p| p.pts).collect();
+    restamp::restamp(&mut times, block, rate);
+    let last = track.packets.last().map_or(0, |p| p.pts);
+    for (packet, at) in track.packets.iter_mut().zip(&times) {
+        packet.pts = *at;
+    }
+    times.last().map_or(0, |at| at - last)
 }
 
 /// The `AudioSpecificConfig` of a plain AAC-LC stream: object type 2, this rate and these channels, 1024-sample frames.

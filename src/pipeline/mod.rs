@@ -42,6 +42,7 @@ mod quicktime;
 mod rate;
 mod raw;
 mod repeats;
+mod restamp;
 mod rungs;
 mod scan;
 mod score;

@@ -26,6 +26,10 @@ const EARLIER_NS: [i64; 3] = [0, 2_000_000_000, 15_000_000_000];
 /// if the track has no more bytes than this before the packet: reading on must not look like standing still.
 const MOST_REREAD_BYTES: u64 = 128 << 20;
 
+/// The demuxer of FLV ends the process when a seek leads it back to the parameter sets of H.264 at the start of the file
+/// (GStreamer 1.22). What lies within the first group of pictures, which hardly lasts longer than this, is read up to.
+const FLV_START_NS: i64 = 20_000_000_000;
+
 /// How many packets ahead of the expected one a packet is looked for.
 const WINDOW: usize = 4096;
 
@@ -120,8 +124,8 @@ impl Reader {
     ) -> Result<From, Error> {
         let refused = |r: crate::media::Refusal| Error::Failed(r.message);
         let (scan, sink) = Scan::open_track(source, &track.stream_id).map_err(refused)?;
-        if first > 0 {
-            let ns = given_at(track, given, first) + zero_ns - earlier;
+        let ns = given_at(track, given, first).saturating_add(zero_ns).saturating_sub(earlier);
+        if first > 0 && !(scan.container() == "video/x-flv" && ns < FLV_START_NS) {
             // The demuxer can seek once it has given a packet. One that cannot reads from the start, and what comes before
             // the wanted packet is passed over.
             let _ = scan.pull(&sink, unwanted);

@@ -233,6 +233,11 @@ impl Scan {
         self
     }
 
+    /// Media type of the container, as soon as there are tracks.
+    pub fn container(&self) -> String {
+        self.lock().container.clone()
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Shared> {
         self.shared.lock().expect("no panic while held")
     }
