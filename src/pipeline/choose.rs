@@ -36,7 +36,7 @@ pub fn choose(track: &Track, shown: &[Shown], pixels: u64, stretches: &[Range<i6
     let choices: Vec<Choice> = stretches.iter().map(|s| choice(s, track, shown, &keys, *first)).collect();
     let starts = choices.chunk_by(|a, b| a.key == b.key).count() as u64;
     let reach = usize::try_from(MOST_PIXELS / pixels.max(1) / starts.max(1)).unwrap_or(usize::MAX).max(1);
-    let near = |choice: Choice| within(choice, reach, shown);
+    let near = |choice: Choice| within(choice, reach, track, shown);
     let chosen: Vec<(usize, Choice)> = choices.into_iter().map(near).enumerate().collect();
     chosen.chunk_by(|a, b| a.1.key == b.1.key).map(group).collect()
 }
@@ -52,16 +52,18 @@ fn choice(stretch: &Range<i64>, track: &Track, shown: &[Shown], keys: &[Shown], 
     Choice { key: track.start_for(frame), frame }
 }
 
-/// The same choice, or the last frame before it that is decoded within `reach` packets of the key frame.
-fn within(choice: Choice, reach: usize, shown: &[Shown]) -> Choice {
+/// The same choice, or the last frame before it that is decoded within `reach` packets of the key frame. Where pictures are
+/// refreshed bit by bit it is the first one that is whole, if that comes later.
+fn within(choice: Choice, reach: usize, track: &Track, shown: &[Shown]) -> Choice {
     let last = choice.key.saturating_add(reach);
     if choice.frame.packet < last {
         return choice;
     }
     let until = shown.partition_point(|s| s.at <= choice.frame.at);
-    let on_the_way = |s: &&Shown| (choice.key..last).contains(&s.packet);
-    let nearest = shown[..until].iter().rev().find(on_the_way).copied();
-    Choice { frame: nearest.unwrap_or(choice.frame), ..choice }
+    let is_whole = |s: &&Shown| s.packet >= choice.key && track.start_for(**s) == choice.key;
+    let nearest = shown[..until].iter().rev().find(|s| s.packet < last && is_whole(s));
+    let first = || shown[..until].iter().filter(is_whole).min_by_key(|s| s.packet);
+    Choice { frame: nearest.or_else(first).copied().unwrap_or(choice.frame), ..choice }
 }
 
 fn group(choices: &[(usize, Choice)]) -> Group {
@@ -75,7 +77,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::media::{Access, Packet, Timescale};
+    use crate::media::{Access, Packet, Refresh, Timescale};
 
     /// A frame every 10 ticks, key frames where told.
     fn track(frames: usize, is_key: impl Fn(usize) -> bool) -> Track {
@@ -116,6 +118,17 @@ mod tests {
         let track = track(100, |n| n == 0);
         let found = groups(&track, MOST_PIXELS / 10, &[500..600, 900..1000]);
         assert_eq!(found, [Group { packets: 0..10, wanted: vec![(0, 90), (1, 90)] }]);
+    }
+
+    /// A thumbnail of it was half of what came before.
+    #[test]
+    fn a_frame_on_the_way_is_whole_where_pictures_are_refreshed_bit_by_bit() {
+        let mut track = track(100, |n| n == 0);
+        track.refreshes = vec![Refresh { from: 30, whole: 45 }, Refresh { from: 60, whole: 75 }];
+        let chosen = |reach: u64, at: i64| groups(&track, MOST_PIXELS / reach, &[at..at + 50]);
+        assert_eq!(chosen(20, 590), [Group { packets: 30..50, wanted: vec![(0, 490)] }]);
+        assert_eq!(chosen(10, 590), [Group { packets: 30..46, wanted: vec![(0, 450)] }], "no earlier one is whole");
+        assert_eq!(chosen(10, 400), [Group { packets: 0..10, wanted: vec![(0, 90)] }]);
     }
 
     proptest! {
