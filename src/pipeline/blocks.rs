@@ -1,17 +1,26 @@
 //! How a Matroska file begins, read from its blocks. GStreamer 1.22's demuxer calls the first time it sees zero until an
 //! earlier one comes, so that the first packets of a track come too early; and it passes over the delay of decoders.
 
+use std::cell::Cell;
 use std::fs::File;
-use std::io::Read;
+use std::ops::Range;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use super::matroska::{EBML, SEGMENT, TRACK_ENTRY, TRACKS, child, children, element, unsigned};
+use super::matroska::{EBML, MOST_HEAD_BYTES, SEGMENT, TRACK_ENTRY, TRACKS, child, children, head, unsigned};
 use super::raw::{RawPacket, believable};
 use super::scan::Found;
 
-/// What is looked at.
-const HEAD_BYTES: u64 = 2 << 20;
-const MOST_BLOCKS: usize = 200;
+/// What is looked at: blocks, tracks, and elements of any kind; and how large a description of tracks may be. Fonts that are
+/// attached may take megabytes before the first block; of each only the head is read.
+const MOST_BLOCKS: usize = 1000;
+const MOST_TRACKS: usize = 64;
+const MOST_ELEMENTS: usize = 20_000;
+const MOST_BODY_BYTES: u64 = 2 << 20;
+/// The track, time, flags and number of packets of a block.
+const BLOCK_HEAD_BYTES: u64 = 12;
+/// No decoder adds more in front, nanoseconds.
+const MOST_DELAY_NS: i64 = 1_000_000_000;
 
 /// Element ids, RFC 9559 §27.1.
 const INFO: u32 = 0x1549_A966;
@@ -48,11 +57,21 @@ pub struct Off {
     pub priming_ns: i64,
 }
 
+/// The bytes of a file.
+struct Bytes<'a> {
+    /// Reads at a place, and says how much.
+    read: &'a dyn Fn(u64, &mut [u8]) -> usize,
+    /// Elements that may still be looked at.
+    left: Cell<usize>,
+}
+
 /// Corrects the times of packets, and says how each track is off.
 pub fn correct(source: &Path, tracks: &mut [Found]) -> Vec<Off> {
-    let mut head = Vec::new();
-    let read = File::open(source).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
-    let beginnings = read.ok().and_then(|_| beginnings(&head)).unwrap_or_default();
+    let beginnings = File::open(source).ok().and_then(|file| {
+        let read = |at: u64, into: &mut [u8]| file.read_at(into, at).unwrap_or(0);
+        beginnings(&Bytes { read: &read, left: Cell::new(MOST_ELEMENTS) })
+    });
+    let beginnings = beginnings.unwrap_or_default();
     let of = |stream_id: &str| {
         let number: u64 = stream_id.split(':').next()?.parse().ok()?;
         beginnings.iter().find(|beginning| beginning.number == number)
@@ -60,11 +79,14 @@ pub fn correct(source: &Path, tracks: &mut [Found]) -> Vec<Off> {
     let offset = |track: &mut Found| put_right(&mut track.packets, of(&track.stream_id)?);
     let offsets: Vec<Option<i64>> = tracks.iter_mut().map(offset).collect();
     // All tracks of a file are moved alike; delays are taken from some codecs' times only.
-    let moved = tracks.iter().zip(&offsets).find(|(track, _)| track.is_video()).and_then(|(_, offset)| *offset);
+    let of_video = tracks.iter().zip(&offsets).find(|(track, _)| track.is_video()).map(|(_, offset)| *offset);
     let off = |(track, offset): (&Found, &Option<i64>)| {
-        let (delay, moved, offset) = (of(&track.stream_id)?.delay_ns, moved?, (*offset)?);
+        let (delay, offset) = (of(&track.stream_id)?.delay_ns, (*offset)?);
+        // Without pictures nobody else tells; the demuxer is known to take it from those of Opus.
+        let moved = of_video.unwrap_or(Some(if track.is_opus() { offset.saturating_add(delay) } else { offset }))?;
         // Some demuxers take the delay into account for some codecs.
-        let late_ns = Some(delay + offset - moved).filter(|late| (late - delay).abs() <= SAME_NS).unwrap_or(0);
+        let late = delay.saturating_add(offset).saturating_sub(moved);
+        let late_ns = if late.saturating_sub(delay).saturating_abs() <= SAME_NS { late } else { 0 };
         track.is_audio().then_some(Off { late_ns, priming_ns: delay })
     };
     tracks.iter().zip(&offsets).map(|of| off(of).unwrap_or_default()).collect()
@@ -79,46 +101,55 @@ fn put_right(packets: &mut [RawPacket], beginning: &Beginning) -> Option<i64> {
     };
     let told = both(packets);
     let (_, last, in_file) = *told.last()?;
-    let offset = last - in_file;
-    let odd: Vec<_> = told.iter().filter(|(_, told, file)| (told - file - offset).abs() > SAME_NS).collect();
+    let offset = last.saturating_sub(in_file);
+    let off = |told: i64, file: i64| told.saturating_sub(file).saturating_sub(offset).saturating_abs();
+    let odd: Vec<_> = told.iter().filter(|(_, told, file)| off(*told, *file) > SAME_NS).collect();
     if told.len() < FEWEST || odd.len() * 2 > told.len() {
         return None;
     }
     for (number, _, file) in odd {
-        packets[*number].pts = Some(file + offset);
+        packets[*number].pts = Some(file.saturating_add(offset));
     }
     Some(offset)
 }
 
-fn beginnings(head: &[u8]) -> Option<Vec<Beginning>> {
-    let (id, _, rest) = element(head)?;
-    let (segment, body, _) = element(rest).filter(|_| id == EBML)?;
+fn beginnings(bytes: &Bytes) -> Option<Vec<Beginning>> {
+    let mut top = bytes.children(0..u64::MAX);
+    let _ = top.next().filter(|(id, _)| *id == EBML)?;
+    let (_, segment) = top.next().filter(|(id, _)| *id == SEGMENT)?;
     let mut scale_ns = 1_000_000;
-    let (mut tracks, mut blocks) = (Vec::new(), 0);
-    for (id, body) in children(body).take_while(|_| segment == SEGMENT) {
+    let (mut tracks, mut blocks): (Vec<Beginning>, usize) = (Vec::new(), 0);
+    for (id, body) in bytes.children(segment) {
         match id {
-            INFO => scale_ns = child(body, TIMESTAMP_SCALE).and_then(signed).unwrap_or(scale_ns),
+            INFO => scale_ns = child(&bytes.body(body), TIMESTAMP_SCALE).and_then(signed).unwrap_or(scale_ns),
             TRACKS => {
-                let entries = children(body).filter(|(id, _)| *id == TRACK_ENTRY);
-                tracks.extend(entries.filter_map(|(_, entry)| track(entry)));
+                let body = bytes.body(body);
+                let entries = children(&body).filter(|(id, _)| *id == TRACK_ENTRY);
+                let described = entries.filter_map(|(_, entry)| track(entry));
+                tracks.extend(described.take(MOST_TRACKS.saturating_sub(tracks.len())));
             }
             CLUSTER => {
-                let cluster = child(body, TIMESTAMP).and_then(signed).unwrap_or(0);
-                for (id, body) in children(body) {
+                let mut cluster = 0;
+                for (id, body) in bytes.children(body) {
                     let block = match id {
+                        TIMESTAMP => {
+                            cluster = signed(&bytes.body(body)).unwrap_or(0);
+                            continue;
+                        }
                         SIMPLE_BLOCK => Some(body),
-                        BLOCK_GROUP => child(body, BLOCK),
+                        BLOCK_GROUP => bytes.children(body).find(|(id, _)| *id == BLOCK).map(|(_, body)| body),
                         _ => None,
                     };
-                    let Some((number, at, packets)) = block.and_then(block_head) else { continue };
-                    blocks += 1;
-                    if let Some(track) = tracks.iter_mut().find(|t: &&mut Beginning| t.number == number) {
+                    let begins = block.map(|body| bytes.body(body.start..body.end.min(body.start + BLOCK_HEAD_BYTES)));
+                    let Some((number, at, packets)) = begins.as_deref().and_then(block_head) else { continue };
+                    if let Some(track) = tracks.iter_mut().find(|t| t.number == number) {
                         track.times.push(believable(cluster.saturating_add(at).saturating_mul(scale_ns)));
                         track.times.extend((1..packets).map(|_| None));
                     }
-                }
-                if blocks >= MOST_BLOCKS {
-                    break;
+                    blocks += 1;
+                    if blocks >= MOST_BLOCKS {
+                        return Some(tracks);
+                    }
                 }
             }
             _ => {}
@@ -127,9 +158,33 @@ fn beginnings(head: &[u8]) -> Option<Vec<Beginning>> {
     Some(tracks)
 }
 
+impl Bytes<'_> {
+    /// The elements in a stretch of the file, as far as there may be any: where their bodies lie.
+    fn children(&self, mut stretch: Range<u64>) -> impl Iterator<Item = (u32, Range<u64>)> {
+        std::iter::from_fn(move || {
+            self.left.set(self.left.get().checked_sub(1)?);
+            let end = stretch.end.min(stretch.start.saturating_add(MOST_HEAD_BYTES as u64));
+            let head = head(&self.body(stretch.start..end))?;
+            let begin = stretch.start + head.length as u64;
+            let body = begin..begin.saturating_add(head.body).min(stretch.end);
+            stretch.start = body.end;
+            Some((head.id, body))
+        })
+    }
+
+    /// A stretch of the file, cut off where it is too long.
+    fn body(&self, stretch: Range<u64>) -> Vec<u8> {
+        let length = stretch.end.saturating_sub(stretch.start).min(MOST_BODY_BYTES);
+        let mut body = vec![0; usize::try_from(length).unwrap_or(0)];
+        let read = (self.read)(stretch.start, &mut body);
+        body.truncate(read);
+        body
+    }
+}
+
 fn track(entry: &[u8]) -> Option<Beginning> {
     let number = child(entry, TRACK_NUMBER).and_then(unsigned)?;
-    let delay = child(entry, CODEC_DELAY).and_then(signed).and_then(believable).unwrap_or(0);
+    let delay = child(entry, CODEC_DELAY).and_then(signed).filter(|delay| *delay <= MOST_DELAY_NS).unwrap_or(0);
     Some(Beginning { number, delay_ns: delay, ..Beginning::default() })
 }
 
@@ -159,6 +214,21 @@ mod tests {
             .concat()
     }
 
+    /// The same with a size of eight bytes.
+    fn long(id: u32, body: &[u8]) -> Vec<u8> {
+        [&id.to_be_bytes()[..], &(1_u64 << 56 | body.len() as u64).to_be_bytes(), body].concat()
+    }
+
+    fn of(file: &[u8]) -> Option<Vec<Beginning>> {
+        let read = |at: u64, into: &mut [u8]| {
+            let rest = usize::try_from(at).ok().and_then(|at| file.get(at..)).unwrap_or_default();
+            let length = rest.len().min(into.len());
+            into[..length].copy_from_slice(&rest[..length]);
+            length
+        };
+        beginnings(&Bytes { read: &read, left: Cell::new(MOST_ELEMENTS) })
+    }
+
     #[test]
     fn delays_and_the_times_of_first_blocks_are_read_of_several_packets_in_one_that_of_the_first() {
         let delay = el(CODEC_DELAY, &23_000_000_u32.to_be_bytes());
@@ -168,7 +238,7 @@ mod tests {
         let cluster = [el(TIMESTAMP, &[100]), block(1, 5, 0), block(2, 0, 0), group, block(2, 9, 2), block(2, 20, 0)];
         let tracks = el(TRACKS, &[entry(1, &delay), entry(2, &[])].concat());
         let segment = el(SEGMENT, &[tracks, el(CLUSTER, &cluster.concat())].concat());
-        let found = beginnings(&[el(EBML, &[]), segment].concat()).unwrap();
+        let found = of(&[el(EBML, &[]), segment].concat()).unwrap();
         let ms = |times: &[Option<i64>]| times.iter().map(|t| t.map(|ns| ns / 1_000_000)).collect::<Vec<_>>();
         let all = |b: &Beginning| (b.number, b.delay_ns, ms(&b.times));
         let second = [Some(100), Some(109), None, None, Some(120)].to_vec();
@@ -197,14 +267,50 @@ mod tests {
         let entry = el(TRACK_ENTRY, &[el(TRACK_NUMBER, &[1]), el(CODEC_DELAY, &far)].concat());
         let cluster = el(CLUSTER, &[el(TIMESTAMP, &far), el(SIMPLE_BLOCK, &[0x81, 0x7F, 0xFF, 0, 7])].concat());
         let segment = el(SEGMENT, &[el(TRACKS, &entry), cluster].concat());
-        let found = beginnings(&[el(EBML, &[]), segment].concat()).unwrap();
+        let found = of(&[el(EBML, &[]), segment].concat()).unwrap();
         assert_eq!(found, [Beginning { number: 1, delay_ns: 0, times: vec![None] }]);
+    }
+
+    /// Laced blocks of one cluster made gigabytes of times.
+    #[test]
+    fn no_more_blocks_and_tracks_are_looked_at_than_needed_and_attached_files_are_passed_over() {
+        const ATTACHMENTS: u32 = 0x1941_A469;
+        let entries =
+            (1..=100_u8).map(|number| el(TRACK_ENTRY, &el(TRACK_NUMBER, &[number]))).collect::<Vec<_>>().concat();
+        let laced = el(SIMPLE_BLOCK, &[0x81, 0, 0, 2, 255]).repeat(3000);
+        let segment = [
+            long(ATTACHMENTS, &vec![0; 5 << 20]),
+            el(TRACKS, &entries),
+            long(CLUSTER, &[&el(TIMESTAMP, &[7])[..], &laced].concat()),
+        ];
+        let found = of(&[el(EBML, &[]), long(SEGMENT, &segment.concat())].concat()).unwrap();
+        assert_eq!((found.len(), found[0].times.len()), (MOST_TRACKS, MOST_BLOCKS * 256));
+        assert_eq!(found[0].times[..2], [Some(7_000_000), None]);
+    }
+
+    #[test]
+    fn a_delay_of_more_than_a_second_is_none() {
+        let entry = |ns: u64| [el(TRACK_NUMBER, &[1]), el(CODEC_DELAY, &ns.to_be_bytes())].concat();
+        assert_eq!([6_500_000, i64::MAX.unsigned_abs()].map(|ns| track(&entry(ns)).unwrap().delay_ns), [6_500_000, 0]);
     }
 
     proptest! {
         #[test]
-        fn any_bytes_begin_somehow(bytes: Vec<u8>) {
-            let _ = (beginnings(&bytes), block_head(&bytes));
+        fn any_bytes_begin_somehow(noise: Vec<u8>, more: Vec<u8>, depth in 0..5_usize, times: Vec<Option<i64>>, told: Vec<Option<i64>>) {
+            let file = match depth {
+                0 => noise.clone(),
+                1 => [el(EBML, &[]), noise.clone()].concat(),
+                2 => [el(EBML, &[]), long(SEGMENT, &noise)].concat(),
+                3 => [el(EBML, &[]), long(SEGMENT, &[long(TRACKS, &noise), long(CLUSTER, &more)].concat())].concat(),
+                _ => {
+                    let entry = el(TRACKS, &el(TRACK_ENTRY, &[&el(TRACK_NUMBER, &[1])[..], &noise].concat()));
+                    let block = [&el(TIMESTAMP, &[0x7F; 8])[..], &el(SIMPLE_BLOCK, &more), &el(BLOCK_GROUP, &more)].concat();
+                    [el(EBML, &[]), long(SEGMENT, &[entry, long(CLUSTER, &block)].concat())].concat()
+                }
+            };
+            let _ = (of(&file), block_head(&noise));
+            let mut packets: Vec<RawPacket> = told.into_iter().map(|at| RawPacket::for_tests(at, None)).collect();
+            let _ = put_right(&mut packets, &Beginning { number: 1, delay_ns: 0, times });
         }
     }
 }

@@ -100,7 +100,8 @@ fn chosen_video(tracks: &[Timed]) -> Option<usize> {
 /// The title's zero: the earliest presented sample of any track that is played.
 fn zero(tracks: &[Timed], video: Option<usize>) -> Option<i64> {
     // Sound that begins before zero is priming that an edit list cuts away; Matroska says how much there is.
-    let audible = |t: &Timed| t.start_ns().map(|at| if t.direct { at.max(0) } else { at + t.off.priming_ns });
+    let audible =
+        |t: &Timed| t.start_ns().map(|at| if t.direct { at.max(0) } else { at.saturating_add(t.off.priming_ns) });
     let starts = tracks.iter().enumerate().filter_map(|(n, t)| match () {
         () if t.is_audio() => audible(t),
         () if Some(n) == video => t.start_ns(),

@@ -48,8 +48,20 @@ pub fn quicktime_caps(source: &Path) -> Option<gst::Caps> {
     Some(caps.build())
 }
 
-/// The first element of some bytes: id, body and what follows. A body that claims to reach past the end is cut there.
-pub(super) fn element(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+/// What the head of an element says that some bytes begin with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Head {
+    pub id: u32,
+    /// Bytes of the head itself.
+    pub length: usize,
+    /// Bytes of the body; more than any file has where it is not known.
+    pub body: u64,
+}
+
+/// Longest head of an element, bytes.
+pub(super) const MOST_HEAD_BYTES: usize = 12;
+
+pub(super) fn head(bytes: &[u8]) -> Option<Head> {
     let first = *bytes.first()?;
     let id_length = first.leading_zeros() as usize + 1;
     let id = bytes.get(..id_length).filter(|_| id_length <= 4)?;
@@ -58,10 +70,16 @@ pub(super) fn element(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
     let size_length = bytes.first()?.leading_zeros() as usize + 1;
     let coded = bytes.get(..size_length).filter(|_| size_length <= 8)?;
     let marker = 1_u64 << (7 * size_length);
-    let size = coded.iter().fold(0, |n, b| n << 8 | u64::from(*b)) & (marker - 1);
-    let body = &bytes[size_length..];
-    let end = usize::try_from(size).unwrap_or(usize::MAX).min(body.len());
-    Some((id, &body[..end], &body[end..]))
+    let body = coded.iter().fold(0, |n, b| n << 8 | u64::from(*b)) & (marker - 1);
+    Some(Head { id, length: id_length + size_length, body: if body == marker - 1 { u64::MAX } else { body } })
+}
+
+/// The first element of some bytes: id, body and what follows. A body that claims to reach past the end is cut there.
+pub(super) fn element(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+    let head = head(bytes)?;
+    let body = &bytes[head.length..];
+    let end = usize::try_from(head.body).unwrap_or(usize::MAX).min(body.len());
+    Some((head.id, &body[..end], &body[end..]))
 }
 
 pub(super) fn children(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {

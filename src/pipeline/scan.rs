@@ -396,6 +396,11 @@ impl Found {
         self.media_type().starts_with("audio/")
     }
 
+    /// Sound of which GStreamer's demuxer of Matroska takes the delay of decoders off.
+    pub fn is_opus(&self) -> bool {
+        self.media_type() == "audio/x-opus"
+    }
+
     fn media_type(&self) -> &str {
         self.caps.as_ref().and_then(|c| c.structure(0)).map_or("", |s| s.name().as_str())
     }

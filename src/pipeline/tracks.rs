@@ -67,8 +67,8 @@ impl Timed {
 
     /// The same at the right time.
     pub(super) fn put_right(mut self, off: Off) -> Self {
-        self.packets.iter_mut().for_each(|p| p.pts -= off.late_ns);
-        self.end -= off.late_ns;
+        self.packets.iter_mut().for_each(|p| p.pts = p.pts.saturating_sub(off.late_ns));
+        self.end = self.end.saturating_sub(off.late_ns);
         Self { off, ..self }
     }
 
@@ -266,9 +266,9 @@ fn times(raw: &[RawPacket], untold: i64) -> Vec<i64> {
     let mut delay = 0;
     for packet in raw {
         if let (Some(pts), Some(dts)) = (packet.pts, packet.dts) {
-            delay = pts - dts;
+            delay = pts.saturating_sub(dts);
         }
-        known.push(packet.pts.or(packet.dts.map(|dts| dts + delay)));
+        known.push(packet.pts.or(packet.dts.map(|dts| dts.saturating_add(delay))));
     }
     let usual = packet_step(&known, untold);
     let mut times: Vec<i64> = Vec::with_capacity(known.len());
@@ -280,7 +280,7 @@ fn times(raw: &[RawPacket], untold: i64) -> Vec<i64> {
             (None, Some(before)) => {
                 let next = known[i..].iter().take(MOST_LACED).enumerate().find_map(|(n, t)| Some((*t.as_ref()?, n)));
                 // `n` packets without a time, this one included, lie between the one before and the next with one.
-                let shared = next.map(|(at, n)| (at - before) / (i64::try_from(n).unwrap_or(0) + 1));
+                let shared = next.map(|(at, n)| at.saturating_sub(before) / (i64::try_from(n).unwrap_or(0) + 1));
                 // Many that have none may lie behind one that is years away.
                 believable(before.saturating_add(shared.filter(|step| *step > 0).unwrap_or(usual))).unwrap_or(before)
             }
@@ -295,7 +295,7 @@ const MOST_LACED: usize = 256;
 /// How long a packet lasts where blocks of several have a time: of the first stretch between two known times.
 fn packet_step(known: &[Option<i64>], untold: i64) -> i64 {
     let timed: Vec<(usize, i64)> = known.iter().enumerate().filter_map(|(i, t)| Some((i, (*t)?))).take(3).collect();
-    let step = |w: &[(usize, i64)]| (w[1].1 - w[0].1) / i64::try_from(w[1].0 - w[0].0).unwrap_or(1);
+    let step = |w: &[(usize, i64)]| w[1].1.saturating_sub(w[0].1) / i64::try_from(w[1].0 - w[0].0).unwrap_or(1);
     // The first packets of a stream may be cut short by priming.
     timed.windows(2).last().map_or(untold, step).max(1)
 }
@@ -303,7 +303,7 @@ fn packet_step(known: &[Option<i64>], untold: i64) -> i64 {
 fn typical_step(times: &[i64]) -> i64 {
     let mut times = times.to_vec();
     times.sort_unstable();
-    let mut steps: Vec<i64> = times.windows(2).map(|w| w[1] - w[0]).filter(|s| *s > 0).collect();
+    let mut steps: Vec<i64> = times.windows(2).map(|w| w[1].saturating_sub(w[0])).filter(|s| *s > 0).collect();
     steps.sort_unstable();
     steps.get(steps.len() / 2).copied().unwrap_or(40_000_000)
 }
