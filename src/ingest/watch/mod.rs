@@ -66,8 +66,18 @@ struct Looks {
     folder: Option<(u64, u64)>,
     /// Files with which nothing more is to be done, although they are still there.
     done: HashSet<String>,
-    /// Files that could not be taken in or put away: how often, and since when.
-    waiting: HashMap<String, (u32, Instant)>,
+    /// Files that could not be taken in or put away.
+    waiting: HashMap<String, Waiting>,
+}
+
+/// A file that waits for another try.
+#[derive(Clone, Copy)]
+struct Waiting {
+    /// How often it was tried.
+    times: u32,
+    /// How often workers died over it.
+    deaths: u32,
+    since: Instant,
 }
 
 impl Watcher {
@@ -153,19 +163,20 @@ impl Inner {
         }
         for seen in looks.settling.look(found, Instant::now(), self.config.settle()) {
             let key = seen.key();
-            let is_early = |(times, since): &(u32, Instant)| since.elapsed() < pause(*times);
+            let is_early = |waiting: &Waiting| waiting.since.elapsed() < pause(waiting.times);
             if looks.done.contains(&key) || looks.waiting.get(&key).is_some_and(is_early) {
                 continue;
             }
-            let times = looks.waiting.get(&key).map_or(0, |(times, _)| *times) + 1;
-            match self.file(&seen, times >= self.attempts).await {
+            let before = looks.waiting.get(&key).copied();
+            match self.file(&seen, Waiting::has_one_left(before, self.attempts)).await {
                 Ok(()) => {
                     looks.waiting.remove(&key);
                     looks.done.insert(key);
                 }
                 Err(error) => {
-                    tracing::warn!(file = seen.name, %error, times, "a watched file will be tried again");
-                    looks.waiting.insert(key, (times, Instant::now()));
+                    let waiting = Waiting::after(before, error.killed_workers());
+                    tracing::warn!(file = seen.name, %error, times = waiting.times, "a watched file will be tried again");
+                    looks.waiting.insert(key, waiting);
                 }
             }
         }
@@ -223,6 +234,19 @@ impl Inner {
     }
 }
 
+impl Waiting {
+    /// Workers may die over it once more. What else went wrong does not count: a disk that is full for an hour says nothing of
+    /// the film.
+    fn has_one_left(before: Option<Self>, attempts: u32) -> bool {
+        before.map_or(0, |before| before.deaths) + 1 >= attempts
+    }
+
+    fn after(before: Option<Self>, killed_workers: bool) -> Self {
+        let (times, deaths) = before.map_or((0, 0), |before| (before.times, before.deaths));
+        Self { times: times + 1, deaths: deaths + u32::from(killed_workers), since: Instant::now() }
+    }
+}
+
 fn pause(times: u32) -> Duration {
     FIRST_PAUSE.saturating_mul(1 << times.saturating_sub(1).min(16)).min(LONGEST_PAUSE)
 }
@@ -231,5 +255,20 @@ impl fmt::Debug for Watcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let folder: &PathBuf = &self.0.config.folder;
         f.debug_struct("Watcher").field("folder", folder).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A film over which a worker died once was given up if the disk had been full before.
+    #[test]
+    fn only_deaths_use_up_the_attempts_of_a_film() {
+        let tried = |died: &[bool]| died.iter().fold(None, |before, died| Some(Waiting::after(before, *died)));
+        let has_one_left = |died: &[bool]| Waiting::has_one_left(tried(died), 3);
+        assert!(!has_one_left(&[]) && !has_one_left(&[false; 9]) && !has_one_left(&[false, true, false]));
+        assert!(has_one_left(&[true, false, true]) && Waiting::has_one_left(None, 1));
+        assert_eq!(tried(&[false, true, false]).unwrap().times, 3);
     }
 }
