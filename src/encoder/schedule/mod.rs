@@ -287,9 +287,11 @@ impl Slot {
         let mut slots = lock(&self.slots);
         let own = slots.working.iter_mut().find(|working| Arc::ptr_eq(&working.wanted, &self.wanted));
         if let Some(own) = own {
-            own.lane = Lane::Viewer;
+            (own.lane, own.told) = (Lane::Viewer, false);
         }
         slots.relieve();
+        // What was told to go stays: somebody else makes room for who waits.
+        slots.make_room(Lane::Ahead);
     }
 }
 

@@ -115,6 +115,31 @@ async fn what_a_viewer_came_for_is_not_stopped_any_more() {
     assert!(poll(&mut Box::pin(warm.wanted.notified())).await.is_none());
 }
 
+/// It counted as one that will soon be gone, so that look-ahead waited for the end of a viewer's job.
+#[tokio::test]
+async fn in_place_of_one_that_a_viewer_came_for_another_makes_room() {
+    let schedule = Schedule::new(Limits { heavy: 3, warm: 3, queue: 4, patience: 8 * SECOND });
+    let mut warm = Vec::new();
+    for _ in 0..3 {
+        warm.push(schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap());
+    }
+    let mut ahead = Box::pin(schedule.slot(ask(Lane::Ahead), Weight::Heavy));
+    assert!(poll(&mut ahead).await.is_none());
+    let mut told = Vec::new();
+    for slot in &warm {
+        told.push(poll(&mut Box::pin(slot.wanted.notified())).await.is_some());
+    }
+    let first = told.iter().position(|told| *told).expect("one makes room");
+    assert_eq!(told.iter().filter(|told| **told).count(), 1);
+    let joined = warm.remove(first);
+    joined.promote();
+    told.clear();
+    for slot in &warm {
+        told.push(poll(&mut Box::pin(slot.wanted.notified())).await.is_some());
+    }
+    assert_eq!(told.iter().filter(|told| **told).count(), 1, "of the two that are left");
+}
+
 #[tokio::test]
 async fn warming_leaves_slots_free_that_are_not_its_own() {
     let schedule = schedule(2, 4);
