@@ -59,7 +59,7 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
     for (n, timed) in tracks.iter().enumerate() {
         emit(Output::Progress(0));
         let result = if Some(n) == chosen {
-            video_track(source, timed, zero, &container).map(|v| video = Some(v))
+            video_track(source, timed, zero, &container, emit).map(|v| video = Some(v))
         } else if timed.is_audio() {
             audio_track(source, timed, zero, &container).map(|a| audio.push(a))
         } else {
@@ -211,7 +211,13 @@ fn track(timed: &Timed, zero_ns: i64, timescale: Timescale, time: &dyn Fn(i64) -
     }
 }
 
-fn video_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> Result<VideoTrack, Refusal> {
+fn video_track(
+    source: &Path,
+    timed: &Timed,
+    zero_ns: i64,
+    container: &str,
+    emit: &mut dyn FnMut(Output),
+) -> Result<VideoTrack, Refusal> {
     let (track, exact, shown) = on_timeline(timed, zero_ns, has_fixed_rate(container));
     let track = Arc::new(track);
     let raw = probe(source, &untinted(&track, &timed.caps), &timed.caps, &shown)?;
@@ -235,7 +241,7 @@ fn video_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
     }
     let geometry = geometry::of(source, &timed.found.stream_id);
     let crop = geometry.and_then(|g| g.aperture?.crop((width, height)));
-    let keys_are_idr = timed.avcc.as_deref().is_some_and(|avcc| passable::is_whole(source, &track, avcc))
+    let keys_are_idr = timed.avcc.as_deref().is_some_and(|avcc| passable::is_whole(source, &track, avcc, emit))
         && coded_size_is(source, &track, &shown, (width, height));
     let video = VideoTrack {
         width: crop.map_or(width, |c| c.width),

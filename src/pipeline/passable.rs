@@ -5,6 +5,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::Output;
+use super::tracks::READS_A_LIFE_SIGN;
 use crate::media::{Packet, Track};
 
 /// `nal_unit_type` of a slice of an IDR picture, Rec. ITU-T H.264 table 7-1.
@@ -15,10 +17,15 @@ const SPS: (u8, u32) = (7, 1024);
 
 /// True if the NAL units of every packet fill it exactly, those of key frames alone are IDR pictures, and a sequence
 /// parameter set among them is that of the `avcC` record: a stream that changes its size brings another.
-pub fn is_whole(source: &Path, track: &Track, avcc: &[u8]) -> bool {
+pub fn is_whole(source: &Path, track: &Track, avcc: &[u8], emit: &mut dyn FnMut(Output)) -> bool {
     let Ok(file) = File::open(source) else { return false };
     let sps = first_sps(avcc).unwrap_or_default();
-    track.packets.iter().all(|packet| first_slice(&file, packet, sps).is_some_and(|kind| (kind == IDR) == packet.key))
+    track.packets.iter().enumerate().all(|(n, packet)| {
+        if n.is_multiple_of(READS_A_LIFE_SIGN) {
+            emit(Output::Progress(0));
+        }
+        first_slice(&file, packet, sps).is_some_and(|kind| (kind == IDR) == packet.key)
+    })
 }
 
 /// The first set of an `avcC` record (ISO/IEC 14496-15 §5.3.3.1).

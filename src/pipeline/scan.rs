@@ -349,7 +349,10 @@ impl Scan {
             }
             let ended = self.lock().tracks.iter().all(|t| t.sink.is_eos());
             if is_over || ended || self.asks_in_vain() || idle > SILENT_LOOKS {
-                return Ok(self.tracks());
+                // Of a long film the packets are hundreds of megabytes: they are not copied.
+                let mut shared = self.lock();
+                let taken = |t: &mut Found| Found { packets: std::mem::take(&mut t.packets), ..t.clone() };
+                return Ok(shared.tracks.iter_mut().map(taken).collect());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The tracks of a file with all their packets, on the container's own timeline: from the container's tables where it has
 //! them, else by reading it through.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -20,6 +21,9 @@ const SHORTEST_PART: i64 = 2;
 
 /// How long a packet of sound lasts of a stream that says nothing of time, nanoseconds.
 const UNTOLD_SOUND_NS: i64 = 20_000_000;
+
+/// After so many reads of the file the watchdog is told that work goes on.
+pub const READS_A_LIFE_SIGN: usize = 256;
 
 /// A track with its times still on the container's own timeline.
 #[derive(Clone)]
@@ -114,7 +118,7 @@ pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<A
     let mut timed = Vec::new();
     for (mut found, off) in found.into_iter().zip(off) {
         let Some(caps) = found.caps.clone() else { continue };
-        let track = match table_of(&tables, &found).and_then(|t| from_table(source, t, &found, &caps)) {
+        let track = match table_of(&tables, &found).and_then(|t| from_table(source, t, &found, &caps, emit)) {
             Some(timed) => timed,
             None => {
                 let caps = repaired(source, &found, caps);
@@ -149,7 +153,13 @@ fn usable_table(caps: &gst::Caps) -> bool {
     !structure.name().ends_with("/x-raw") && !matches!(format.as_str(), "byte-stream" | "adts")
 }
 
-pub(super) fn from_table(source: &Path, table: &Table, found: &Found, caps: &gst::Caps) -> Option<Timed> {
+pub(super) fn from_table(
+    source: &Path,
+    table: &Table,
+    found: &Found,
+    caps: &gst::Caps,
+    emit: &mut dyn FnMut(Output),
+) -> Option<Timed> {
     let timescale = Timescale::new(table.timescale)?;
     // The length of a NAL unit's length in the file must be what the caps promise the decoder.
     if media_type(caps) == "video/x-h264" && table.avcc.is_none() {
@@ -158,7 +168,7 @@ pub(super) fn from_table(source: &Path, table: &Table, found: &Found, caps: &gst
     let packets =
         table.samples.iter().map(|s| Packet { pts: s.pts, shown: s.shown, key: s.key, offset: s.offset, size: s.size });
     let mut packets: Vec<Packet> = packets.collect();
-    let starts = starts(source, caps, &packets);
+    let starts = starts(source, caps, &packets, emit);
     let refreshes = settle(&mut packets, &starts);
     Some(Timed {
         found: Found { packets: Vec::new(), ..found.clone() },
@@ -180,10 +190,12 @@ pub(super) fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> 
     let ordered = ordered(raw);
     let delay_ns = ordered.as_ref().map(|ordered| ordered.delay);
     let (raw, times) = match ordered {
-        Some(ordered) => in_turn(raw, &ordered),
-        None => (raw.to_vec(), times(raw, untold)),
+        Some(ordered) => {
+            let (pictures, times) = in_turn(raw, &ordered);
+            (Cow::Owned(pictures), times)
+        }
+        None => (Cow::Borrowed(raw), times(raw, untold)),
     };
-    let raw = &raw;
     let typical = typical_step(&times);
     let stands = |p: &RawPacket| {
         let said =
@@ -223,7 +235,7 @@ fn in_turn(raw: &[RawPacket], ordered: &Ordered) -> (Vec<RawPacket>, Vec<i64>) {
 }
 
 /// What packets that the container's table marks as places to start really are.
-fn starts(source: &Path, caps: &gst::Caps, packets: &[Packet]) -> Vec<Start> {
+fn starts(source: &Path, caps: &gst::Caps, packets: &[Packet], emit: &mut dyn FnMut(Output)) -> Vec<Start> {
     let marked = |p: &Packet| if p.key { Start::Here } else { Start::Nowhere };
     let (Some(codec), Ok(file)) = (Codec::of(caps), File::open(source)) else {
         return packets.iter().map(marked).collect();
@@ -235,7 +247,19 @@ fn starts(source: &Path, caps: &gst::Caps, packets: &[Packet]) -> Vec<Start> {
         // What cannot be read cannot be decoded either, which is found out elsewhere.
         read.map_or(Start::Here, |()| codec.start(&head[..length]))
     };
-    packets.iter().map(|p| if p.key { look(p) } else { Start::Nowhere }).collect()
+    let mut looks = 0_usize;
+    let mut start = |p: &Packet| {
+        if !p.key {
+            return Start::Nowhere;
+        }
+        // A disk may take a hundredth of a second for each, and where all are marked there are hundreds of thousands.
+        if looks.is_multiple_of(READS_A_LIFE_SIGN) {
+            emit(Output::Progress(0));
+        }
+        looks += 1;
+        look(p)
+    };
+    packets.iter().map(&mut start).collect()
 }
 
 /// Marks the packets at which decoding can start, and returns those from which on pictures become whole. Where nothing
@@ -339,6 +363,19 @@ pub fn names(tracks: &[Timed]) -> String {
 mod tests {
     use super::*;
     use crate::media::Track;
+
+    #[test]
+    fn looking_at_many_marked_packets_gives_signs_of_life() {
+        gst::init().unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [0x10, 0]).unwrap();
+        let packet = |n: usize| Packet { pts: 0, shown: true, key: n % 2 == 0, offset: 0, size: 2 };
+        let packets: Vec<Packet> = (0..4 * READS_A_LIFE_SIGN).map(packet).collect();
+        let mut signs = 0;
+        let caps = gst::Caps::new_empty_simple("video/x-vp8");
+        let starts = starts(file.path(), &caps, &packets, &mut |_| signs += 1);
+        assert_eq!((signs, starts[0], starts[1]), (2, Start::Here, Start::Nowhere));
+    }
 
     fn raw(pts: Option<i64>, dts: Option<i64>) -> RawPacket {
         RawPacket::for_tests(pts, dts)
