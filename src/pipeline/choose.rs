@@ -125,7 +125,7 @@ mod tests {
     fn a_frame_on_the_way_is_whole_where_pictures_are_refreshed_bit_by_bit() {
         let mut track = track(100, |n| n == 0);
         track.refreshes = vec![Refresh { from: 30, whole: 45 }, Refresh { from: 60, whole: 75 }];
-        let chosen = |reach: u64, at: i64| groups(&track, MOST_PIXELS / reach, &[at..at + 50]);
+        let chosen = |reach: u64, at: i64| groups(&track, MOST_PIXELS / reach, std::slice::from_ref(&(at..at + 50)));
         assert_eq!(chosen(20, 590), [Group { packets: 30..50, wanted: vec![(0, 490)] }]);
         assert_eq!(chosen(10, 590), [Group { packets: 30..46, wanted: vec![(0, 450)] }], "no earlier one is whole");
         assert_eq!(chosen(10, 400), [Group { packets: 0..10, wanted: vec![(0, 90)] }]);

@@ -31,21 +31,34 @@ pub struct Aperture {
     down: (i64, i64),
 }
 
-/// The geometry of a track, which GStreamer names by its id; fragmented files have it too, others than MP4 have none.
-pub fn of(source: &Path, stream_id: &str) -> Option<Geometry> {
-    geometry(&track(source, stream_id)?)
+/// The movie header of a file, which may have hundreds of megabytes: read once for all of its tracks.
+pub(super) struct Movie(Option<Vec<u8>>);
+
+impl Movie {
+    /// Reads it; others than MP4 files have none, fragmented ones do.
+    pub(super) fn of(source: &Path) -> Self {
+        let read = || {
+            let mut file = File::open(source).ok()?;
+            let length = file.metadata().ok()?.len();
+            read_moov(&mut file, length)
+        };
+        Self(read())
+    }
+
+    /// What is in the `trak` box of a track, which GStreamer names by its id.
+    pub(super) fn track(&self, stream_id: &str) -> Option<&[u8]> {
+        let id: u32 = stream_id.parse().ok()?;
+        let moov = self.0.as_deref()?;
+        // The first box is `moov` itself; its header has eight bytes, or sixteen if its size needs them.
+        let body = moov.get(if moov.starts_with(&[0, 0, 0, 1]) { 16.. } else { 8.. })?;
+        let mut tracks = boxes(body).filter(|(kind, _)| kind == b"trak").map(|(_, trak)| trak);
+        tracks.find(|trak| header(trak).is_some_and(|(_, of, _)| of == id))
+    }
 }
 
-/// What is in the `trak` box of a track, which GStreamer names by its id.
-pub(super) fn track(source: &Path, stream_id: &str) -> Option<Vec<u8>> {
-    let id: u32 = stream_id.parse().ok()?;
-    let mut file = File::open(source).ok()?;
-    let length = file.metadata().ok()?.len();
-    let moov = read_moov(&mut file, length)?;
-    // The first box is `moov` itself; its header has eight bytes, or sixteen if its size needs them.
-    let body = moov.get(if moov.starts_with(&[0, 0, 0, 1]) { 16.. } else { 8.. })?;
-    let mut tracks = boxes(body).filter(|(kind, _)| kind == b"trak").map(|(_, trak)| trak);
-    tracks.find(|trak| header(trak).is_some_and(|(_, of, _)| of == id)).map(<[u8]>::to_vec)
+/// The geometry of a track, which GStreamer names by its id.
+pub fn of(source: &Path, stream_id: &str) -> Option<Geometry> {
+    geometry(Movie::of(source).track(stream_id)?)
 }
 
 /// The `tkhd` box, its `track_ID`, and where its matrix is.

@@ -1,16 +1,14 @@
 //! What QuickTime's sound descriptions say and GStreamer 1.22 passes over.
 
-use std::path::Path;
-
-use super::geometry::{boxes, child, int, track};
+use super::geometry::{Movie, boxes, child, int};
 
 /// Bytes of a `SoundDescription` before its boxes, by its version.
 const SOUND_ENTRY_BYTES: [usize; 3] = [28, 44, 64];
 
 /// True if a track's uncompressed sound is in floating point with the low byte first (`enda`, QuickTime File Format,
 /// "Sound Sample Description Extensions"). Read the other way round it is noise.
-pub fn has_little_endian_floats(source: &Path, stream_id: &str) -> bool {
-    track(source, stream_id).and_then(|trak| little_endian_floats(&trak)) == Some(true)
+pub fn has_little_endian_floats(movie: &Movie, stream_id: &str) -> bool {
+    movie.track(stream_id).and_then(little_endian_floats) == Some(true)
 }
 
 fn little_endian_floats(trak: &[u8]) -> Option<bool> {
@@ -24,6 +22,8 @@ fn little_endian_floats(trak: &[u8]) -> Option<bool> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn sized(kind: &[u8; 4], body: &[u8]) -> Vec<u8> {
@@ -45,5 +45,18 @@ mod tests {
             }
         }
         assert_eq!(little_endian_floats(&sized(b"mdia", &[])), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_have_an_order_or_none(noise: Vec<u8>, version: u8, depth in 0..4_usize) {
+            let mut entry = vec![0; 28];
+            entry[9] = version % 4;
+            entry.extend(if depth > 0 { sized(b"wave", &sized(b"enda", &noise)) } else { noise.clone() });
+            let entry = if depth > 1 { sized(b"fl32", &entry) } else { noise };
+            let stsd = sized(b"stsd", &[vec![0; 8], entry].concat());
+            let boxes = [b"stbl", b"minf", b"mdia"].into_iter().take(depth.max(1) + 2);
+            let _ = little_endian_floats(&boxes.fold(stsd, |body, kind| sized(kind, &body)));
+        }
     }
 }

@@ -2,12 +2,14 @@
 //! them, else by reading it through.
 
 use std::borrow::Cow;
+use std::cell::LazyCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::blocks::Off;
 use super::complaint::encrypted;
+use super::geometry::Movie;
 use super::keys::{Codec, HEAD_BYTES, Start};
 use super::mp4::{self, Table};
 use super::order::{Ordered, UNTOLD_NS, ordered};
@@ -115,13 +117,14 @@ pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<A
         vec![Off::default(); found.len()]
     };
     let silent = found.iter().filter(|f| !f.is_media()).cloned().collect();
+    let movie = LazyCell::new(|| Movie::of(source));
     let mut timed = Vec::new();
     for (mut found, off) in found.into_iter().zip(off) {
         let Some(caps) = found.caps.clone() else { continue };
         let track = match table_of(&tables, &found).and_then(|t| from_table(source, t, &found, &caps, emit)) {
             Some(timed) => timed,
             None => {
-                let caps = repaired(source, &found, caps);
+                let caps = repaired(source, &movie, &found, caps);
                 from_demuxer(&std::mem::take(&mut found.packets), found, caps).put_right(off)
             }
         };
@@ -333,8 +336,13 @@ fn typical_step(times: &[i64]) -> i64 {
 }
 
 /// Caps of a codec that the demuxer does not know, by what the container's own header says.
-fn repaired(source: &Path, found: &Found, mut caps: gst::Caps) -> gst::Caps {
-    if let Some(swapped) = swapped(&caps).filter(|_| quicktime::has_little_endian_floats(source, &found.stream_id)) {
+fn repaired(
+    source: &Path,
+    movie: &LazyCell<Movie, impl FnOnce() -> Movie>,
+    found: &Found,
+    mut caps: gst::Caps,
+) -> gst::Caps {
+    if let Some(swapped) = swapped(&caps).filter(|_| quicktime::has_little_endian_floats(movie, &found.stream_id)) {
         caps.make_mut().set("format", swapped);
     }
     if media_type(&caps) != "video/x-unknown" {
@@ -369,7 +377,7 @@ mod tests {
         gst::init().unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [0x10, 0]).unwrap();
-        let packet = |n: usize| Packet { pts: 0, shown: true, key: n % 2 == 0, offset: 0, size: 2 };
+        let packet = |n: usize| Packet { pts: 0, shown: true, key: n.is_multiple_of(2), offset: 0, size: 2 };
         let packets: Vec<Packet> = (0..4 * READS_A_LIFE_SIGN).map(packet).collect();
         let mut signs = 0;
         let caps = gst::Caps::new_empty_simple("video/x-vp8");
