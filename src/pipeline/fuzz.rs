@@ -22,12 +22,13 @@ pub fn file(source: &Path, bytes: &[u8], Stage(stage): &Stage) -> Vec<Index> {
     heads(bytes);
     let tables = mp4::tables(source).unwrap_or_default();
     let mut films: Vec<tracks::Timed> = tables.iter().filter_map(|table| from_table(source, table, stage)).collect();
+    let movie = geometry::Movie::of(source);
     for table in &tables {
         let id = table.id.to_string();
         let aperture = geometry::of(source, &id).and_then(|geometry| geometry.aperture);
         let crop = aperture.and_then(|aperture| aperture.crop((1920, 1080)));
         assert!(crop.is_none_or(|c| c.left + c.width <= 1920 && c.top + c.height <= 1080), "{crop:?}");
-        quicktime::has_little_endian_floats(source, &id);
+        quicktime::has_little_endian_floats(&movie, &id);
     }
     let mut found = [1, 2].map(|id| Found {
         stream_id: format!("{id}:rest"),
@@ -82,7 +83,7 @@ fn from_table(source: &Path, table: &mp4::Table, stage: &Found) -> Option<tracks
         assert!(sample.offset.checked_add(sample.size.into()).is_some(), "{sample:?} ends nowhere");
     }
     let caps = caps(if table.avcc.is_some() { "video/x-h264, stream-format=(string)avc" } else { "video/x-vp8" });
-    tracks::from_table(source, table, stage, &caps)
+    tracks::from_table(source, table, stage, &caps, &mut |_| ())
 }
 
 /// Packets as a demuxer might give them, whatever it reads.
