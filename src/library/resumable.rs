@@ -20,7 +20,7 @@ use super::hashing::{Hashing, Later};
 use super::journal::Journal;
 use super::staged::{Entry, digest_of};
 use super::{Error, Library, SOURCE, Staged, entries};
-use crate::media::{JobId, TitleId, UploadId};
+use crate::media::{Digest, JobId, TitleId, UploadId};
 
 const ABOUT: &str = "about";
 const MARK: &str = "mark";
@@ -61,6 +61,8 @@ struct Going {
     flush: Flush,
     /// The mark there will be once the sync that is under way has ended.
     next: Option<Next>,
+    /// Some bytes were not written: those that come after them must not take their place.
+    has_gap: bool,
 }
 
 /// A mark that is true once what was written before it is synced.
@@ -227,27 +229,29 @@ impl Resumable {
             file.set_len(self.mark.offset_bytes)?;
             file.seek(SeekFrom::End(0))?;
             let (hash, offset_bytes) = (Hashing::start(hash_of(&self.mark)?)?, self.mark.offset_bytes);
-            Ok(Going { file, hash, offset_bytes, flush: Flush::default(), next: None })
+            Ok(Going { file, hash, offset_bytes, flush: Flush::default(), next: None, has_gap: false })
         };
         self.going = Some(open().map_err(|why| Error::at("go on with", &path, why))?);
         Ok(())
     }
 
-    /// The next bytes: all of them or, if it fails, none.
+    /// The next bytes: all of them or, if it fails, none, and nothing more in this go.
     ///
     /// # Errors
     /// [`Error::Full`], [`Error::Io`]. What came before stays.
     pub fn write(&mut self, bytes: Bytes, reserve_bytes: u64) -> Result<(), Error> {
         let length = bytes.len() as u64;
-        self.library.room_for(length, reserve_bytes)?;
         let path = self.path();
-        let Some(going) = &mut self.going else {
-            return Err(Error::at("write", &path, io::Error::other("it was not begun")));
+        let going = self.going.as_mut().filter(|going| !going.has_gap);
+        let Some(going) = going else {
+            return Err(Error::at("write", &path, io::Error::other("it was not begun since a write failed")));
         };
-        if let Err(why) = going.file.write_all(&bytes) {
-            // A part may have been written; the next write starts where this one did.
-            let _ = going.file.seek(SeekFrom::Start(going.offset_bytes));
-            return Err(self.library.unwritten(&path, length, why));
+        let room = self.library.room_for(length, reserve_bytes);
+        let written =
+            room.and_then(|()| going.file.write_all(&bytes).map_err(|why| self.library.unwritten(&path, length, why)));
+        if let Err(error) = written {
+            going.has_gap = true;
+            return Err(error);
         }
         going.hash.update(bytes);
         going.offset_bytes += length;
@@ -329,6 +333,12 @@ impl Resumable {
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.mark.length_bytes == Some(self.mark.offset_bytes)
+    }
+
+    /// The digest of what is certain.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        hash_of(&self.mark).ok().map(digest_of)
     }
 
     /// Its bytes as a staged source, without copying them; they also stay here, so that a crash before the title is
@@ -477,6 +487,22 @@ mod tests {
         assert_eq!((resumable.mark().offset_bytes, resumable.unsettled_bytes()), (9, 0));
         let hex: String = Sha256::digest(b"abcdefghi").iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(resumable.stage().unwrap().digest().as_str(), hex);
+    }
+
+    #[test]
+    fn what_comes_after_bytes_that_were_not_written_does_not_take_their_place() {
+        let (_root, library) = library();
+        let mut resumable = library.create_resumable(&ID.parse().unwrap(), b"about", Some(9), 1).unwrap();
+        resumable.begin().unwrap();
+        resumable.write(Bytes::from_static(b"abc"), 0).unwrap();
+        assert!(matches!(resumable.write(Bytes::from_static(b"def"), u64::MAX), Err(Error::Full { .. })));
+        assert!(resumable.write(Bytes::from_static(b"ghi"), 0).is_err());
+        resumable.settle(2).unwrap();
+        assert_eq!(resumable.mark().offset_bytes, 3);
+        resumable.begin().unwrap();
+        resumable.write(Bytes::from_static(b"defghi"), 0).unwrap();
+        resumable.settle(3).unwrap();
+        assert_eq!(fs::read(resumable.path()).unwrap(), b"abcdefghi");
     }
 
     #[test]

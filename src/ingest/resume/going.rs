@@ -79,8 +79,10 @@ impl Resumables {
         }
         let mut bound = None;
         if known.is_none() {
-            let (owner, open) =
-                (upload.declared.owner.as_ref(), self.open_of(upload.declared.owner.as_ref(), Some(id)));
+            let (owner, open) = (
+                upload.declared.owner.as_ref(),
+                self.open_of(upload.declared.owner.as_ref(), std::slice::from_ref(id)),
+            );
             let wanted = Wanted { bytes: length_bytes, titles: 0, replaced_bytes: 0 };
             let admission = self.0.uploads.admit(owner, open, wanted).await?;
             bound = admission.bound().filter(|_| length_bytes.is_none());
@@ -289,9 +291,13 @@ impl Drop for Going {
         match state {
             State::Lost => {}
             // The next go begins at the mark.
-            State::Idle(_) if is_checked => {}
+            State::Idle(mut writer) if is_checked => writer.hold.held.rest(),
             State::Writing(writing) if is_checked => {
-                runtime.spawn(writing);
+                runtime.spawn(async move {
+                    if let Ok((mut writer, _)) = writing.await {
+                        writer.hold.held.rest();
+                    }
+                });
             }
             state => {
                 let id = self.upload.status().id;

@@ -24,7 +24,7 @@ use super::replace::Successor;
 use super::{About, Uploads, Wanted};
 use crate::catalog::{Creation, Metadata, now_ms};
 use crate::library::{Resumable, Staged};
-use crate::media::{KeyId, Policy, TitleId, UploadId, Usage};
+use crate::media::{Digest, KeyId, Policy, TitleId, UploadId, Usage};
 
 pub use error::Error;
 pub use going::Going;
@@ -99,6 +99,8 @@ pub struct Status {
     pub expires_at_ms: i64,
     /// What became of it.
     pub title: Option<TitleId>,
+    /// The digest of the bytes that are on disk.
+    pub digest: Option<Digest>,
     /// What was said of it.
     pub declared: Arc<Declared>,
 }
@@ -182,16 +184,14 @@ impl Resumables {
         if length_bytes.is_some_and(|length| length > limit_bytes) {
             return Err(super::Error::TooLarge { limit_bytes }.into());
         }
-        if let Some(granted) = &declared.granted {
-            self.remove_begun_by(granted).await?;
-        }
         let owner = declared.owner.as_ref();
         // What is put together of others was counted with them.
         let bytes = if matches!(declared.purpose, Purpose::Whole(_)) { None } else { length_bytes };
         let titles = u64::from(declared.purpose != Purpose::Part && declared.replaces.is_none());
         let wanted = Wanted { bytes, titles, replaced_bytes: 0 };
-        let _admission = uploads.admit(owner, self.open_of(owner, None), wanted).await?;
-        if self.all().len() >= config.max_open {
+        let begun = declared.granted.as_ref().map_or_else(Vec::new, |granted| self.begun_by(granted));
+        let _admission = uploads.admit(owner, self.open_of(owner, &begun), wanted).await?;
+        if self.all().len() >= config.max_open + begun.len() {
             return Err(Error::TooMany { limit: config.max_open });
         }
         let mut bytes = [0; 16];
@@ -207,29 +207,33 @@ impl Resumables {
         let upload = Arc::new(Upload::new(id.clone(), declared, created.await?, uploads));
         let status = upload.status();
         self.all().insert(id, upload);
+        for begun in begun {
+            match self.remove(&begun).await {
+                Ok(()) | Err(Error::Unknown | Error::Expired) => {}
+                Err(error) => {
+                    tracing::warn!(upload = %begun, %error, "another took its place, and it is left to expire")
+                }
+            }
+        }
         Ok(status)
     }
 
-    /// A token makes one title: its client did not hear where the upload before is.
-    async fn remove_begun_by(&self, granted: &Granted) -> Result<(), Error> {
+    /// What a token began and another upload is to take the place of: it makes one title, and its client did not hear where
+    /// the one before is.
+    fn begun_by(&self, granted: &Granted) -> Vec<UploadId> {
         let of = |upload: &&Arc<Upload>| upload.declared.granted.as_ref().is_some_and(|it| it.title == granted.title);
-        let begun: Vec<_> = self.all().values().filter(of).map(|upload| upload.status()).collect();
-        for status in begun.into_iter().filter(|status| status.title.is_none()) {
-            match self.remove(&status.id).await {
-                Ok(()) | Err(Error::Unknown | Error::Expired) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+        let all = self.all();
+        let begun = all.values().filter(of).map(|upload| upload.status());
+        begun.filter(|status| status.title.is_none()).map(|status| status.id).collect()
     }
 
-    /// What a key has open, all but one.
+    /// What a key has open, all but these.
     #[must_use]
-    pub fn open_of(&self, owner: Option<&KeyId>, except: Option<&UploadId>) -> Usage {
+    pub fn open_of(&self, owner: Option<&KeyId>, except: &[UploadId]) -> Usage {
         let mut open = Usage::default();
         for upload in self.all().values().filter(|upload| owner.is_some() && upload.declared.owner.as_ref() == owner) {
             let status = upload.status();
-            if status.title.is_some() || except == Some(&status.id) {
+            if status.title.is_some() || except.contains(&status.id) {
                 continue;
             }
             let announced = status.length_bytes.unwrap_or_default();
@@ -361,6 +365,12 @@ impl Resumables {
 
     async fn remove_expired(&self) {
         let now = now_ms();
+        for upload in self.all().values() {
+            // Nobody is at it: what a request that was cut left open is closed.
+            if let Ok(mut held) = upload.held.try_lock() {
+                held.rest();
+            }
+        }
         let expired: Vec<_> = self.all().values().filter(|u| u.status().expires_at_ms <= now).cloned().collect();
         for upload in expired {
             // Whoever is at it will touch it.
@@ -428,6 +438,7 @@ fn status(id: UploadId, declared: &Arc<Declared>, held: &Resumable, uploads: &Up
         length_bytes: mark.length_bytes,
         expires_at_ms: mark.touched_at_ms.saturating_add(uploads.config().expire_ms()),
         title: mark.title.clone(),
+        digest: held.digest(),
         declared: declared.clone(),
     }
 }
