@@ -82,6 +82,14 @@ impl Keys {
         Ok(Some(key))
     }
 
+    /// Whether the key with this id is worth something.
+    ///
+    /// # Errors
+    /// [`Error::Catalog`].
+    pub fn is_good(&self, id: &KeyId) -> Result<bool, Error> {
+        Ok(self.0.key(id)?.is_some_and(|key| key.revoked_at_ms.is_none()))
+    }
+
     /// True as long as no key was ever added. A server whose keys were all revoked stays closed: who takes a key away
     /// does not mean to let everybody in.
     ///

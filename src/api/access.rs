@@ -15,6 +15,9 @@ use crate::catalog::{ApiKey, now_ms};
 pub use crate::media::Scope;
 use crate::media::{KeyId, TitleId};
 
+/// For how long after its end an upload token is good for looking at its title.
+const LOOK_SECONDS: u64 = 24 * 3600;
+
 /// Who asks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Caller {
@@ -55,12 +58,12 @@ pub type Authorised = Pin<Box<dyn Future<Output = Result<Caller, Problem>> + Sen
 /// Everybody may do everything; but no web page of another site, which any browser that can reach the server would let
 /// send (a form needs no permission by CORS).
 #[must_use]
-pub fn everybody(grants: Grants) -> Authorise {
+pub fn everybody(grants: Grants, origins: Vec<String>) -> Authorise {
     Arc::new(move |parts, _scope| {
         let verdict = match bearer(parts) {
             // Who issued it counts on its title and its limit.
-            Said::Key(text) if Grants::looks_like(&text) => granted(&grants, &text, goes_on(parts)),
-            _ if is_cross_site(parts) => Err(Problem::of(Kind::CrossSite)),
+            Said::Key(text) if Grants::looks_like(&text) => granted(&grants, &text, grace(parts)),
+            _ if is_cross_site(parts, &origins) => Err(Problem::of(Kind::CrossSite)),
             _ => Ok(Caller::default()),
         };
         Box::pin(std::future::ready(verdict))
@@ -70,13 +73,22 @@ pub fn everybody(grants: Grants) -> Authorise {
 /// Who has a key may do what the key is for. On loopback anybody may do everything as long as no key was ever added,
 /// except for web pages of other sites.
 #[must_use]
-pub fn by_keys(keys: Keys, grants: Grants, is_loopback: bool) -> Authorise {
+pub fn by_keys(keys: Keys, grants: Grants, origins: Vec<String>, is_loopback: bool) -> Authorise {
     Arc::new(move |parts, scope| {
-        let foreign = is_cross_site(parts).then_some(Kind::CrossSite).or(is_rebound(parts).then_some(Kind::Host));
-        let (keys, grants, said, goes_on) = (keys.clone(), grants.clone(), bearer(parts), goes_on(parts));
+        let foreign =
+            is_cross_site(parts, &origins).then_some(Kind::CrossSite).or(is_rebound(parts).then_some(Kind::Host));
+        let (keys, grants, said, grace) = (keys.clone(), grants.clone(), bearer(parts), grace(parts));
         let sees_one = Route::parse(parts.uri.path()).is_some_and(|route| route.seen(&parts.method).is_some());
         Box::pin(blocking(move || match said {
-            Said::Key(text) if Grants::looks_like(&text) => granted(&grants, &text, goes_on),
+            Said::Key(text) if Grants::looks_like(&text) => {
+                let caller = granted(&grants, &text, grace)?;
+                match &caller.owner {
+                    Some(issuer) if !keys.is_good(issuer)? => {
+                        Err(unauthorised(", error=\"invalid_token\"", "the key that issued this token was revoked"))
+                    }
+                    _ => Ok(caller),
+                }
+            }
             Said::Key(text) => check(&keys, &text, scope, sees_one),
             Said::Nothing if is_loopback && keys.never_used()? => {
                 foreign.map_or(Ok(Caller::default()), |kind| Err(Problem::of(kind)))
@@ -105,7 +117,7 @@ pub fn readers(parts: &request::Parts, origins: &[String], needs_keys: bool) -> 
 }
 
 /// What a browser asks before a page of another site may send Authorization.
-fn asks_to_show_key(parts: &request::Parts) -> bool {
+pub(super) fn asks_to_show_key(parts: &request::Parts) -> bool {
     let fields = parts.headers.get(ACCESS_CONTROL_REQUEST_HEADERS).and_then(|fields| fields.to_str().ok());
     let names_it = |fields: &str| fields.split(',').any(|name| name.trim().eq_ignore_ascii_case("authorization"));
     parts.method == Method::OPTIONS && fields.is_some_and(names_it)
@@ -130,14 +142,19 @@ fn bearer(parts: &request::Parts) -> Said {
     }
 }
 
-/// True for what goes on with a resumable upload, which began while its token was good and expires by itself.
-fn goes_on(parts: &request::Parts) -> bool {
-    matches!(Route::parse(parts.uri.path()), Some(Route::Upload(_)))
+/// For how long after its end a token is good for this, seconds. A resumable upload that began in time expires by itself, and
+/// who sent a film looks at what becomes of it.
+fn grace(parts: &request::Parts) -> u64 {
+    match Route::parse(parts.uri.path()) {
+        Some(Route::Upload(_)) => u64::MAX,
+        Some(route) if route.seen(&parts.method).is_some() => LOOK_SECONDS,
+        _ => 0,
+    }
 }
 
 /// What a token is for is asked of [`Route::takes_token`].
-fn granted(grants: &Grants, text: &str, goes_on: bool) -> Result<Caller, Problem> {
-    let now_s = if goes_on { 0 } else { now_ms().unsigned_abs() / 1000 };
+fn granted(grants: &Grants, text: &str, grace: u64) -> Result<Caller, Problem> {
+    let now_s = (now_ms().unsigned_abs() / 1000).saturating_sub(grace);
     let grant = grants.check(text, now_s).ok_or_else(|| {
         unauthorised(", error=\"invalid_token\"", "this upload token was not issued here, or is not good any more")
     })?;
@@ -163,13 +180,12 @@ fn unauthorised(more: &str, detail: &str) -> Problem {
 }
 
 /// True for what changes something and comes from a page of another site (RFC 6454 §7).
-fn is_cross_site(parts: &request::Parts) -> bool {
+fn is_cross_site(parts: &request::Parts, origins: &[String]) -> bool {
     if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
         return false;
     }
-    // A browser asks before it sends this field to another site (CORS), and `tus::options` says whose pages may.
     if parts.headers.contains_key("tus-resumable") {
-        return false;
+        return !tus::may_upload(parts, origins);
     }
     let Some(origin) = parts.headers.get(ORIGIN) else { return false };
     let site = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, site)| site);
@@ -223,7 +239,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_of_another_site_cannot_change_anything_while_there_are_no_keys() {
         let (_folder, keys) = keys();
-        for guard in [everybody(grants()), by_keys(keys, grants(), true)] {
+        for guard in [everybody(grants(), Vec::new()), by_keys(keys, grants(), Vec::new(), true)] {
             let ask = async |method, origin: Option<&str>| {
                 let origin = origin.map(|origin| ("origin", origin));
                 let headers: Vec<_> = [("host", "127.0.0.1:8080")].into_iter().chain(origin).collect();
@@ -241,7 +257,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_somebody_made_lead_here_opens_nothing() {
         let (_folder, keys) = keys();
-        let guard = by_keys(keys, grants(), true);
+        let guard = by_keys(keys, grants(), Vec::new(), true);
         for (host, good) in [
             ("127.0.0.1:8080", true),
             ("[::1]:8080", true),
@@ -290,7 +306,7 @@ mod tests {
     #[tokio::test]
     async fn beyond_loopback_nobody_comes_in_without_a_key() {
         let (_folder, keys) = keys();
-        let guard = by_keys(keys, grants(), false);
+        let guard = by_keys(keys, grants(), Vec::new(), false);
         assert_eq!(ask(&guard, Scope::Read, "GET", &[]).await, Err(Kind::Unauthorised));
     }
 
@@ -298,7 +314,7 @@ mod tests {
     async fn a_key_opens_what_it_is_for_and_nothing_opens_without_one_any_more() {
         let (_folder, keys) = keys();
         let issued = keys.issue("ci", "upload".parse::<Scopes>().unwrap(), Quota::default(), 0).unwrap();
-        let guard = by_keys(keys.clone(), grants(), true);
+        let guard = by_keys(keys.clone(), grants(), Vec::new(), true);
         let header = format!("bearer {}", issued.text);
         let with = async |scope| ask(&guard, scope, "POST", &[("authorization", &header)]).await;
         assert_eq!(

@@ -10,6 +10,7 @@ use super::access::Caller;
 use super::problem::{Kind, Problem};
 use crate::catalog::Creation;
 use crate::ingest::About;
+use crate::media::TitleId;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Longest key, bytes.
@@ -48,9 +49,17 @@ pub(super) fn fingerprint(film: &str, about: &About) -> String {
 impl Creations {
     /// Begins one, unless the same is under way.
     pub(super) fn begin(&self, creation: &Creation) -> Result<UnderWay, Problem> {
-        let key = creation.key.clone();
+        self.enter(creation.key.clone(), Kind::KeyInUse)
+    }
+
+    /// Begins an upload by a token, under the title it makes; keys of clients have a line end.
+    pub(super) fn begin_alone(&self, title: &TitleId) -> Result<UnderWay, Problem> {
+        self.enter(title.to_string(), Kind::UploadLocked)
+    }
+
+    fn enter(&self, key: String, otherwise: Kind) -> Result<UnderWay, Problem> {
         let is_new = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone());
-        if is_new { Ok(UnderWay { all: self.clone(), key }) } else { Err(Problem::of(Kind::KeyInUse)) }
+        if is_new { Ok(UnderWay { all: self.clone(), key }) } else { Err(Problem::of(otherwise)) }
     }
 }
 

@@ -92,7 +92,7 @@ fn read(mut body: Map<String, Value>) -> Result<(String, Scopes, Quota), Problem
 
 /// With what it has, to which what is under way is added.
 fn shown(api: &Api, key: &ApiKey, used: Usage) -> Value {
-    let open = api.rooms.resumables.open_of(Some(&key.id), None);
+    let open = api.rooms.resumables.open_of(Some(&key.id), &[]);
     let used = Usage {
         bytes: used.bytes + open.bytes,
         titles: used.titles,

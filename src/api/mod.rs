@@ -214,7 +214,7 @@ impl Api {
             (Route::Upload(id), &Method::PATCH) => tus::append(self, parts, payload, id).await,
             (Route::Upload(id), &Method::DELETE) => tus::remove(self, parts, id).await,
             (Route::Upload(id), &Method::HEAD) => tus::head(self, parts, id).await,
-            (Route::Upload(id), _) => tus::get(self, parts, id).await,
+            (Route::Upload(id), _) => tus::get(self, parts, id, &caller).await,
             (Route::Events, _) => events::of_all(self, parts),
             (Route::Jobs, _) => jobs::list(self, parts).await,
             (Route::Job(id), &Method::DELETE) => jobs::cancel(self, id).await,

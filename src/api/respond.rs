@@ -110,7 +110,8 @@ pub(super) fn count(value: &Value) -> Option<u64> {
 
 /// What pages of other sites may send beside what any form may.
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
-    "Authorization, Content-Type, Content-Disposition, Content-Digest, Repr-Digest, Idempotency-Key, If-Match",
+    "Authorization, Content-Type, Content-Disposition, Content-Digest, Repr-Digest, Idempotency-Key, If-Match, \
+     If-None-Match, Last-Event-ID",
 );
 
 /// 204 to OPTIONS. Pages of other sites may ask for anything, with a key or a token that they were given; without one

@@ -176,11 +176,8 @@ fn registry(data_dir: &Path) -> PathBuf {
 impl Running {
     async fn until(self, told: Arc<Notify>) {
         let Self { server, origin, api, processor, courier, watcher, warmer, encoder, pool, cache, claim } = self;
-        let stop = async move {
-            told.notified().await;
-            api.close();
-        };
-        let drained = server.run(origin, stop).await;
+        // Who listens to events would keep a connection for ever.
+        let drained = server.run(origin, async move { told.notified().await }, move || api.close()).await;
         end("watching", watcher.close()).await;
         end("jobs", processor.close()).await;
         end("news", courier.close()).await;

@@ -108,8 +108,13 @@ pub(super) fn api(
     let warmer = warmer.clone();
     let keys = Keys::new(data.catalog.clone());
     let authorise = match config.auth {
-        Auth::Keys => api::access::by_keys(keys.clone(), data.grants.clone(), config.server.listen.ip().is_loopback()),
-        Auth::Off => api::access::everybody(data.grants.clone()),
+        Auth::Keys => api::access::by_keys(
+            keys.clone(),
+            data.grants.clone(),
+            config.uploads.origins.clone(),
+            config.server.listen.ip().is_loopback(),
+        ),
+        Auth::Off => api::access::everybody(data.grants.clone(), config.uploads.origins.clone()),
     };
     let recipe = Arc::new(encoder.recipe().clone());
     let stop = encoder.clone();

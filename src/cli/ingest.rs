@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use matinee::catalog::Catalog;
+use matinee::catalog::{Catalog, State};
 use matinee::ingest::name::MAX_NAME_CHARS;
 use matinee::ingest::{self, Ingested, Progress, Rooms};
 use matinee::library::Library;
@@ -77,7 +77,7 @@ impl Ingest {
             let line = json!({
                 "file": file.to_string_lossy(), "id": id, "title": title, "digest": digest, "size_bytes": size_bytes,
                 "duration_s": duration_s, "renditions": renditions, "new_source": is_new_source,
-                "playback": playback(id),
+                "playback": playback(id, State::Ready),
             });
             say(line);
         } else {

@@ -46,7 +46,7 @@ impl List {
             let error = entry.failure.as_ref().map(|f| json!({ "code": f.code, "message": f.message }));
             let title = json!({
                 "id": id, "title": name, "state": state, "error": error, "duration_s": duration_s,
-                "size_bytes": size_bytes, "playback": playback(id),
+                "size_bytes": size_bytes, "playback": playback(id, entry.state),
             });
             say(title);
         } else {

@@ -67,8 +67,9 @@ impl Server {
         self.listener.local_addr()
     }
 
-    /// Serves until `stop` completes and for `shutdown_delay_seconds` more, then drains for up to `drain_seconds`.
-    pub async fn run(self, origin: Arc<Origin>, stop: impl Future<Output = ()>) -> Drained {
+    /// Serves until `stop` completes and for `shutdown_delay_seconds` more, then calls `on_drain`, and drains for up to
+    /// `drain_seconds`.
+    pub async fn run(self, origin: Arc<Origin>, stop: impl Future<Output = ()>, on_drain: impl FnOnce()) -> Drained {
         let Self { listener, config } = self;
         let limits = config.limits();
         let builder = Arc::new(connection::builder(&config));
@@ -82,6 +83,7 @@ impl Server {
             stop.await;
             origin.stop();
             tokio::time::sleep(delay).await;
+            on_drain();
         });
         loop {
             let accepted = tokio::select! {

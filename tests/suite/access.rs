@@ -365,7 +365,7 @@ fn an_upload_token_sends_its_film_in_several_goes_and_goes_on_when_it_has_expire
     let later = create(&small, "upload-defer-length", "1").header("location").unwrap().to_owned();
     assert_eq!(word(&append(&small, &later, 0, bytes.len())), (413, "too-large".into()));
 
-    let (token, id) = issue(json!({ "seconds": 2 }));
+    let (token, id) = issue(json!({ "seconds": 8 }));
     let parts = tus("POST", &token, "/api/v1/uploads").header("upload-concat", "partial").header("upload-length", "1");
     assert_eq!(word(&parts.body("").send().unwrap()), (403, "scope".into()));
     let lost = create(&token, "upload-length", &length).header("location").unwrap().to_owned();

@@ -9,14 +9,11 @@ use crate::ingest::name::MAX_NAME_CHARS as MAX_TITLE_CHARS;
 
 /// One line of text with something in it.
 const LINE: &str = r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$";
-/// What a URL of ours may name beside an IPv6 address: 80, 443 or a port from 1024 on (RFC 3986 §3).
+/// What a URL of ours may look like: a name or an address (RFC 3986 §3), no user and no password.
 const URL: &str = concat!(
-    r"^https?://(([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,3}[A-Za-z]([A-Za-z0-9-]{0,20}[A-Za-z0-9])?",
-    r"|((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9]))",
-    r"(:(80|443|102[4-9]|10[3-9][0-9]|1[1-9][0-9]{2}|[2-9][0-9]{3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}",
-    r"|655[0-2][0-9]|6553[0-5]))?([/?]([A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*)?$",
+    r"^https?://([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*\.?",
+    r"|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?([/?#]\S*)?$",
 );
-
 /// 32 bytes in base64, as RFC 9530 has them.
 const DIGEST: &str = "^sha-256=:[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=:$";
 
@@ -349,7 +346,7 @@ fn schemas() -> Value {
             "properties": {
                 "url": url(),
                 "filename": { "type": "string", "description": "without it, what the URL ends with" },
-                "title": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~][ -~]*$" },
+                "title": line(MAX_TITLE_CHARS),
                 "description": { "type": "string", "maxLength": 5000 },
                 "metadata": { "type": "object" },
                 "playback_policy": reference("schemas", "Policy"),
@@ -358,7 +355,7 @@ fn schemas() -> Value {
         "Change": {
             "type": "object", "additionalProperties": false,
             "properties": {
-                "title": { "type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~][ -~]*$" },
+                "title": line(MAX_TITLE_CHARS),
                 "description": { "type": ["string", "null"], "maxLength": 5000 },
                 "metadata": { "type": ["object", "null"], "description": "merged; a field that is null goes" },
                 "playback_policy": reference("schemas", "Policy"),
@@ -437,7 +434,7 @@ pub(super) fn url() -> Value {
     json!({
         "type": "string", "format": "uri", "maxLength": 2000, "pattern": URL,
         "description": "http or https, without user and password; no address that is not public, unless \
-                        outbound.private_networks is set; an IPv6 address in brackets is taken, too",
+                        outbound.private_networks is set, and no port below 1024 but 80 and 443",
     })
 }
 

@@ -39,6 +39,8 @@ pub(in crate::api) async fn create(
         }
     }
     let resumables = &api.rooms.resumables;
+    // Of two that one token begins at once neither is to take the place of the other.
+    let alone = declared.granted.as_ref().map(|granted| api.creations.begin_alone(&granted.title)).transpose()?;
     if let Purpose::Whole(_) = declared.purpose {
         let status = resumables.create_whole(declared).await?;
         return Ok(with_location(standing(StatusCode::CREATED, &status), &location(&status.id)));
@@ -46,6 +48,7 @@ pub(in crate::api) async fn create(
     let length = fields::length(parts)?;
     let checksum = Checksum::of(parts)?;
     let mut status = resumables.create(declared, length).await?;
+    drop(alone);
     let place = location(&status.id);
     if fields::has_bytes(parts) {
         let received = append::receive(api, payload, &status.id, 0, None, checksum).await;

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::problem::{Kind, Problem};
-use super::{Api, Response, Route};
+use super::{Api, Response, Route, access};
 use crate::access::Grant;
 use crate::ingest::resume::{Purpose, Status};
 use crate::media::UploadId;
@@ -114,7 +114,8 @@ pub(super) fn options(api: &Api, route: &Route, parts: &request::Parts) -> Respo
     headers.insert(TUS_EXTENSION, HeaderValue::from_static(EXTENSIONS));
     headers.insert(TUS_MAX_SIZE, config.max_bytes.into());
     headers.insert(TUS_CHECKSUM_ALGORITHM, HeaderValue::from_static(fields::ALGORITHMS));
-    if may_upload(parts, &config.origins) {
+    // Who shows a key or a token may come from anywhere; what is sent without one is held against the origins again.
+    if may_upload(parts, &config.origins) || access::asks_to_show_key(parts) {
         let methods = HeaderValue::from_static("POST, GET, HEAD, PATCH, DELETE, OPTIONS");
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, ALLOWED);

@@ -16,10 +16,11 @@ use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
 use super::{UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA, check_version, location, standing};
+use crate::api::access::Caller;
 use crate::api::problem::{Kind, Problem};
 use crate::api::{Api, Response, respond, video, videos};
 use crate::ingest::resume::{Purpose, Status};
-use crate::media::{TitleId, UploadId};
+use crate::media::{Digest, TitleId, UploadId};
 
 /// Bytes read at a time, and how many such blocks are on their way to a slow reader.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -54,13 +55,20 @@ fn concat(status: &Status) -> Option<HeaderValue> {
     }
 }
 
-/// The bytes as they came, of an upload that became a video; otherwise, or if JSON is asked for, where it stands. Disturbs
-/// nobody.
-pub(in crate::api) async fn get(api: &Arc<Api>, parts: &request::Parts, id: &UploadId) -> Result<Response, Problem> {
+/// The bytes as they came, of an upload that became a video; otherwise, or if JSON is asked for, or to who has a token,
+/// where it stands. Disturbs nobody.
+pub(in crate::api) async fn get(
+    api: &Arc<Api>,
+    parts: &request::Parts,
+    id: &UploadId,
+    caller: &Caller,
+) -> Result<Response, Problem> {
     let status = api.rooms.resumables.look(id)?;
     let accept = parts.headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
     let mut response = match &status.title {
-        Some(title) if !accept.contains("application/json") => bytes(api, title).await?,
+        Some(title) if caller.grant.is_none() && !accept.contains("application/json") => {
+            bytes(api, title, status.digest.as_ref()).await?
+        }
         _ => respond::json(&json!({
             "id": id, "offset": status.offset_bytes, "length": status.length_bytes,
             "expires_at": video::time(status.expires_at_ms), "file_name": status.declared.file_name,
@@ -71,10 +79,11 @@ pub(in crate::api) async fn get(api: &Arc<Api>, parts: &request::Parts, id: &Upl
     Ok(response)
 }
 
-async fn bytes(api: &Arc<Api>, title: &TitleId) -> Result<Response, Problem> {
+async fn bytes(api: &Arc<Api>, title: &TitleId, came: Option<&Digest>) -> Result<Response, Problem> {
     let entry = videos::find(api, title).await?.entry;
-    let gone = || Problem::new(Kind::NoTitle, "the video that became of this upload has no bytes any more");
-    let path = api.rooms.library.source_path(&entry.source.ok_or_else(gone)?);
+    let gone = || Problem::new(Kind::NoTitle, "the video that became of this upload has its bytes no more");
+    let source = entry.source.filter(|source| Some(source) == came).ok_or_else(gone)?;
+    let path = api.rooms.library.source_path(&source);
     let file = File::open(path).await.map_err(|_| gone())?;
     let (sender, receiver) = mpsc::channel(BLOCKS);
     tokio::spawn(read(file, sender));

@@ -99,7 +99,7 @@ impl TestServer {
         let server = Server::bind(config).await.unwrap();
         let address = server.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
-        let running = tokio::spawn(server.run(origin.clone(), async { drop(stopped.await) }));
+        let running = tokio::spawn(server.run(origin.clone(), async { drop(stopped.await) }, || ()));
         Self {
             address,
             origin,
