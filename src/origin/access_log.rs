@@ -58,7 +58,7 @@ impl Entry {
 }
 
 /// Of playback the token is gone from the path already; what only begins like that may have one, too.
-fn without_token(path: &str) -> &str {
+pub(super) fn without_token(path: &str) -> &str {
     if path.starts_with("/s/") { "/s/" } else { path }
 }
 

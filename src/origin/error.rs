@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::cache::FlightError;
 
+use super::access_log;
 use super::body::Body;
 use super::presentation::{Failure, State};
 use super::respond::{Asked, Response};
@@ -141,7 +142,7 @@ impl Problem {
     /// The answer; logs it, once, as far as it is the server's affair.
     pub(super) fn respond(self, asked: &Asked) -> Response {
         let (status, word, title) = self.status();
-        let (id, path) = (asked.id.to_str().unwrap_or_default(), asked.parts.uri.path());
+        let (id, path) = (asked.id.to_str().unwrap_or_default(), access_log::without_token(asked.parts.uri.path()));
         match &self {
             Self::Encode { inner } | Self::Picture { inner } | Self::Catalog { inner } | Self::NoWorker { inner } => {
                 tracing::error!(request = id, path, inner, "{self}")

@@ -175,7 +175,7 @@ impl Origin {
         let client = self.proxies.client(peer, &parts.headers);
         let asked = Asked::new(parts, client);
         let mut entry = access_log::Entry::of(&asked);
-        let span = tracing::debug_span!("request", id = ?asked.id, method = %asked.parts.method, path = asked.parts.uri.path());
+        let span = tracing::debug_span!("request", id = ?asked.id, method = %asked.parts.method, path = access_log::without_token(asked.parts.uri.path()));
         let mut response = match Route::parse(asked.parts.uri.path()) {
             _ if !has_its_host(&asked.parts) => Problem::HostField.respond(&asked),
             Some(Route::Management) => Box::pin(self.pass_on(&asked, body).instrument(span)).await,

@@ -39,12 +39,6 @@ impl Wanted {
         }
     }
 
-    /// Whether it is everything, however long that is. Players of FFmpeg's ask for `bytes=0-` always.
-    #[must_use]
-    pub fn is_all(self) -> bool {
-        matches!(self, Self::Whole | Self::From(0, None))
-    }
-
     /// Which bytes of `length` these are.
     #[must_use]
     pub fn within(self, length: usize) -> Part {

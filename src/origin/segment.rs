@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue};
 use tokio::time::timeout;
 
 use crate::cache::{Claim, Key, Object, Reader, Tier, Writer};
@@ -104,8 +105,12 @@ async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery
     };
     origin.came(asked, came);
     let patience = origin.patience;
-    // A range that is everything may be answered as if there was none (RFC 9110 §14.2), and need not wait for the end.
-    let part = !Wanted::of(&asked.parts.headers, &target.etag).is_all();
+    let wanted = Wanted::of(&asked.parts.headers, &target.etag);
+    let part = match wanted {
+        Wanted::Whole => false,
+        Wanted::From(0, None) => !asks_always(&asked.parts.headers),
+        Wanted::From(..) | Wanted::Last(_) => true,
+    };
     // HTTP/1.0 has no chunks: a body without length that breaks off would look complete.
     if part || delivery.holds(&asked.parts.headers) || asked.parts.version < http::Version::HTTP_11 {
         let bytes = whole(reader, patience.whole).await?;
@@ -120,6 +125,13 @@ async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery
     let waited = asked.received.elapsed();
     let stream = Stream::new(first, reader, patience.gap, asked, origin.counters.clone());
     Ok(respond::streamed(&target, stream, came, waited))
+}
+
+/// FFmpeg and VLC ask for `bytes=0-` whatever they want. That may be answered as if there was no range (RFC 9110 §14.2), and
+/// then need not wait for the end; whoever else asks for a range gets one.
+fn asks_always(headers: &HeaderMap) -> bool {
+    let agent = headers.get(USER_AGENT).map_or(&b""[..], HeaderValue::as_bytes);
+    [&b"Lavf/"[..], b"VLC/"].iter().any(|name| agent.starts_with(name))
 }
 
 /// Takes the object, joins those who wait for it, or has it made.

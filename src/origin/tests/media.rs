@@ -254,9 +254,9 @@ async fn a_range_of_a_segment_being_made_waits_for_the_whole() {
 }
 
 #[tokio::test]
-async fn a_range_that_is_everything_waits_for_nothing() {
+async fn a_range_that_is_everything_makes_no_player_wait_that_always_sends_it() {
     let mut server = TestServer::start().await;
-    let (path, everything) = (format!("{BASE}/720p/5.m4s"), [("range", "bytes=0-")]);
+    let (path, everything) = (format!("{BASE}/720p/5.m4s"), [("range", "bytes=0-"), ("user-agent", "Lavf/59.27.100")]);
     let mut client = Client::connect(server.address).await;
     client.send("GET", &path, &everything).await;
     let mut order = server.order().await;
@@ -268,6 +268,14 @@ async fn a_range_that_is_everything_waits_for_nothing() {
     finish(order.writer);
     let kept = ask(server.address, "GET", &path, &everything).await;
     assert_eq!((kept.status, kept.the("content-range"), &*kept.body), (206, "bytes 0-7/8", &b"one.two."[..]));
+    // Whoever else asks for a range means it.
+    let mut client = Client::connect(server.address).await;
+    client.send("GET", &format!("{BASE}/720p/6.m4s"), &everything[..1]).await;
+    let mut order = server.order().await;
+    push(&mut order.writer, b"one.");
+    finish(order.writer);
+    let answer = client.answer(false).await.unwrap();
+    assert_eq!((answer.status, answer.the("content-range")), (206, "bytes 0-3/4"));
 }
 
 #[tokio::test]
