@@ -13,7 +13,7 @@ use super::scan::Found;
 
 /// What is looked at: blocks, tracks, and elements of any kind; and how large a description of tracks may be. Fonts that are
 /// attached may take megabytes before the first block; of each only the head is read.
-const MOST_BLOCKS: usize = 1000;
+const MOST_BLOCKS: usize = 200;
 const MOST_TRACKS: usize = 64;
 const MOST_ELEMENTS: usize = 20_000;
 const MOST_BODY_BYTES: u64 = 2 << 20;

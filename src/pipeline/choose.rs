@@ -52,18 +52,25 @@ fn choice(stretch: &Range<i64>, track: &Track, shown: &[Shown], keys: &[Shown], 
     Choice { key: track.start_for(frame), frame }
 }
 
+/// A picture that is refreshed bit by bit may be so many times as far away as any other: it is not whole before.
+const REFRESH_REACH: usize = 8;
+
 /// The same choice, or the last frame before it that is decoded within `reach` packets of the key frame. Where pictures are
-/// refreshed bit by bit it is the first one that is whole, if that comes later.
+/// refreshed bit by bit it is the first one that is whole, if that comes later, but not by much.
 fn within(choice: Choice, reach: usize, track: &Track, shown: &[Shown]) -> Choice {
     let last = choice.key.saturating_add(reach);
     if choice.frame.packet < last {
         return choice;
     }
     let until = shown.partition_point(|s| s.at <= choice.frame.at);
-    let is_whole = |s: &&Shown| s.packet >= choice.key && track.start_for(**s) == choice.key;
-    let nearest = shown[..until].iter().rev().find(|s| s.packet < last && is_whole(s));
-    let first = || shown[..until].iter().filter(is_whole).min_by_key(|s| s.packet);
-    Choice { frame: nearest.or_else(first).copied().unwrap_or(choice.frame), ..choice }
+    let refresh = track.refreshes.iter().find(|refresh| refresh.from as usize == choice.key);
+    let whole = refresh.map_or(choice.key, |refresh| refresh.whole as usize);
+    let before = || shown[..until].iter().rev();
+    let nearest = before().find(|s| (whole..last).contains(&s.packet));
+    let farthest = choice.key.saturating_add(reach.saturating_mul(REFRESH_REACH));
+    let first = || before().filter(|s| (whole..farthest).contains(&s.packet)).min_by_key(|s| s.packet);
+    let in_part = || before().find(|s| (choice.key..last).contains(&s.packet));
+    Choice { frame: nearest.or_else(first).or_else(in_part).copied().unwrap_or(choice.frame), ..choice }
 }
 
 fn group(choices: &[(usize, Choice)]) -> Group {

@@ -49,16 +49,16 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
     let Some(zero) = zero(&tracks, chosen) else {
         return Err(nothing_playable(&tracks, &container));
     };
-    if is_too_long(&tracks, chosen, zero) {
-        return Err(Refusal::too_long());
-    }
     let subtitles::Outcome { text, mut skipped } = subtitles::text_tracks(source, &silent, &tables, zero, sidecars);
     let mut refused: Option<Refusal> = None;
     let mut video = None;
     let mut audio = Vec::new();
     for (n, timed) in tracks.iter().enumerate() {
         emit(Output::Progress(0));
-        let result = if Some(n) == chosen {
+        let is_played = timed.is_audio() || Some(n) == chosen;
+        let result = if is_played && is_too_long(timed, zero) {
+            Err(Refusal::too_long())
+        } else if Some(n) == chosen {
             video_track(source, timed, zero, &container, emit).map(|v| video = Some(v))
         } else if timed.is_audio() {
             audio_track(source, timed, zero, &container).map(|a| audio.push(a))
@@ -110,14 +110,11 @@ fn zero(tracks: &[Timed], video: Option<usize>) -> Option<i64> {
     starts.min()
 }
 
-/// Does a track that is played say that it goes on for longer than any title may?
-fn is_too_long(tracks: &[Timed], video: Option<usize>, zero_ns: i64) -> bool {
+/// Does a track say that it goes on for longer than any title may?
+fn is_too_long(timed: &Timed, zero_ns: i64) -> bool {
+    let last = timed.packets.iter().map(|p| p.pts).chain([timed.end]).max().unwrap_or(0);
     let most = i64::from(MOST_SECONDS) * 1_000_000_000;
-    let played = tracks.iter().enumerate().filter(|(n, t)| t.is_audio() || Some(*n) == video);
-    played.into_iter().any(|(_, t)| {
-        let last = t.packets.iter().map(|p| p.pts).chain([t.end]).max().unwrap_or(0);
-        t.timescale.convert(last, Timescale::NANOSECONDS).saturating_sub(zero_ns) > most
-    })
+    timed.timescale.convert(last, Timescale::NANOSECONDS).saturating_sub(zero_ns) > most
 }
 
 /// A track of sound or pictures that is left out.
@@ -243,7 +240,7 @@ fn video_track(
     let crop = geometry.and_then(|g| g.aperture?.crop((width, height)));
     let keys_are_idr = timed.avcc.as_deref().is_some_and(|avcc| passable::is_whole(source, &track, avcc, emit))
         && coded_size_is(source, &track, &shown, (width, height));
-    let video = VideoTrack {
+    let mut video = VideoTrack {
         width: crop.map_or(width, |c| c.width),
         height: crop.map_or(height, |c| c.height),
         crop,
@@ -258,6 +255,10 @@ fn video_track(
         keys_are_idr,
         track: Arc::unwrap_or_clone(track),
     };
+    if video.shown_size().0.max(video.shown_size().1) > VideoTrack::MOST_SIDE {
+        // What only makes sense with square pixels has them.
+        video.pixel_aspect = (1, 1);
+    }
     let (width, height) = video.shown_size();
     if width.max(height) > VideoTrack::MOST_SIDE {
         let message =

@@ -73,7 +73,7 @@ impl Told {
         let Some(Ok(header)) = header.as_ref().map(|header| header.map_readable()) else { return };
         match Codec::of(caps) {
             Some(Codec::H264(Some(_))) => {
-                self.counter.count(first_set(&header).into_iter());
+                self.counter.count(only_set(&header).into_iter());
             }
             Some(Codec::Mpeg4) => self.increment_bits = vop::increment_bits(&header),
             _ => {}
@@ -81,9 +81,9 @@ impl Told {
     }
 }
 
-/// The first sequence parameter set of an `avcC` record (ISO/IEC 14496-15 §5.3.3.1).
-fn first_set(record: &[u8]) -> Option<&[u8]> {
-    let (length, sets) = record.get(6..)?.split_first_chunk()?;
+/// The sequence parameter set of an `avcC` record (ISO/IEC 14496-15 §5.3.3.1), if it has no other that slices may refer to.
+fn only_set(record: &[u8]) -> Option<&[u8]> {
+    let (length, sets) = record.get(6..).filter(|_| record[5] & 31 == 1)?.split_first_chunk()?;
     sets.get(..usize::from(u16::from_be_bytes(*length)))
 }
 
@@ -372,7 +372,7 @@ mod tests {
                     let _ = (codec.start(&bytes), codec.place(&bytes, &mut told), codec.place(&bytes, &mut told));
                 }
             }
-            let _ = first_set(&bytes);
+            let _ = only_set(&bytes);
         }
     }
 }

@@ -269,17 +269,20 @@ fn offsets(stbl: &mp4_atom::Stbl, sizes: &[u32], length: u64) -> Option<Vec<u64>
     (offsets.len() == sizes.len()).then_some(offsets)
 }
 
-/// Decode time and duration of each sample.
+/// Decode time and duration of each sample. A negative duration, which some files have in the end, is that of the sample
+/// before, or one tick.
 fn decode_times(stbl: &mp4_atom::Stbl, count: usize) -> Option<Vec<(i64, u32)>> {
     let mut times = Vec::with_capacity(count);
-    let mut at = 0_i64;
+    let (mut at, mut before) = (0_i64, 1);
     for entry in &stbl.stts.entries {
+        let delta = if i32::try_from(entry.sample_delta).is_ok() { entry.sample_delta } else { before };
+        before = delta;
         for _ in 0..entry.sample_count {
             if times.len() == count {
                 return None;
             }
-            times.push((at, entry.sample_delta));
-            at = at.checked_add(i64::from(entry.sample_delta))?;
+            times.push((at, delta));
+            at = at.checked_add(i64::from(delta))?;
         }
     }
     (times.len() == count).then_some(times)

@@ -28,7 +28,7 @@ const MOST_REREAD_BYTES: u64 = 128 << 20;
 
 /// The demuxer of FLV ends the process when a seek leads it back to the parameter sets of H.264 at the start of the file
 /// (GStreamer 1.22). What lies within the first group of pictures, which hardly lasts longer than this, is read up to.
-const FLV_START_NS: i64 = 20_000_000_000;
+const FLV_START_NS: i64 = 60_000_000_000;
 
 /// How many packets ahead of the expected one a packet is looked for.
 const WINDOW: usize = 4096;
@@ -124,8 +124,9 @@ impl Reader {
     ) -> Result<From, Error> {
         let refused = |r: crate::media::Refusal| Error::Failed(r.message);
         let (scan, sink) = Scan::open_track(source, &track.stream_id).map_err(refused)?;
-        let ns = given_at(track, given, first).saturating_add(zero_ns).saturating_sub(earlier);
-        if first > 0 && !(scan.container() == "video/x-flv" && ns < FLV_START_NS) {
+        let of_title = given_at(track, given, first).saturating_sub(earlier);
+        let ns = of_title.saturating_add(zero_ns);
+        if first > 0 && !(scan.container() == "video/x-flv" && of_title < FLV_START_NS) {
             // The demuxer can seek once it has given a packet. One that cannot reads from the start, and what comes before
             // the wanted packet is passed over.
             let _ = scan.pull(&sink, unwanted);

@@ -69,7 +69,12 @@ pub fn grid_of(source: &Source) -> Times {
         let rate = Rate::new(timescale.get(), step);
         return exact(source, timescale, rate, i64::from(step), Box::new(|t| t));
     }
-    let tolerance = if direct { 1 } else { DEMUXER_TOLERANCE_NS };
+    let tolerance = match direct {
+        true if is_fit => 1,
+        // Ticks too fine to be meant exactly: a thousandth of a second, as of a demuxer's nanoseconds.
+        true => i64::from(timescale.get() / 1000),
+        false => DEMUXER_TOLERANCE_NS,
+    };
     if let Some(rate) = best_rate(shown, timescale, tolerance) {
         return of_rate(source, rate);
     }
@@ -208,9 +213,11 @@ mod tests {
 
     #[test]
     fn ticks_too_fine_for_32_bits_of_a_segment_become_coarser() {
-        let times = shown((0..50).map(|i| i * 41_666_667));
-        let found = grid_of(&Source { direct: true, ..demuxed(&times, 50 * 41_666_667) });
+        // So long that what each tick is off by adds up.
+        let times = shown((0..20_000).map(|i| i * 41_666_667));
+        let found = grid_of(&Source { direct: true, ..demuxed(&times, 20_000 * 41_666_667) });
         assert!(found.timescale.get() <= VideoTrack::FINEST, "{:?}", found.timescale);
+        assert_eq!(found.rate.map(Rate::fps), Some(24.0));
         assert_eq!((found.convert)(times[24].at), i64::from(found.timescale.get()));
     }
 

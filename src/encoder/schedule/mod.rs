@@ -286,12 +286,14 @@ impl Slot {
     pub fn promote(&self) {
         let mut slots = lock(&self.slots);
         let own = slots.working.iter_mut().find(|working| Arc::ptr_eq(&working.wanted, &self.wanted));
-        if let Some(own) = own {
-            (own.lane, own.told) = (Lane::Viewer, false);
-        }
+        let was_told = own.is_some_and(|own| {
+            own.lane = Lane::Viewer;
+            std::mem::replace(&mut own.told, false)
+        });
         slots.relieve();
         // What was told to go stays: somebody else makes room for who waits.
-        slots.make_room(Lane::Ahead);
+        let waits = if was_told && slots.waiting.len(Lane::Viewer) > 0 { Lane::Viewer } else { Lane::Ahead };
+        slots.make_room(waits);
     }
 }
 

@@ -118,13 +118,20 @@ async fn what_a_viewer_came_for_is_not_stopped_any_more() {
 /// It counted as one that will soon be gone, so that look-ahead waited for the end of a viewer's job.
 #[tokio::test]
 async fn in_place_of_one_that_a_viewer_came_for_another_makes_room() {
+    // Who waits: look-ahead, and in its place a viewer.
+    for lane in [Lane::Ahead, Lane::Viewer] {
+        room_is_made(lane).await;
+    }
+}
+
+async fn room_is_made(lane: Lane) {
     let schedule = Schedule::new(Limits { heavy: 3, warm: 3, queue: 4, patience: 8 * SECOND });
     let mut warm = Vec::new();
     for _ in 0..3 {
         warm.push(schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap());
     }
-    let mut ahead = Box::pin(schedule.slot(ask(Lane::Ahead), Weight::Heavy));
-    assert!(poll(&mut ahead).await.is_none());
+    let mut waits = Box::pin(schedule.slot(ask(lane), Weight::Heavy));
+    assert!(poll(&mut waits).await.is_none());
     let mut told = Vec::new();
     for slot in &warm {
         told.push(poll(&mut Box::pin(slot.wanted.notified())).await.is_some());
@@ -137,7 +144,7 @@ async fn in_place_of_one_that_a_viewer_came_for_another_makes_room() {
     for slot in &warm {
         told.push(poll(&mut Box::pin(slot.wanted.notified())).await.is_some());
     }
-    assert_eq!(told.iter().filter(|told| **told).count(), 1, "of the two that are left");
+    assert_eq!(told.iter().filter(|told| **told).count(), 1, "of the two that are left, for {lane:?}");
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 //! nothing it says is believed: neither a length that would take terabytes nor a number that no arithmetic here bears.
 
 use super::{PlanError, audio, text};
-use crate::media::{AudioTrack, Index, Ladder, MOST_SECONDS, Shown, Track, VideoTrack};
+use crate::media::{AudioTrack, Index, Ladder, MOST_SECONDS, Track, VideoTrack};
 
 /// Most segments of all renditions together: a week of thirty. Each takes some bytes of the plan, and a line of a playlist.
-const MOST_SEGMENTS: u64 = 4_500_000;
+const MOST_SEGMENTS: u64 = 4_600_000;
 /// Samples per second of any sound, and its channels.
 const MOST_RATE: u32 = 1_000_000;
 const MOST_CHANNELS: u32 = 64;
@@ -43,9 +43,9 @@ fn picture(video: &VideoTrack) -> Result<(), PlanError> {
     if video.track.timescale.get() > VideoTrack::FINEST || video.rate.is_some_and(|rate| rate.num == 0) {
         return Err(PlanError::Impossible("a clock or a rate that pictures do not have"));
     }
-    let is_short = |w: &[Shown]| u32::try_from(w[1].at - w[0].at).is_ok();
     times(&video.track)?;
-    if video.track.shown().windows(2).all(is_short) {
+    let at: Vec<i64> = video.track.shown().iter().map(|shown| shown.at).chain([video.track.end]).collect();
+    if at.windows(2).all(|w| u32::try_from(w[1] - w[0]).is_ok()) {
         Ok(())
     } else {
         Err(PlanError::Impossible("a picture that stands for longer than a sample can say"))
