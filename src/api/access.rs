@@ -248,6 +248,12 @@ mod tests {
             assert!(ask("POST", None).await, "a program");
             assert!(ask("POST", Some("http://127.0.0.1:8080")).await, "a page of our own");
             assert!(ask("GET", Some("https://example.org")).await, "looking");
+            let tus = async |origin| {
+                let headers = [("host", "127.0.0.1:8080"), ("origin", origin), ("tus-resumable", "1.0.0")];
+                self::ask(&guard, Scope::Upload, "POST", &headers).await.is_ok()
+            };
+            // Whoever asked for leave to show a token got leave for this field, too.
+            assert!(tus("http://localhost:3000").await && !tus("https://example.org").await);
             for other in ["https://example.org", "null", "http://127.0.0.1:8081"] {
                 assert!(!ask("POST", Some(other)).await && !ask("DELETE", Some(other)).await, "{other}");
             }
