@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest as _, Sha256};
 
 use crate::media::Film;
-use crate::support::{Broken, Data, TestServer};
+use crate::support::{Broken, Data, TestServer, session};
 use crate::uploads::{film, settled};
 
 const VIEWERS: u64 = 6;
@@ -214,7 +214,12 @@ fn half(data: &Data, seen: &Seen, ids: &[String], time: Duration) {
         seen.stopping.store(true, Relaxed);
         server.signal(Signal::TERM);
     });
-    drop(server);
+    // A second signal would end it at once.
+    let pid = server.pid();
+    let (status, log) = server.wait();
+    assert!(status.success(), "the server ended with {status}:\n{log}");
+    assert!(session(pid).is_empty(), "the server left processes:\n{log}");
+    data.assert_tidy();
     let weights = lock(&seen.weights)[looks..].to_vec();
     let most = |of: fn(&(u64, u64, u64)) -> u64, part: &[(u64, u64, u64)]| part.iter().map(of).max().unwrap_or(0);
     let (before, after) = weights.split_at(weights.len() / 2);
