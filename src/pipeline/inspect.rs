@@ -6,6 +6,7 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::codecs::no_decoder;
 use super::decode::{Decoder, Raw, decoder_for};
@@ -378,7 +379,11 @@ fn undecodable(codec: &str) -> Refusal {
     refuse(RefusalCode::Damaged, format!("the {codec} track cannot be decoded: the file is damaged"))
 }
 
-/// Decodes until the first frame comes out.
+/// What took no longer than this to be undecodable is tried once more.
+const AGAIN_WITHIN: Duration = Duration::from_secs(1);
+
+/// Decodes until the first frame comes out. What is damaged is so twice, but on a host that is short of processors a good
+/// file's demuxer was once taken for one at its end.
 fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps, shown: &[Shown]) -> Result<Raw, Refusal> {
     if !media_type(caps).ends_with("/x-raw") && decoder_for(caps).is_none() {
         return Err(no_decoder(caps));
@@ -387,9 +392,17 @@ fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps, shown: &[Shown]) -
     let start = (0..=first).rev().find(|&i| track.packets[i].key).unwrap_or(0);
     let range: Range<usize> = start..(first.max(start) + PROBE_PACKETS).min(track.packets.len());
     let chain = if media_type(caps).starts_with("audio/") { "audio/x-raw" } else { "video/x-raw" };
-    let mut decoder = Decoder::open(source, track, range, i64::MIN, chain)
-        .map_err(|e| refuse(RefusalCode::UnsupportedCodec, e.to_string()))?;
-    decoder.next(&mut || Ok(())).ok().flatten().ok_or_else(|| undecodable(&track.codec))
+    let first_frame = || {
+        let mut decoder = Decoder::open(source, track, range.clone(), i64::MIN, chain)
+            .map_err(|e| refuse(RefusalCode::UnsupportedCodec, e.to_string()))?;
+        Ok(decoder.next(&mut || Ok(())).ok().flatten())
+    };
+    let began = Instant::now();
+    let found = match first_frame()? {
+        None if began.elapsed() < AGAIN_WITHIN => first_frame()?,
+        found => found,
+    };
+    found.ok_or_else(|| undecodable(&track.codec))
 }
 
 /// The track without what its container says of colours, so that the decoder tells what the bitstream says.

@@ -219,8 +219,8 @@ fn a_few_bytes_that_claim_to_last_for_months_are_refused() {
     let sound = film(media.path(), "long.m4a", "-f lavfi -i sine=d=2 -c:a aac");
     let mut bytes = fs::read(&sound).unwrap();
     let table = bytes.windows(4).position(|w| w == b"stts").unwrap();
-    // The first entry's duration: every frame but the last lasts for a day.
-    bytes[table + 16..table + 20].copy_from_slice(&u32::MAX.to_be_bytes());
+    // The first entry's duration: every frame but the last lasts for half a day.
+    bytes[table + 16..table + 20].copy_from_slice(&i32::MAX.to_be_bytes());
     fs::write(&sound, bytes).unwrap();
     let ran = run(data.command(&["ingest", sound.to_str().unwrap()]));
     assert_eq!(ran.code(), 1, "{ran:?}");
