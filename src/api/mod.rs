@@ -188,7 +188,10 @@ impl Api {
         }
         let caller = (self.rooms.authorise)(parts, scope).await?;
         if caller.grant.is_some() && !route.takes_token(&parts.method) {
-            return Err(Problem::new(Kind::Scope, "an upload token sends its film and does nothing else"));
+            return Err(Problem::new(
+                Kind::Scope,
+                "an upload token sends its film, looks at its title, and does nothing else",
+            ));
         }
         if let Some(id) = route.seen(&parts.method) {
             videos::must_see(self, id, &caller).await?;

@@ -382,8 +382,8 @@ fn undecodable(codec: &str) -> Refusal {
 /// What took no longer than this to be undecodable is tried once more.
 const AGAIN_WITHIN: Duration = Duration::from_secs(1);
 
-/// Decodes until the first frame comes out. What is damaged is so twice, but on a host that is short of processors a good
-/// file's demuxer was once taken for one at its end.
+/// Decodes until the first frame comes out. What is damaged is so twice; a good file was refused once on a busy host, and it is
+/// not known why.
 fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps, shown: &[Shown]) -> Result<Raw, Refusal> {
     if !media_type(caps).ends_with("/x-raw") && decoder_for(caps).is_none() {
         return Err(no_decoder(caps));
