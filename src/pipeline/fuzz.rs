@@ -1,13 +1,14 @@
 //! Whatever in this room reads bytes of strangers without a pipeline, behind one door: for the fuzzers (`fuzz/`) and for
 //! the test that reads again what they kept. Ordinary builds do not have it.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::keys::{Codec, Place, Start, Told};
 use super::raw::{RawPacket, believable};
 use super::scan::{Found, Words};
-use super::{blocks, geometry, inspect, matroska, mp4, quicktime, repeats, subtitles, tracks};
-use crate::media::{Colour, Index, Label, Rotation, Sidecar, VideoTrack};
+use super::{blocks, geometry, inspect, matroska, mp4, pcr, quicktime, repeats, subtitles, tracks};
+use crate::media::{Colour, Index, Label, Rotation, Sidecar, Timescale, VideoTrack};
 
 /// Bytes that describe a packet to [`packets`].
 const PACKET_BYTES: usize = 24;
@@ -18,7 +19,7 @@ pub struct Stage(Found);
 /// Reads a file in every way there is, and takes what it says as far as that goes without a decoder: the indices to which
 /// its tables, or packets a demuxer might give of it, lead.
 pub fn file(source: &Path, bytes: &[u8], Stage(stage): &Stage) -> Vec<Index> {
-    let _ = (mp4::fault(source), matroska::quicktime_caps(source));
+    let _ = (mp4::fault(source), matroska::quicktime_caps(source), pcr::Clock::of_head(bytes));
     heads(bytes);
     let tables = mp4::tables(source).unwrap_or_default();
     let mut films: Vec<tracks::Timed> = tables.iter().filter_map(|table| from_table(source, table, stage)).collect();
@@ -146,7 +147,9 @@ fn words(source: &Path, bytes: &[u8], tables: &[mp4::Table], stage: &Found) -> I
 /// The index of a film of this one track, as [`inspect()`] puts it on the title's timeline.
 fn index(film: &tracks::Timed, text: &Index) -> Option<Index> {
     let zero = film.start_ns()?;
-    let (track, rate, before) = inspect::on_timeline(film, zero, !film.direct && film.packets.len().is_multiple_of(2));
+    let begin = Timescale::NANOSECONDS.convert(zero, film.timescale);
+    let before: BTreeSet<i64> = film.packets.iter().filter(|p| p.shown).map(|p| p.pts.max(begin)).collect();
+    let (track, rate) = inspect::on_timeline(film, zero, !film.direct && film.packets.len().is_multiple_of(2));
     let shown = track.shown();
     // In coarser ticks pictures may fall together.
     let is_exact = film.direct && film.timescale.get() <= VideoTrack::FINEST;

@@ -14,8 +14,8 @@ use super::scan::Scan;
 use super::tracks::{self, Timed, media_type};
 use super::{Output, audio, codecs, colour, geometry, mp4, passable, rate, repeats, restamp, subtitles};
 use crate::media::{
-    Access, AudioTrack, Index, Label, MOST_SECONDS, Packet, Rate, Refusal, RefusalCode, Shown, Sidecar, Skipped,
-    Timescale, Track, TrackKind, VideoTrack, gcd,
+    Access, AudioTrack, Index, Label, MOST_SECONDS, Packet, Rate, Refusal, RefusalCode, Sidecar, Skipped, Timescale,
+    Track, TrackKind, VideoTrack, gcd,
 };
 
 /// Most pixels of a picture: 8K with some room. More would let a small file claim gigabytes.
@@ -168,8 +168,7 @@ fn hide_undecodable_start(source: &Path, timed: &mut Timed) {
         return;
     }
     let provisional = Arc::new(track(timed, 0, timed.timescale, &|t| t));
-    let shown = provisional.shown();
-    let Ok(raw) = probe(source, &provisional, &timed.caps, &shown) else { return };
+    let Ok(raw) = probe(source, &provisional, &timed.caps) else { return };
     let limit = raw.at.min(first);
     timed.packets.iter_mut().filter(|p| p.pts < limit).for_each(|p| p.shown = false);
 }
@@ -216,9 +215,9 @@ fn video_track(
     container: &str,
     emit: &mut dyn FnMut(Output),
 ) -> Result<VideoTrack, Refusal> {
-    let (track, exact, shown) = on_timeline(timed, zero_ns, has_fixed_rate(container));
+    let (track, exact) = on_timeline(timed, zero_ns, has_fixed_rate(container));
     let track = Arc::new(track);
-    let raw = probe(source, &untinted(&track, &timed.caps), &timed.caps, &shown)?;
+    let raw = probe(source, &untinted(&track, &timed.caps), &timed.caps)?;
     let caps = raw.sample.caps().ok_or_else(|| undecodable(&track.codec))?;
     let info = gst_video::VideoInfo::from_caps(caps).map_err(|_| undecodable(&track.codec))?;
     let (width, height) = (info.width(), info.height());
@@ -240,7 +239,7 @@ fn video_track(
     let geometry = geometry::of(source, &timed.found.stream_id);
     let crop = geometry.and_then(|g| g.aperture?.crop((width, height)));
     let keys_are_idr = timed.avcc.as_deref().is_some_and(|avcc| passable::is_whole(source, &track, avcc, emit))
-        && coded_size_is(source, &track, &shown, (width, height));
+        && coded_size_is(source, &track, (width, height));
     let mut video = VideoTrack {
         width: crop.map_or(width, |c| c.width),
         height: crop.map_or(height, |c| c.height),
@@ -272,7 +271,7 @@ fn video_track(
 /// Puts a video track on the title's timeline, with the frames that are there in the container's mind alone: those that
 /// a container of fixed rate left out, and those before a picture that comes late. Neither has bytes; the frame before, or
 /// the first one, is shown in their place.
-pub(super) fn on_timeline(timed: &Timed, zero_ns: i64, fixed_rate: bool) -> (Track, Option<Rate>, Vec<Shown>) {
+pub(super) fn on_timeline(timed: &Timed, zero_ns: i64, fixed_rate: bool) -> (Track, Option<Rate>) {
     let zero = Timescale::NANOSECONDS.convert(zero_ns, timed.timescale);
     let begin = timed.packets.iter().filter(|p| p.shown).map(|p| p.pts).min().unwrap_or(0).max(zero);
     let at = |p: &Packet| if p.shown { p.pts.max(begin) } else { p.pts } - zero;
@@ -290,7 +289,7 @@ pub(super) fn on_timeline(timed: &Timed, zero_ns: i64, fixed_rate: bool) -> (Tra
     track.end = times.end;
     let early = repeats::early(&track, times.rate);
     repeats::add(&mut track, &[early, times.dropped].concat());
-    (track, times.rate, shown)
+    (track, times.rate)
 }
 
 /// AVI numbers its frames and leaves out those that repeat the one before; MPEG streams have one frame rate for a whole
@@ -317,8 +316,7 @@ fn pixel_aspect(info: &gst_video::VideoInfo, caps: &gst::Caps, container: &str) 
 fn audio_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> Result<AudioTrack, Refusal> {
     let zero = Timescale::NANOSECONDS.convert(zero_ns, timed.timescale);
     let provisional = Arc::new(track(timed, zero_ns, timed.timescale, &|t| t - zero));
-    let shown: Vec<Shown> = provisional.shown();
-    let probed = probe(source, &provisional, &timed.caps, &shown)?;
+    let probed = probe(source, &provisional, &timed.caps)?;
     let raw = probed.sample.caps().and_then(|c| c.structure(0)).ok_or_else(|| undecodable(&provisional.codec))?;
     let number = |key: &str| raw.get::<i32>(key).ok().and_then(|n| u32::try_from(n).ok()).filter(|n| *n > 0);
     let (Some(rate), Some(channels)) = (number("rate"), number("channels")) else {
@@ -384,13 +382,15 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Decodes until the first frame comes out. What is damaged is so twice; a good file was refused once on a busy host, and it is
 /// not known why.
-fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps, shown: &[Shown]) -> Result<Raw, Refusal> {
+fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps) -> Result<Raw, Refusal> {
     if !media_type(caps).ends_with("/x-raw") && decoder_for(caps).is_none() {
         return Err(no_decoder(caps));
     }
-    let first = shown.first().map_or(0, |s| s.packet);
+    let has_bytes = |number: &usize| track.packets[*number].size > 0;
+    let first = track.shown().iter().map(|s| s.packet).find(has_bytes).unwrap_or(0);
     let start = (0..=first).rev().find(|&i| track.packets[i].key).unwrap_or(0);
-    let range: Range<usize> = start..(first.max(start) + PROBE_PACKETS).min(track.packets.len());
+    let end = (first..track.packets.len()).filter(has_bytes).nth(PROBE_PACKETS);
+    let range: Range<usize> = start..end.unwrap_or(track.packets.len());
     let chain = if media_type(caps).starts_with("audio/") { "audio/x-raw" } else { "video/x-raw" };
     let first_frame = || {
         let mut decoder = Decoder::open(source, track, range.clone(), i64::MIN, chain)
@@ -415,13 +415,13 @@ fn untinted(track: &Track, caps: &gst::Caps) -> Arc<Track> {
 }
 
 /// Does the bitstream itself say this size? A container may cut columns off that a player of the bare stream would show.
-fn coded_size_is(source: &Path, track: &Track, shown: &[Shown], size: (u32, u32)) -> bool {
+fn coded_size_is(source: &Path, track: &Track, size: (u32, u32)) -> bool {
     let Ok(mut caps) = track.caps.parse::<gst::Caps>() else { return false };
     if let Some(structure) = caps.make_mut().structure_mut(0) {
         structure.remove_fields(["width", "height"]);
     }
     let bare = Arc::new(Track { caps: caps.to_string(), ..track.clone() });
-    let probed = probe(source, &bare, &caps, shown).ok();
+    let probed = probe(source, &bare, &caps).ok();
     let info = probed.as_ref().and_then(|p| p.sample.caps()).and_then(|c| gst_video::VideoInfo::from_caps(c).ok());
     info.is_some_and(|info| (info.width(), info.height()) == size)
 }

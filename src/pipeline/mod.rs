@@ -36,6 +36,7 @@ mod mp4;
 mod order;
 mod packets;
 mod passable;
+mod pcr;
 mod picture;
 mod poc;
 mod quicktime;

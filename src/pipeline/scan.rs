@@ -2,6 +2,7 @@
 //!
 //! `filesrc ! parsebin` finds demuxer and parsers by itself. Its pads end in appsinks; nothing is decoded here.
 
+use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use super::Output;
 use super::complaint::{explain, refusal, unreadable};
 use super::holdup::{Plugging, Rest};
 use super::keys::Told;
+use super::pcr::Clock;
 use super::raw::{RawPacket, described, raw_packet};
 use super::silence::Silence;
 use crate::media::{Refusal, RefusalCode, Rotation};
@@ -55,6 +57,8 @@ pub struct Scan {
     /// of demuxers that pull, which nearly all do.
     is_reading: Arc<AtomicBool>,
     rest: Arc<Rest>,
+    /// How the file's clock references are changed, if they are.
+    clock: Option<Clock>,
     /// An element has complained.
     has_failed: AtomicBool,
     /// Media type of the container.
@@ -202,6 +206,8 @@ impl Scan {
             gst::BusSyncReply::Pass
         });
         let (reads, asked): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
+        let file = File::open(source).ok();
+        let clock = file.as_ref().and_then(Clock::of);
         if let Some(pad) = filesrc.static_pad("src") {
             let (counted, given, over) = (Arc::clone(&reads), Arc::clone(&asked), Arc::clone(&is_reading));
             let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::PUSH | gst::PadProbeType::PULL;
@@ -211,6 +217,15 @@ impl Scan {
                 over.store(false, Ordering::Relaxed);
                 gst::PadProbeReturn::Ok
             });
+            if let (Some(clock), Some(file)) = (clock, file) {
+                let _ = pad.add_probe(mask, move |_, info| {
+                    let offset = info.offset;
+                    if let Some(mut piece) = info.buffer_mut().and_then(|b| b.make_mut().map_writable().ok()) {
+                        clock.change(offset, &mut piece, &file);
+                    }
+                    gst::PadProbeReturn::Ok
+                });
+            }
             let (asking, begins) = (Arc::clone(&asked), Arc::clone(&is_reading));
             let length = std::fs::metadata(source).map_or(0, |file| file.len());
             let _ = pad.add_probe(gst::PadProbeType::BLOCK | gst::PadProbeType::PULL, move |_, info| {
@@ -222,7 +237,8 @@ impl Scan {
             });
         }
         let has_failed = AtomicBool::new(false);
-        let scan = Self { pipeline, shared, reads, asked, is_reading, rest, has_failed, container: String::new() };
+        let container = String::new();
+        let scan = Self { pipeline, shared, reads, asked, is_reading, rest, clock, has_failed, container };
         let _ = scan.pipeline.set_state(gst::State::Playing);
         Ok(scan)
     }
@@ -359,6 +375,7 @@ impl Scan {
 
     /// Goes to the last key frame at or before a stream time.
     pub fn seek(&self, to: gst::ClockTime) -> Result<(), super::Error> {
+        let to = self.clock.map_or(to, |clock| gst::ClockTime::from_nseconds(clock.seek_time(to.nseconds())));
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
         self.pipeline.seek_simple(flags, to).map_err(|e| super::Error::Failed(format!("seek to {to}: {e}")))
     }
