@@ -45,10 +45,13 @@ pub(super) fn methods(route: &Route) -> String {
 
 /// Whether the document says that this call may be answered with this problem.
 pub(super) fn knows(path: &str, method: &Method, kind: Kind) -> bool {
-    let method = if method == Method::HEAD { &Method::GET } else { method };
     // Whatever is asked for is counted.
     let counted = kind == Kind::TooOften;
-    match Route::parse(path).map(|route| operation(&route, method)) {
+    let found = |route: Route| {
+        let as_get = || if method == Method::HEAD { operation(&route, &Method::GET) } else { None };
+        operation(&route, method).or_else(as_get)
+    };
+    match Route::parse(path).map(found) {
         _ if counted => true,
         None => kind == Kind::NoRoute,
         Some(None) => kind == Kind::Method,
@@ -59,7 +62,7 @@ pub(super) fn knows(path: &str, method: &Method, kind: Kind) -> bool {
 impl Operation {
     fn problems(&self, method: &Method) -> impl Iterator<Item = Kind> {
         // A page of another site may look.
-        let changes = (*method != Method::GET).then_some(Kind::CrossSite);
+        let changes = (!matches!(*method, Method::GET | Method::HEAD)).then_some(Kind::CrossSite);
         let always = if self.is_public { &ALWAYS[..0] } else { &ALWAYS };
         self.fails.iter().chain(always).copied().chain(changes).chain([Kind::TooOften])
     }
@@ -224,7 +227,7 @@ fn made() -> Value {
         "info": {
             "title": "Matinee", "version": env!("CARGO_PKG_VERSION"), "license": { "name": env!("CARGO_PKG_LICENSE") },
             "description": "Films in, streams out. `x-scope` says what a key must be for; without keys, on loopback, \
-                none is needed. HEAD is answered wherever GET is.",
+                none is needed. HEAD is answered wherever GET is, and described where it does something else.",
         },
         "servers": [{ "url": "/api/v1" }],
         "paths": paths,
@@ -301,6 +304,17 @@ mod tests {
         let file = Route::parse("/api/v1/videos/a.mp4").unwrap();
         assert_eq!(methods(&file), "PUT, GET, HEAD, PATCH, DELETE, OPTIONS");
         assert_eq!(methods(&id), methods(&file));
+    }
+
+    #[test]
+    fn a_head_is_described_only_where_it_is_not_a_get_without_a_body() {
+        let document = made();
+        let paths = document["paths"].as_object().unwrap();
+        let heads: Vec<&str> = paths.iter().filter(|(_, path)| path["head"].is_object()).map(|(path, _)| &**path).collect();
+        assert_eq!(heads, ["/uploads/{upload}"]);
+        let (path, other) = (format!("/api/v1/uploads/{}", "0".repeat(32)), "/api/v1/videos/000000000000");
+        assert!(knows(&path, &Method::HEAD, Kind::UploadLocked) && !knows(&path, &Method::GET, Kind::UploadLocked));
+        assert!(knows(other, &Method::HEAD, Kind::NoTitle) && !knows(other, &Method::HEAD, Kind::CrossSite));
     }
 
     #[test]

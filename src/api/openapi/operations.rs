@@ -71,7 +71,7 @@ const CREATE: Operation = Operation {
     ..BASE
 };
 
-/// The call, or `None` if the route does not take the method. HEAD is GET without a body.
+/// The call, or `None` if the route does not take the method. HEAD is GET without a body, except for uploads.
 pub(super) fn operation(route: &Route, method: &Method) -> Option<Operation> {
     match route {
         Route::Videos => videos(method),
@@ -267,9 +267,18 @@ const RESUMABLE: Operation = Operation {
 fn uploads(method: &Method) -> Option<Operation> {
     (*method == Method::POST).then_some(Operation {
         id: "createUpload",
-        summary: "Begins a resumable upload, or puts parts together (tus 1.0.0).",
-        parameters: &["Tus-Resumable", "Upload-Length", "Upload-Metadata"],
-        gives: (201, Gives::Nothing),
+        summary: "Begins a resumable upload, perhaps with its first bytes, or puts finished parts together (tus 1.0.0: \
+            creation, creation-with-upload, creation-defer-length, concatenation).",
+        parameters: &[
+            "Tus-Resumable",
+            "Upload-Length",
+            "Upload-Defer-Length",
+            "Upload-Concat",
+            "Upload-Metadata",
+            "Upload-Checksum",
+        ],
+        takes: Takes::FirstBytes,
+        gives: (201, Gives::BegunUpload),
         fails: &SENDING,
         ..RESUMABLE
     })
@@ -282,6 +291,14 @@ fn upload(method: &Method) -> Option<Operation> {
             parameters: &[],
             gives: (200, Gives::Upload),
             summary: "Gives the bytes of a finished upload, or its state as JSON if asked for.",
+            fails: &[Kind::NoRoute, Kind::NoUpload, Kind::UploadExpired, Kind::NoTitle],
+            ..RESUMABLE
+        }),
+        // Unlike any other HEAD it does something, and has a description of its own.
+        Method::HEAD => Some(Operation {
+            id: "headUpload",
+            summary: "Says where to go on (tus 1.0.0). Takes the upload away from a request that still sends to it.",
+            gives: (200, Gives::UploadState),
             fails: &[
                 Kind::TusVersion,
                 Kind::TokenSpent,
@@ -300,10 +317,10 @@ fn upload(method: &Method) -> Option<Operation> {
         }),
         Method::PATCH => Some(Operation {
             id: "appendToUpload",
-            summary: "Sends the next bytes of an upload (tus 1.0.0).",
-            parameters: &["Tus-Resumable", "Upload-Offset"],
+            summary: "Sends the next bytes of an upload (tus 1.0.0). Takes the upload away from a request that still sends to it.",
+            parameters: &["Tus-Resumable", "Upload-Offset", "Upload-Length", "Upload-Checksum"],
             takes: Takes::Bytes,
-            gives: (204, Gives::Nothing),
+            gives: (204, Gives::AppendedUpload),
             fails: &SENDING,
             ..RESUMABLE
         }),
@@ -335,7 +352,7 @@ const fn with(many: [Kind; 16], few: [Kind; 3]) -> [Kind; 20] {
 
 fn playback_tokens(method: &Method) -> Option<Operation> {
     (*method == Method::POST).then_some(Operation {
-        id: "signPlayback",
+        id: "createPlaybackToken",
         summary: "Gives URLs by which a signed title plays for a while, four hours unless said.",
         takes: Takes::PlaybackToken,
         gives: (201, Gives::PlaybackToken),
@@ -354,7 +371,7 @@ fn playback_tokens(method: &Method) -> Option<Operation> {
 
 fn video_events(method: &Method) -> Option<Operation> {
     (*method == Method::GET).then_some(Operation {
-        id: "listenToVideo",
+        id: "streamVideoEvents",
         tag: "events",
         summary: "Tells states and progress of one title as Server-Sent Events, beginning with the state it is in. A key with \
             scope `upload` hears of titles it brought.",
@@ -367,7 +384,7 @@ fn video_events(method: &Method) -> Option<Operation> {
 
 fn events(method: &Method) -> Option<Operation> {
     (*method == Method::GET).then_some(Operation {
-        id: "listen",
+        id: "streamEvents",
         tag: "events",
         summary: "Tells states and progress of all titles as Server-Sent Events.",
         parameters: &["Last-Event-ID"],
@@ -395,7 +412,8 @@ fn job(method: &Method) -> Option<Operation> {
         Method::GET => Some(Operation { id: "getJob", summary: "Shows a job.", ..JOB }),
         Method::DELETE => Some(Operation {
             id: "cancelJob",
-            summary: "Calls a job off. Its title fails, and what was stored of it goes.",
+            summary: "Cancels a job. If the job was to make a new video playable, that video fails and its source is deleted; \
+                cancelling a warm or replace job leaves the video as it is.",
             fails: &[Kind::NoJob, Kind::NoRoute, Kind::JobEnded, Kind::DiskFull],
             ..JOB
         }),
@@ -463,7 +481,7 @@ fn upload_tokens(method: &Method) -> Option<Operation> {
 
 fn openapi(method: &Method) -> Option<Operation> {
     (*method == Method::GET).then_some(Operation {
-        id: "describe",
+        id: "getOpenApi",
         tag: "server",
         summary: "This document.",
         gives: (200, Gives::Document),

@@ -23,6 +23,7 @@ pub(super) enum Takes {
     Nothing,
     Film,
     Bytes,
+    FirstBytes,
     FilmOrUrl,
     Change,
     Key,
@@ -41,6 +42,9 @@ pub(super) enum Gives {
     VideoPage,
     Removed,
     Upload,
+    UploadState,
+    BegunUpload,
+    AppendedUpload,
     Events,
     Job,
     JobPage,
@@ -79,6 +83,10 @@ pub(super) fn request(takes: Takes) -> Option<Value> {
         Takes::Nothing => return None,
         Takes::Bytes => json!({
             "required": true, "content": { "application/offset+octet-stream": bytes },
+        }),
+        Takes::FirstBytes => json!({
+            "required": false, "description": "The first bytes, if they come along (creation-with-upload).",
+            "content": { "application/offset+octet-stream": bytes },
         }),
         Takes::Film => film(),
         Takes::FilmOrUrl => {
@@ -124,6 +132,12 @@ pub(super) fn response(gives: Gives) -> Value {
                 "application/json": { "schema": reference("schemas", "Upload") },
             },
         }),
+        Gives::UploadState => {
+            let fields = ["Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Concat"];
+            json!({ "description": "where it stands", "headers": upload_fields(&fields) })
+        }
+        Gives::BegunUpload => json!({ "description": "begun", "headers": upload_fields(&["Location"]) }),
+        Gives::AppendedUpload => json!({ "description": "received", "headers": upload_fields(&[]) }),
         Gives::Events => json!({
             "description": "`state`, `progress`, `changed`, `replaced` and `removed`, each with the title's id as `video`",
             "content": { "text/event-stream": { "schema": { "description": "events as the WHATWG HTML standard has them (§9.2)" } } },
@@ -161,6 +175,23 @@ pub(super) fn response(gives: Gives) -> Value {
     }
 }
 
+/// Fields that say where an upload stands: those that always may be there, and `more`.
+fn upload_fields(more: &[&str]) -> Value {
+    let always = ["Tus-Resumable", "Upload-Offset", "Upload-Expires", "Matinee-Video"];
+    let describe = |name: &str| match name {
+        "Location" => "its path",
+        "Upload-Offset" => "bytes that are certain; not said while parts are put together",
+        "Upload-Length" => "bytes of the film, once that is known",
+        "Upload-Defer-Length" => "1 as long as the length is not known",
+        "Upload-Expires" => "when it is removed if nobody goes on with it",
+        "Matinee-Video" => "the path of the video, once the upload is complete",
+        _ => "as tus 1.0.0 has it",
+    };
+    let field =
+        |name: &&str| ((*name).to_owned(), json!({ "schema": { "type": "string" }, "description": describe(name) }));
+    always.iter().chain(more).map(field).collect::<Map<String, Value>>().into()
+}
+
 /// What other rooms answer below the same path.
 pub(super) fn add_health(paths: &mut Map<String, Value>) {
     let text = |media: &str| json!({ (media): { "schema": { "type": "string" } } });
@@ -173,7 +204,7 @@ pub(super) fn add_health(paths: &mut Map<String, Value>) {
     };
     add(
         "/healthz",
-        "alive",
+        "getHealth",
         "The process answers.",
         json!({
             "200": { "description": "alive", "content": text("text/plain") },
@@ -181,7 +212,7 @@ pub(super) fn add_health(paths: &mut Map<String, Value>) {
     );
     add(
         "/readyz",
-        "ready",
+        "getReadiness",
         "Catalog, disk and an encoder are there.",
         json!({
             "200": { "description": "able to serve", "content": text("text/plain") },
@@ -190,7 +221,7 @@ pub(super) fn add_health(paths: &mut Map<String, Value>) {
     );
     add(
         "/metrics",
-        "measure",
+        "getMetrics",
         "Counters as Prometheus reads them.",
         json!({
             "200": { "description": "metrics", "content": text("text/plain") },
@@ -242,8 +273,20 @@ fn parameters() -> Value {
             json!({ "type": "string", "pattern": DIGEST })),
         "If-None-Match": header("If-None-Match", "the ETag of what is known already", json!({ "type": "string" })),
         "Tus-Resumable": required("Tus-Resumable", "the version of tus", json!({ "const": "1.0.0" })),
-        "Upload-Length": required("Upload-Length", "bytes of the film; or Upload-Defer-Length: 1 to say it later",
+        "Upload-Length": header("Upload-Length",
+            "bytes of the film. Creation needs it, unless Upload-Defer-Length is sent or parts are put together; PATCH says \
+             by it a length that was deferred",
             json!({ "type": "integer", "minimum": 1 })),
+        "Upload-Defer-Length": header("Upload-Defer-Length", "instead of Upload-Length: the length will be said later",
+            json!({ "const": "1" })),
+        "Upload-Concat": header("Upload-Concat",
+            "`partial` for an upload that is to be a part of another; `final;` and the URLs of finished parts, separated by \
+             spaces, to put them together",
+            json!({ "type": "string", "pattern": "^(partial|final;\\s*\\S.*)$" })),
+        "Upload-Checksum": header("Upload-Checksum",
+            "`sha1` or `sha256`, a space, and the checksum of this request's bytes in base64; bytes that do not have it are \
+             dropped",
+            json!({ "type": "string", "pattern": "^sha(1|256) [A-Za-z0-9+/]+=*$" })),
         "Upload-Offset": required("Upload-Offset", "where the bytes begin", json!({ "type": "integer", "minimum": 0 })),
         "Upload-Metadata": header("Upload-Metadata",
             "pairs of a key and a value, UTF-8 in base64: filename, title, description, metadata, playback_policy, replaces, \
