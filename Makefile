@@ -12,10 +12,10 @@ comma := ,
 
 help:
 	@echo "make run                 build, add a demonstration film if the library is empty, serve on $(LISTEN)"
-	@echo "make run MEDIA=film.mp4  the same with a film of your own"
+	@echo "make run MEDIA=film.mp4  the same with a film of your own; each call adds it once more"
 	@echo "make test                every test"
-	@echo "make corpus              every file of a corpus of real ones, walked by the validators (most of an hour)"
-	@echo "make mutants             break its files 500 times and see that each plays or is refused (a quarter of an hour)"
+	@echo "make corpus              every file of CORPUS, a folder of real ones, walked by validators (most of an hour)"
+	@echo "make mutants             break files of CORPUS 500 times: each has to play or be refused (a quarter of an hour)"
 	@echo "make fuzz                coverage-guided fuzzers of all readers, FUZZ_MINUTES (10) for each of five, or ONLY=index"
 	@echo "make soak                viewers, uploads and killed workers for an hour, or SOAK_MINUTES"
 	@echo "make check               formatting, lints, layering, documentation"
@@ -51,13 +51,13 @@ test:
 	@scripts/packages.sh run build test
 	cargo test --locked
 
-# The files are those of ../shared/corpus, or CORPUS=folder; the validators lie in CHECK_HOME. FILMS="part of a name"
-# walks only some.
+# Needs a folder of real files, CORPUS=folder (../shared/corpus); CHECK_HOME=folder has the validators. What both hold is
+# told in docs/ARCHITECTURE.md, "Real files". FILMS="part of a name" walks only some.
 corpus:
 	@scripts/packages.sh run build test
 	cargo test --locked --test suite corpus:: -- --include-ignored --nocapture --test-threads=1
 
-# MUTANTS=100..200 makes only some; a mutant is a function of its number.
+# Needs CORPUS, too. MUTANTS=100..200 makes only some; a mutant is a function of its number.
 mutants:
 	@scripts/packages.sh run build test
 	cargo test --locked --test suite mutants:: -- --include-ignored --nocapture --test-threads=1

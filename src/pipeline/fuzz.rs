@@ -182,7 +182,9 @@ mod tests {
     fn what_the_fuzzer_of_files_kept_is_read_again() {
         let stage = stage();
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpora/index");
-        for entry in std::fs::read_dir(folder).unwrap() {
+        let inputs: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
+        assert!(!inputs.is_empty(), "nothing was kept");
+        for entry in inputs {
             let path = entry.unwrap().path();
             let bytes = std::fs::read(&path).unwrap();
             let indices = file(&path, &bytes, &stage).into_iter().chain(postcard::from_bytes(&bytes));

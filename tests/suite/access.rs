@@ -10,11 +10,6 @@ use crate::uploads::{film, settled};
 const KEYS: &str = "/api/v1/keys";
 const VIDEOS: &str = "/api/v1/videos";
 
-fn word(answer: &Answer) -> (u16, String) {
-    let json = answer.json();
-    (answer.status, json["type"].as_str().unwrap().trim_start_matches("urn:matinee:problem:").to_owned())
-}
-
 fn key(data: &Data, arguments: &[&str]) -> Ran {
     run(data.command(&[&["key"], arguments].concat()))
 }
@@ -36,7 +31,7 @@ fn a_key_added_and_revoked_beside_a_running_server_counts_at_once() {
     assert_eq!(server.get(VIDEOS).status, 200, "open on loopback as long as there is no key");
     let admin = added(&server.data, "admin");
     let refused = server.get(VIDEOS);
-    assert_eq!(word(&refused), (401, "unauthorised".into()));
+    assert_eq!(refused.problem(), (401, "unauthorised".into()));
     assert_eq!(refused.header("www-authenticate"), Some("Bearer realm=\"matinee\""));
     assert_eq!(with(&server, &admin, "GET", VIDEOS).status, 200);
     let listed = key(&server.data, &["list", "--json"]).json();
@@ -44,7 +39,7 @@ fn a_key_added_and_revoked_beside_a_running_server_counts_at_once() {
     assert!(used.is_string() && !format!("{listed:?}").contains(&admin), "{listed:?}");
     assert_eq!(key(&server.data, &["revoke", id]).code(), 0);
     let revoked = with(&server, &admin, "GET", VIDEOS);
-    assert_eq!(word(&revoked), (401, "unauthorised".into()));
+    assert_eq!(revoked.problem(), (401, "unauthorised".into()));
     assert!(revoked.header("www-authenticate").unwrap().ends_with("error=\"invalid_token\""));
     assert_eq!(server.get(VIDEOS).status, 401, "a server whose last key was revoked stays closed");
     assert!(!server.log().contains(&admin));
@@ -101,7 +96,7 @@ fn keys_are_issued_listed_and_revoked_over_http_and_shown_once() {
     assert_eq!(with(&server, reader, "GET", VIDEOS).status, 200);
     for (method, path) in [("POST", VIDEOS), ("GET", KEYS), ("DELETE", place.as_str())] {
         let refused = with(&server, reader, method, path);
-        assert_eq!(word(&refused), (403, "scope".into()), "{method} {path}");
+        assert_eq!(refused.problem(), (403, "scope".into()), "{method} {path}");
         let scope = if path == VIDEOS { "scope=\"upload\"" } else { "scope=\"admin\"" };
         assert!(refused.header("www-authenticate").unwrap().ends_with(scope));
     }
@@ -109,7 +104,7 @@ fn keys_are_issued_listed_and_revoked_over_http_and_shown_once() {
     assert!(gone.status == 200 && gone.json()["revoked_at"].is_string());
     assert_eq!(with(&server, &admin, "GET", &place).json()["revoked_at"], gone.json()["revoked_at"]);
     assert_eq!(with(&server, reader, "GET", VIDEOS).status, 401);
-    assert_eq!(word(&with(&server, &admin, "DELETE", &format!("{KEYS}/000000000000"))), (404, "no-key".into()));
+    assert_eq!(with(&server, &admin, "DELETE", &format!("{KEYS}/000000000000")).problem(), (404, "no-key".into()));
     for bad in [
         json!({}),
         json!([]),
@@ -119,10 +114,10 @@ fn keys_are_issued_listed_and_revoked_over_http_and_shown_once() {
         json!({ "name": "", "scopes": ["read"] }),
         json!({ "name": "x", "scopes": ["read"], "more": 1 }),
     ] {
-        assert_eq!(word(&create(&bearer, &bad)), (400, "body".into()), "{bad}");
+        assert_eq!(create(&bearer, &bad).problem(), (400, "body".into()), "{bad}");
     }
     let form = server.ask(KEYS).method("POST").header("authorization", &bearer).body("{}").send().unwrap();
-    assert_eq!(word(&form), (415, "media-type".into()));
+    assert_eq!(form.problem(), (415, "media-type".into()));
 }
 
 #[test]
@@ -216,7 +211,7 @@ fn a_signed_title_plays_from_signed_urls_alone_and_its_playlists_lead_on() {
     let (id, public) = (upload("/api/v1/videos?playback_policy=signed"), upload(VIDEOS));
     let path = format!("/v/{id}/master.m3u8");
     let refused = server.get(&path);
-    assert_eq!((word(&refused), refused.header("cache-control")), ((403, "unsigned".into()), Some("no-store")));
+    assert_eq!((refused.problem(), refused.header("cache-control")), ((403, "unsigned".into()), Some("no-store")));
     assert!(!server.text("/").contains(&id) && server.text("/").contains(&public));
 
     let signed = sign(&server, &id, &json!({ "seconds": 600 }));
@@ -234,32 +229,32 @@ fn a_signed_title_plays_from_signed_urls_alone_and_its_playlists_lead_on() {
     let age: u64 = rule.split("max-age=").nth(1).unwrap().split(',').next().unwrap().parse().unwrap();
     assert!(rule.starts_with("public, ") && rule.ends_with("immutable") && age <= 600, "{rule}");
     let bare = segments[1].strip_prefix(&format!("/s/{token}")).unwrap();
-    assert_eq!(word(&server.get(bare)), (403, "unsigned".into()));
+    assert_eq!(server.get(bare).problem(), (403, "unsigned".into()));
     assert!(!server.log().contains(token));
 
     let foreign = master.replace(token, sign(&server, &public, &json!({})).json()["token"].as_str().unwrap());
-    assert_eq!(word(&server.get(&foreign)), (403, "forged".into()));
+    assert_eq!(server.get(&foreign).problem(), (403, "forged".into()));
     let needless = foreign.replace(&id, &public);
     assert_eq!(server.get(&needless).status, 200, "a title that needs no token may have its own");
     for wrong in [master.replace(&id, &public), format!("/s/x/v/{public}/master.m3u8")] {
-        assert_eq!(word(&server.get(&wrong)), (403, "forged".into()), "or it would have endless URLs");
+        assert_eq!(server.get(&wrong).problem(), (403, "forged".into()), "or it would have endless URLs");
     }
     let elsewhere = sign(&server, &id, &json!({ "client": "192.0.2.1" })).json();
-    assert_eq!(word(&server.get(elsewhere["playback"]["dash"].as_str().unwrap())), (403, "forged".into()));
+    assert_eq!(server.get(elsewhere["playback"]["dash"].as_str().unwrap()).problem(), (403, "forged".into()));
     let here = sign(&server, &id, &json!({ "client": "127.0.0.1" })).json();
     let bound = server.get(here["playback"]["dash"].as_str().unwrap());
     assert!(bound.status == 200 && bound.header("cache-control").unwrap().starts_with("private, max-age="));
 
     let short = run(server.data.command(&["sign", &id, "--seconds", "1"])).stdout.trim_end().to_owned();
     until("the URL is not good any more", || server.get(&short).status == 403);
-    assert_eq!(word(&server.get(&short)), (403, "expired".into()));
+    assert_eq!(server.get(&short).problem(), (403, "expired".into()));
     let server = server.restart();
     assert_eq!(server.get(master).status, 200, "what was signed outlives the server");
     assert_eq!(change(&server, &id, &json!({ "playback_policy": "x" })).status, 400);
     assert_eq!(change(&server, &id, &json!({ "playback_policy": "public" })).json()["playback_policy"], "public");
     assert_eq!(server.get(&path).status, 200);
-    assert_eq!(word(&sign(&server, "000000000000", &json!({}))), (404, "no-title".into()));
-    assert_eq!(word(&sign(&server, &id, &json!({ "seconds": 0 }))), (400, "body".into()));
+    assert_eq!(sign(&server, "000000000000", &json!({})).problem(), (404, "no-title".into()));
+    assert_eq!(sign(&server, &id, &json!({ "seconds": 0 })).problem(), (400, "body".into()));
 }
 
 #[test]
@@ -295,16 +290,16 @@ fn an_upload_token_sends_one_film_of_its_size_and_opens_nothing_else() {
     let (token, id) = (issued.json()["token"].clone(), issued.json()["video"].clone());
     let (token, id) = (token.as_str().unwrap(), id.as_str().unwrap());
     let film = format!("{VIDEOS}/{id}");
-    assert_eq!(word(&with(&server, token, "GET", &film)), (404, "no-title".into()), "not yet");
+    assert_eq!(with(&server, token, "GET", &film).problem(), (404, "no-title".into()), "not yet");
     for (method, path) in [("GET", VIDEOS), ("PATCH", &film), ("DELETE", &film), ("POST", KEYS)] {
-        assert_eq!(word(&with(&server, token, method, path)), (403, "scope".into()), "{method} {path}");
+        assert_eq!(with(&server, token, method, path).problem(), (403, "scope".into()), "{method} {path}");
     }
-    assert_eq!(word(&with(&server, token, "POST", "/api/v1/upload-tokens")), (403, "scope".into()));
+    assert_eq!(with(&server, token, "POST", "/api/v1/upload-tokens").problem(), (403, "scope".into()));
     let small = issue(json!({ "max_bytes": bytes.len() - 1 })).json();
-    assert_eq!(word(&send(small["token"].as_str().unwrap(), VIDEOS)), (413, "too-large".into()));
+    assert_eq!(send(small["token"].as_str().unwrap(), VIDEOS).problem(), (413, "too-large".into()));
     let made = send(token, VIDEOS);
     assert_eq!((made.status, &made.json()["id"]), (201, &id.into()), "{}", made.text());
-    assert_eq!(word(&send(token, VIDEOS)), (409, "token-spent".into()));
+    assert_eq!(send(token, VIDEOS).problem(), (409, "token-spent".into()));
     let seen = with(&server, token, "GET", &film);
     assert_eq!((seen.status, &seen.json()["playback"]["hls"]), (200, &format!("/v/{id}/master.m3u8").into()));
     // Whoever did not hear the answer asks again and hears the same, also of a token that is spent by then.
@@ -317,24 +312,24 @@ fn an_upload_token_sends_one_film_of_its_size_and_opens_nothing_else() {
     assert_eq!((first.status, second.status), (201, 201), "{}", second.text());
     assert_eq!(first.json()["id"], second.json()["id"]);
     let first_film = format!("{VIDEOS}/{}", first.json()["id"].as_str().unwrap());
-    assert_eq!(word(&once("b")), (409, "token-spent".into()));
+    assert_eq!(once("b").problem(), (409, "token-spent".into()));
     let admin = added(&server.data, "admin");
     assert_eq!(with(&server, &admin, "DELETE", &film).status, 200);
-    assert_eq!(word(&send(token, VIDEOS)), (409, "token-spent".into()), "also once its title is gone");
+    assert_eq!(send(token, VIDEOS).problem(), (409, "token-spent".into()), "also once its title is gone");
 
     let (head, claims) = (r#"{"alg":"none","typ":"JWT"}"#, token.split('.').nth(1).unwrap());
     let encoded = base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, head);
     let mut letters = token.to_owned();
     letters.pop();
     for forged in [format!("{encoded}.{claims}."), letters, format!("a.{claims}.b")] {
-        assert_eq!(word(&send(&forged, VIDEOS)), (401, "unauthorised".into()), "{forged}");
+        assert_eq!(send(&forged, VIDEOS).problem(), (401, "unauthorised".into()), "{forged}");
     }
     let other = issue(json!({})).json()["token"].as_str().unwrap().to_owned();
-    assert_eq!(word(&with(&server, &other, "GET", &first_film)), (403, "scope".into()), "another's");
+    assert_eq!(with(&server, &other, "GET", &first_film).problem(), (403, "scope".into()), "another's");
     let short = issue(json!({ "seconds": 1 })).json()["token"].as_str().unwrap().to_owned();
     until("the token is not good any more", || with(&server, &short, "GET", VIDEOS).status == 401);
     for bad in [json!({ "max_bytes": 0 }), json!({ "seconds": 86_400 }), json!({ "more": 1 }), json!([])] {
-        assert_eq!(word(&issue(bad)), (400, "body".into()));
+        assert_eq!(issue(bad).problem(), (400, "body".into()));
     }
 }
 
@@ -361,17 +356,17 @@ fn an_upload_token_sends_its_film_in_several_goes_and_goes_on_when_it_has_expire
     };
     let length = bytes.len().to_string();
     let (small, _) = issue(json!({ "max_bytes": bytes.len() - 1 }));
-    assert_eq!(word(&create(&small, "upload-length", &length)), (413, "too-large".into()));
+    assert_eq!(create(&small, "upload-length", &length).problem(), (413, "too-large".into()));
     let later = create(&small, "upload-defer-length", "1").header("location").unwrap().to_owned();
-    assert_eq!(word(&append(&small, &later, 0, bytes.len())), (413, "too-large".into()));
+    assert_eq!(append(&small, &later, 0, bytes.len()).problem(), (413, "too-large".into()));
 
     let (token, id) = issue(json!({ "seconds": 8 }));
     let parts = tus("POST", &token, "/api/v1/uploads").header("upload-concat", "partial").header("upload-length", "1");
-    assert_eq!(word(&parts.body("").send().unwrap()), (403, "scope".into()));
+    assert_eq!(parts.body("").send().unwrap().problem(), (403, "scope".into()));
     let lost = create(&token, "upload-length", &length).header("location").unwrap().to_owned();
     let begun = create(&token, "upload-length", &length).header("location").unwrap().to_owned();
-    assert_eq!(word(&append(&token, &lost, 0, 9)), (404, "no-upload".into()), "the newest counts");
-    assert_eq!(word(&append(&small, &begun, 0, 9)), (403, "scope".into()), "another's");
+    assert_eq!(append(&token, &lost, 0, 9).problem(), (404, "no-upload".into()), "the newest counts");
+    assert_eq!(append(&small, &begun, 0, 9).problem(), (403, "scope".into()), "another's");
     until("the token has expired", || create(&token, "upload-length", &length).status == 401);
     // What begins anew takes the place of what was begun, so that it is looked for again.
     let uploads = server.data.path().join("uploads");
@@ -396,6 +391,6 @@ fn who_uploads_sees_what_becomes_of_it_and_of_nothing_else() {
     assert_eq!(created.json()["playback"]["dash"], format!("/v/{id}/manifest.mpd"), "{}", created.text());
     assert_eq!(with(&server, &one, "GET", &place).json()["id"], id.as_str());
     assert_eq!(with(&server, &one, "HEAD", &format!("{place}/events")).status, 200);
-    assert_eq!(word(&with(&server, &two, "GET", &place)), (403, "scope".into()));
-    assert_eq!(word(&with(&server, &one, "GET", VIDEOS)), (403, "scope".into()));
+    assert_eq!(with(&server, &two, "GET", &place).problem(), (403, "scope".into()));
+    assert_eq!(with(&server, &one, "GET", VIDEOS).problem(), (403, "scope".into()));
 }

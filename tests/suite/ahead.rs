@@ -1,7 +1,7 @@
 //! Promise 7: the viewer comes first, who waits in vain is told so in time, and what a player tells helps it.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::media::Film;
 use crate::support::{Data, TestServer};
@@ -30,6 +30,8 @@ fn more_than_can_be_made_in_time_is_refused_in_time_and_what_is_accepted_is_made
         let asked: Vec<_> = paths.iter().map(|path| scope.spawn(move || ask(path))).collect();
         asked.into_iter().map(|answer| answer.join().unwrap()).collect()
     });
+    // Measured beside those who were served, since a busy machine slows both.
+    let longest = answers.iter().filter(|(answer, _)| answer.status == 200).map(|(_, took)| *took).max();
     let refused: Vec<_> = answers.iter().filter(|(answer, _)| answer.status == 503).collect();
     assert!(!refused.is_empty() && refused.len() < answers.len(), "{} of {} refused", refused.len(), answers.len());
     for (answer, took) in &answers {
@@ -37,8 +39,7 @@ fn more_than_can_be_made_in_time_is_refused_in_time_and_what_is_accepted_is_made
         if answer.status == 503 {
             let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
             assert!((1..=8).contains(&seconds));
-            // A patience, and what a busy machine adds.
-            assert!(*took < Duration::from_secs(30), "told after {took:?}");
+            assert!(Some(*took) < longest, "told after {took:?}, when {longest:?} was enough to be served");
         }
     }
 }

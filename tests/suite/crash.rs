@@ -6,7 +6,7 @@ use std::thread;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::media::Film;
-use crate::support::{Data, TestServer, until};
+use crate::support::{Data, Dice, TestServer, until};
 
 /// Encodes that must have been under way when servers died, over all deaths.
 const CUT_SHORT: usize = 20;
@@ -25,17 +25,6 @@ pub fn film() -> (Data, String) {
     let data = Data::new();
     let id = data.ingest(&FILM.make(media.path(), "film.mp4"));
     (data, id)
-}
-
-/// Picks at random, the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: usize) -> usize {
-        // Knuth's constants for a linear congruence modulo 2^64; the high bits are the random ones.
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % n
-    }
 }
 
 /// Everything there is to play but the largest encode, which is slow to make again after every death.
@@ -80,7 +69,7 @@ fn servers_killed_during_twenty_encodes_never_serve_a_wrong_byte_afterwards() {
         everything(&server, &id).into_iter().map(|path| (path.clone(), server.bytes(&path))).collect()
     };
     let segments: Vec<&String> = reference.keys().filter(|path| !path.ends_with("init.mp4")).collect();
-    let mut dice = Dice(1);
+    let mut dice = Dice::new(1);
     let mut cut_short = 0;
     for death in 1..=DEATHS {
         std::fs::remove_dir_all(data.path().join("cache")).unwrap();

@@ -105,11 +105,6 @@ fn outcome(server: &TestServer, id: &str) -> Value {
     video
 }
 
-fn problem(answer: &Answer) -> (u16, String) {
-    let json = answer.json();
-    (answer.status, json["type"].as_str().unwrap().trim_start_matches("urn:matinee:problem:").to_owned())
-}
-
 fn assert_nothing_kept(server: &TestServer) {
     until("what was fetched is removed", || server.data.files("uploads").is_empty());
     until("what was staged is removed", || server.data.files("staging") == ["staging/.lock"]);
@@ -140,7 +135,7 @@ fn a_film_is_fetched_by_its_url_and_becomes_a_title_like_any_other() {
     let other = server.ask(VIDEOS).method("POST").header("content-type", "application/json");
     let other =
         other.header("idempotency-key", "one").body(json!({"url": elsewhere.url("/")}).to_string()).send().unwrap();
-    assert_eq!(problem(&other), (422, "key-reused".into()));
+    assert_eq!(other.problem(), (422, "key-reused".into()));
 
     let video = outcome(&server, &id);
     assert_eq!((&video["state"], &video["size_bytes"]), (&json!("ready"), &json!(film().1.len())), "{video}");
@@ -314,12 +309,12 @@ fn what_must_not_be_asked_for_is_refused_at_once() {
         (String::new(), (400, "url")),
     ] {
         let answer = post(&server, &json!({ "url": url }));
-        assert_eq!(problem(&answer), (expected.0, expected.1.to_owned()), "{url:?}");
+        assert_eq!(answer.problem(), (expected.0, expected.1.to_owned()), "{url:?}");
     }
-    assert_eq!(problem(&post(&server, &json!({}))), (400, "body".into()));
-    assert_eq!(problem(&post(&server, &json!([]))), (400, "body".into()));
+    assert_eq!(post(&server, &json!({})).problem(), (400, "body".into()));
+    assert_eq!(post(&server, &json!([])).problem(), (400, "body".into()));
     let put = server.ask(VIDEOS).method("PUT").header("content-type", "application/json").body("{}").send().unwrap();
-    assert_eq!(problem(&put), (415, "media-type".into()));
+    assert_eq!(put.problem(), (415, "media-type".into()));
     assert_eq!(elsewhere.heads(), Vec::<String>::new());
     assert_eq!(server.get(VIDEOS).json()["videos"], json!([]));
 }
@@ -372,6 +367,6 @@ fn a_token_bounds_what_is_fetched_with_it() {
     assert_eq!((answer.status, &answer.json()["id"]), (201, &token["video"]));
     let video = outcome(&server, token["video"].as_str().unwrap());
     assert_eq!(video["error"]["code"], "too_large", "{video}");
-    assert_eq!(problem(&with_token(&body)), (409, "token-spent".into()));
+    assert_eq!(with_token(&body).problem(), (409, "token-spent".into()));
     assert_nothing_kept(&server);
 }

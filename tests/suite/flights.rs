@@ -51,6 +51,7 @@ fn sixty_three_clients_who_leave_change_nothing_for_the_last() {
     let (data, id) = film();
     let (server, paths) = cold(&data, &id);
     let path = &paths[3];
+    let before = server.metric("matinee_encodes_started_total");
     let start = Barrier::new(CLIENTS);
     let body = thread::scope(|scope| {
         let stays = scope.spawn(|| {
@@ -66,6 +67,7 @@ fn sixty_three_clients_who_leave_change_nothing_for_the_last() {
         }
         stays.join().unwrap()
     });
+    assert_eq!(server.metric("matinee_encodes_started_total") - before, 1.0);
     drop(server);
     std::fs::remove_dir_all(data.path().join("cache")).unwrap();
     assert_eq!(body, TestServer::over(&data).bytes(path));

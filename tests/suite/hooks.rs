@@ -11,7 +11,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-use crate::support::{Answer, Asking, Data, TestServer, until};
+use crate::support::{Asking, Data, TestServer, until};
 use crate::uploads::{film, settled};
 
 const VIDEOS: &str = "/api/v1/videos";
@@ -119,11 +119,6 @@ fn read(socket: &TcpStream) -> Option<Received> {
     let mut body = vec![0; length];
     from.read_exact(&mut body).ok()?;
     Some(Received { headers, body: String::from_utf8(body).ok()? })
-}
-
-fn word(answer: &Answer) -> (u16, String) {
-    let json = answer.json();
-    (answer.status, json["type"].as_str().unwrap().trim_start_matches("urn:matinee:problem:").to_owned())
 }
 
 fn post(server: &TestServer, body: &Value) -> Asking {
@@ -271,12 +266,12 @@ fn news_leads_into_no_private_network() {
     let server = TestServer::with(&data, &QUICK[1..]);
     for url in [receiver.url(), "http://[::1]/".into(), "http://169.254.169.254/".into()] {
         assert_eq!(
-            word(&post(&server, &json!({ "url": url })).send().unwrap()),
+            post(&server, &json!({ "url": url })).send().unwrap().problem(),
             (403, "private-address".into()),
             "{url}"
         );
     }
-    assert_eq!(word(&post(&server, &json!({ "url": "file:///etc/passwd" })).send().unwrap()), (400, "url".into()));
+    assert_eq!(post(&server, &json!({ "url": "file:///etc/passwd" })).send().unwrap().problem(), (400, "url".into()));
     // Nor to where it might have led before.
     upload(&server);
     until("it is given up", || deliveries(&server, &webhook)[0]["state"] == "failed");
@@ -296,16 +291,16 @@ fn webhooks_are_added_listed_and_removed_and_bounded() {
         json!({ "url": "http://x.example/", "secret": "mine" }),
         json!({ "url": format!("http://x.example/{}", "x".repeat(2000)) }),
     ] {
-        assert_eq!(word(&post(&server, &bad).send().unwrap()), (400, "body".into()), "{bad}");
+        assert_eq!(post(&server, &bad).send().unwrap().problem(), (400, "body".into()), "{bad}");
     }
     let long = json!({ "url": "x".repeat(9000) });
-    assert_eq!(word(&post(&server, &long).send().unwrap()), (413, "too-large".into()));
+    assert_eq!(post(&server, &long).send().unwrap().problem(), (413, "too-large".into()));
     let form = server.ask(WEBHOOKS).method("POST").body("{}").send().unwrap();
-    assert_eq!(word(&form), (415, "media-type".into()));
+    assert_eq!(form.problem(), (415, "media-type".into()));
     let paths: Vec<String> =
         (0..32).map(|n| added(&server, &format!("http://x{n}.example/"), &["video.ready"]).0).collect();
     let more = post(&server, &json!({ "url": "http://x.example/" })).send().unwrap();
-    assert_eq!(word(&more), (409, "too-many-webhooks".into()));
+    assert_eq!(more.problem(), (409, "too-many-webhooks".into()));
     let list = server.get(WEBHOOKS);
     assert_eq!(list.json()["webhooks"].as_array().unwrap().len(), 32);
     assert!(!list.text().contains("whsec_"));
@@ -315,10 +310,10 @@ fn webhooks_are_added_listed_and_removed_and_bounded() {
         [("GET", paths[0].clone()), ("DELETE", paths[0].clone()), ("GET", format!("{}/deliveries", paths[0]))]
     {
         assert_eq!(
-            word(&server.ask(&path).method(method).send().unwrap()),
+            server.ask(&path).method(method).send().unwrap().problem(),
             (404, "no-webhook".into()),
             "{method} {path}"
         );
     }
-    assert_eq!(word(&server.get(&format!("{}/deliveries?cursor=x", paths[1]))), (400, "query".into()));
+    assert_eq!(server.get(&format!("{}/deliveries?cursor=x", paths[1])).problem(), (400, "query".into()));
 }

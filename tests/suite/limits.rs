@@ -10,12 +10,6 @@ use crate::uploads::film;
 
 const VIDEOS: &str = "/api/v1/videos";
 
-fn word(answer: &Answer) -> (u16, String) {
-    let json = answer.json();
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{json}");
-    (answer.status, json["type"].as_str().unwrap().trim_start_matches("urn:matinee:problem:").to_owned())
-}
-
 fn for_client(server: &TestServer, client: &str, path: &str) -> Answer {
     // The first address is what the client made up.
     server.ask(path).header("x-forwarded-for", &format!("198.51.100.1, {client}")).send().unwrap()
@@ -36,7 +30,7 @@ fn an_address_that_asks_too_often_is_told_when_to_come_back_and_others_are_not_a
     // What is refused counts, too.
     assert_eq!(for_client(&server, one, "/api/v1/nothing").status, 404);
     let refused = for_client(&server, one, VIDEOS);
-    assert_eq!(word(&refused), (429, "too-often".into()));
+    assert_eq!(refused.problem(), (429, "too-often".into()));
     let wait: u32 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=30).contains(&wait), "{wait}");
     assert_eq!(refused.header("ratelimit"), Some(format!("\"address\";r=0;t={wait}").as_str()));
@@ -48,9 +42,9 @@ fn an_address_that_asks_too_often_is_told_when_to_come_back_and_others_are_not_a
         let asking = server.ask(path).method("OPTIONS").header("x-forwarded-for", one);
         assert_eq!(asking.send().unwrap().status, 204);
     }
-    assert_eq!(word(&for_client(&server, one, master)), (404, "no-title".into()));
+    assert_eq!(for_client(&server, one, master).problem(), (404, "no-title".into()));
     let refused = for_client(&server, one, master);
-    assert_eq!((word(&refused), refused.header("cache-control")), ((429, "too-often".into()), Some("no-store")));
+    assert_eq!((refused.problem(), refused.header("cache-control")), ((429, "too-often".into()), Some("no-store")));
     assert!(refused.header("retry-after").is_some());
     for _ in 0..3 {
         assert_eq!(for_client(&server, one, "/healthz").status, 200);
@@ -70,11 +64,11 @@ fn a_url_bound_to_a_client_plays_for_it_through_a_trusted_proxy_and_for_nobody_w
     let sign = sign.header("content-type", "application/json").body(json!({ "client": "203.0.113.7" }).to_string());
     let url = sign.send().unwrap().json()["playback"]["hls"].as_str().unwrap().to_owned();
     assert_eq!(for_client(&trusting, "203.0.113.7", &url).status, 200);
-    assert_eq!(word(&for_client(&trusting, "203.0.113.8", &url)), (403, "forged".into()));
-    assert_eq!(word(&trusting.get(&url)), (403, "forged".into()));
+    assert_eq!(for_client(&trusting, "203.0.113.8", &url).problem(), (403, "forged".into()));
+    assert_eq!(trusting.get(&url).problem(), (403, "forged".into()));
     drop(trusting);
     let plain = TestServer::over(&data);
-    assert_eq!(word(&for_client(&plain, "203.0.113.7", &url)), (403, "forged".into()));
+    assert_eq!(for_client(&plain, "203.0.113.7", &url).problem(), (403, "forged".into()));
 }
 
 /// A key that may upload, and these limits.
@@ -111,7 +105,7 @@ fn a_key_has_so_many_titles_and_bytes_and_gets_room_by_removing() {
     for (key, id) in [(&few, &few_id), (&small, &small_id)] {
         let first = send(key);
         assert_eq!(first.status, 201, "{}", first.text());
-        assert_eq!(word(&send(key)), (403, "quota".into()));
+        assert_eq!(send(key).problem(), (403, "quota".into()));
         assert_eq!(used(&server, &admin, id), json!({ "bytes": size, "titles": 1, "uploads": 0 }));
         let all = asks(&server, &admin, "GET", "/api/v1/keys").send().unwrap().json();
         let listed = all["keys"].as_array().unwrap().iter().find(|key| key["id"] == **id).unwrap();
@@ -132,14 +126,14 @@ fn a_key_has_so_many_titles_and_bytes_and_gets_room_by_removing() {
     // Tokens count on the key that issued them.
     let token = asks(&server, &few, "POST", "/api/v1/upload-tokens").header("content-type", "application/json");
     let token = token.body("{}").send().unwrap().json()["token"].as_str().unwrap().to_owned();
-    assert_eq!(word(&send(&token)), (403, "quota".into()));
+    assert_eq!(send(&token).problem(), (403, "quota".into()));
     assert_eq!(used(&server, &admin, &few_id), json!({ "bytes": size, "titles": 1, "uploads": 0 }));
     assert_eq!(send(&admin).status, 201, "the configuration's limit");
-    assert_eq!(word(&send(&admin)), (403, "quota".into()));
+    assert_eq!(send(&admin).problem(), (403, "quota".into()));
     for bad in [json!(-1), json!("1"), json!(1.5)] {
         let key = json!({ "name": "x", "scopes": ["read"], "max_titles": bad });
         let asking = asks(&server, &admin, "POST", "/api/v1/keys").header("content-type", "application/json");
-        assert_eq!(word(&asking.body(key.to_string()).send().unwrap()), (400, "body".into()));
+        assert_eq!(asking.body(key.to_string()).send().unwrap().problem(), (400, "body".into()));
     }
 }
 
@@ -154,7 +148,7 @@ fn a_key_has_so_many_uploads_under_way_of_either_kind() {
     half.write_all(format!("{head}some").as_bytes()).unwrap();
     until("it is under way", || used(&server, &admin, &id)["uploads"] == 1);
     let refused = asks(&server, &key, "POST", VIDEOS).body(bytes.clone()).send().unwrap();
-    assert_eq!(word(&refused), (429, "too-many-uploads".into()));
+    assert_eq!(refused.problem(), (429, "too-many-uploads".into()));
     assert_eq!(refused.header("ratelimit-policy"), Some("\"uploads\";q=1;qu=\"concurrent-requests\""));
     assert_eq!((refused.header("ratelimit"), refused.header("retry-after")), (Some("\"uploads\";r=0"), Some("2")));
     drop(half);
@@ -164,7 +158,7 @@ fn a_key_has_so_many_uploads_under_way_of_either_kind() {
     let begun = begin();
     assert_eq!(begun.status, 201, "{}", begun.text());
     assert_eq!(used(&server, &admin, &id), json!({ "bytes": bytes.len(), "titles": 0, "uploads": 1 }));
-    assert_eq!(word(&begin()), (429, "too-many-uploads".into()));
+    assert_eq!(begin().problem(), (429, "too-many-uploads".into()));
     let place = begun.header("location").unwrap().to_owned();
     let send = tus("PATCH", &place).header("content-type", "application/offset+octet-stream");
     let sent = send.header("upload-offset", "0").body(bytes.clone()).send().unwrap();
@@ -174,7 +168,7 @@ fn a_key_has_so_many_uploads_under_way_of_either_kind() {
     let (small, _) = limited(&server, &["--max-bytes", "10"]);
     let tus = |method, path: &str| asks(&server, &small, method, path).header("tus-resumable", "1.0.0");
     assert_eq!(
-        word(&tus("POST", "/api/v1/uploads").header("upload-length", "11").send().unwrap()),
+        tus("POST", "/api/v1/uploads").header("upload-length", "11").send().unwrap().problem(),
         (403, "quota".into())
     );
     let place = tus("POST", "/api/v1/uploads").header("upload-defer-length", "1").send().unwrap();
@@ -184,8 +178,8 @@ fn a_key_has_so_many_uploads_under_way_of_either_kind() {
         let asking = length.into_iter().fold(asking, |asking, length| asking.header("upload-length", length));
         asking.header("upload-offset", "0").body("eleven byte").send().unwrap()
     };
-    assert_eq!(word(&send(None)), (403, "quota".into()));
-    assert_eq!(word(&send(Some("11"))), (403, "quota".into()));
+    assert_eq!(send(None).problem(), (403, "quota".into()));
+    assert_eq!(send(Some("11")).problem(), (403, "quota".into()));
 }
 
 #[test]
@@ -205,16 +199,16 @@ fn a_key_changes_its_own_titles_and_their_films_and_an_admin_everybodys() {
         let asking = asking.header("upload-metadata", &format!("replaces {replaces}{more}"));
         asking.header("upload-length", "9").send().unwrap()
     };
-    assert_eq!((word(&put(&theirs)), word(&tus(&theirs, ""))), ((403, "scope".into()), (403, "scope".into())));
+    assert_eq!((put(&theirs).problem(), tus(&theirs, "").problem()), ((403, "scope".into()), (403, "scope".into())));
     for key in [&mine, &admin] {
         assert_eq!((put(key).status, tus(key, "").status), (200, 201));
     }
-    assert_eq!(word(&tus(&mine, ",playback_policy c2lnbmVk")), (400, "body".into()));
+    assert_eq!(tus(&mine, ",playback_policy c2lnbmVk").problem(), (400, "body".into()));
     let patch = |key: &str| {
         let asking = asks(&server, key, "PATCH", &path).header("content-type", "application/merge-patch+json");
         asking.body(r#"{"playback_policy":"signed"}"#).send().unwrap()
     };
-    assert_eq!(word(&patch(&theirs)), (403, "scope".into()));
+    assert_eq!(patch(&theirs).problem(), (403, "scope".into()));
     for key in [&mine, &admin] {
         assert_eq!(patch(key).status, 200);
     }

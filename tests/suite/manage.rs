@@ -8,7 +8,7 @@ use matinee::library::Library;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Data, PATIENCE, TestServer, until};
+use crate::support::{Data, PATIENCE, TestServer, until};
 use crate::uploads::{film, settled};
 
 const VIDEOS: &str = "/api/v1/videos";
@@ -24,11 +24,6 @@ fn ready(server: &TestServer) -> String {
     let id = upload(server);
     assert_eq!(settled(server, &id)["state"], "ready");
     id
-}
-
-fn word(answer: &Answer) -> (u16, String) {
-    let json = answer.json();
-    (answer.status, json["type"].as_str().unwrap().trim_start_matches("urn:matinee:problem:").to_owned())
 }
 
 /// What a server leaves that is killed while it processes a film: the title's id and the job's. The lease has so long
@@ -118,7 +113,7 @@ fn a_title_that_is_not_ready_says_so_and_its_job_can_be_cancelled() {
     let (id, job) = left_in_processing(&data, 3_600_000);
     let server = TestServer::over(&data);
     let early = server.get(&format!("/v/{id}/master.m3u8"));
-    assert_eq!((word(&early), &early.json()["state"]), ((425, "not-ready".into()), &"processing".into()));
+    assert_eq!((early.problem(), &early.json()["state"]), ((425, "not-ready".into()), &"processing".into()));
     assert!(early.header("retry-after").is_some() && early.header("cache-control") == Some("no-store"));
     let path = format!("{JOBS}/{job}");
     assert_eq!(server.get(&path).json()["state"], "running");
@@ -128,8 +123,8 @@ fn a_title_that_is_not_ready_says_so_and_its_job_can_be_cancelled() {
     assert_eq!((&video["state"], &video["error"]["code"]), (&"failed".into(), &"cancelled".into()));
     assert_eq!(server.get(&format!("/v/{id}/master.m3u8")).status, 404);
     assert_eq!(data.sources(), Vec::<String>::new());
-    assert_eq!(word(&server.ask(&path).method("DELETE").send().unwrap()), (409, "job-ended".into()));
-    assert_eq!(word(&server.get("/api/v1/jobs/000000000000")), (404, "no-job".into()));
+    assert_eq!(server.ask(&path).method("DELETE").send().unwrap().problem(), (409, "job-ended".into()));
+    assert_eq!(server.get("/api/v1/jobs/000000000000").problem(), (404, "no-job".into()));
 }
 
 #[test]
@@ -157,7 +152,7 @@ fn lists_show_every_title_once_page_by_page_and_only_of_the_state_asked_for() {
     assert_eq!(server.get(&format!("{VIDEOS}?state=failed")).json()["videos"][0]["id"], bad);
     assert_eq!(server.get(&format!("{JOBS}?state=failed")).json()["jobs"][0]["video"], bad);
     for query in ["state=x", "limit=x", "cursor=x", "cursor=1-%2e%2e"] {
-        assert_eq!(word(&server.get(&format!("{VIDEOS}?{query}"))), (400, "query".into()), "{query}");
+        assert_eq!(server.get(&format!("{VIDEOS}?{query}")).problem(), (400, "query".into()), "{query}");
     }
 }
 
@@ -174,16 +169,16 @@ fn a_change_merges_and_two_who_change_at_once_notice() {
     let etag = server.get(&path).header("etag").unwrap().to_owned();
     let first = change(Some(&etag), json!({ "title": "New", "metadata": { "a": 1, "b": { "c": 2 } } }));
     assert_eq!((first.status, &first.json()["title"]), (200, &"New".into()), "{}", first.text());
-    assert_eq!(word(&change(Some(&etag), json!({ "title": "Late" }))), (412, "version".into()));
+    assert_eq!(change(Some(&etag), json!({ "title": "Late" })).problem(), (412, "version".into()));
     let second = change(first.header("etag"), json!({ "metadata": { "a": null, "b": { "d": 3 } } }));
     assert_eq!(second.json()["metadata"], json!({ "b": { "c": 2, "d": 3 } }));
     assert_eq!(change(None, json!({ "description": "x" })).json()["title"], "New");
     for bad in [json!({ "state": "ready" }), json!([]), json!({ "title": "" }), json!({ "metadata": "x" })] {
-        assert_eq!(word(&change(None, bad)), (400, "body".into()));
+        assert_eq!(change(None, bad).problem(), (400, "body".into()));
     }
-    assert_eq!(word(&change(None, json!({ "description": "x".repeat(70_000) }))), (413, "too-large".into()));
+    assert_eq!(change(None, json!({ "description": "x".repeat(70_000) })).problem(), (413, "too-large".into()));
     let text = server.ask(&path).method("PATCH").header("content-type", "text/plain").body("x").send().unwrap();
-    assert_eq!(word(&text), (415, "media-type".into()));
+    assert_eq!(text.problem(), (415, "media-type".into()));
     let before = server.get(&path).json();
     assert_eq!(change(None, json!({})).json(), before, "what says nothing changes nothing");
 }
@@ -202,10 +197,10 @@ fn what_is_known_already_is_not_sent_again_and_what_changed_meanwhile_is_not_rem
     let asking = server.ask(&path).method("PATCH").header("content-type", "Application/JSON");
     assert_eq!(asking.body(json!({ "title": "New" }).to_string()).send().unwrap().status, 200);
     assert_eq!(asked(&etag).status, 200);
-    assert_eq!(word(&remove(&etag)), (412, "version".into()));
+    assert_eq!(remove(&etag).problem(), (412, "version".into()));
     let etag = server.get(&path).header("etag").unwrap().to_owned();
     assert_eq!(remove(&etag).status, 200);
-    assert_eq!(word(&remove(&etag)), (404, "no-title".into()));
+    assert_eq!(remove(&etag).problem(), (404, "no-title".into()));
 }
 
 #[test]
@@ -219,14 +214,14 @@ fn a_creation_that_is_asked_for_again_is_the_same_title() {
     assert_eq!((first.status, again.status), (201, 201));
     assert_eq!(first.json()["id"], again.json()["id"]);
     for other in ["?filename=other.mp4", "?title=Other", "?description=x", "?playback_policy=signed"] {
-        assert_eq!(word(&create("k1", &format!("{VIDEOS}{other}"))), (422, "key-reused".into()), "{other}");
+        assert_eq!(create("k1", &format!("{VIDEOS}{other}")).problem(), (422, "key-reused".into()), "{other}");
     }
     // As long as the first, so that only its bytes tell.
     let noise: Vec<u8> = bytes.iter().map(|byte| byte ^ 1).collect();
     let other = server.ask(VIDEOS).method("POST").header("idempotency-key", "k1").body(noise).send().unwrap();
-    assert_eq!(word(&other), (422, "key-reused".into()));
+    assert_eq!(other.problem(), (422, "key-reused".into()));
     assert_ne!(create("k2", VIDEOS).json()["id"], first.json()["id"]);
-    assert_eq!(word(&create("", VIDEOS)), (400, "body".into()));
+    assert_eq!(create("", VIDEOS).problem(), (400, "body".into()));
     let server = server.restart();
     let kept = server.ask(VIDEOS).method("POST").header("idempotency-key", "k1").body(bytes).send().unwrap();
     assert_eq!(kept.json()["id"], first.json()["id"], "also after a restart");
@@ -283,7 +278,7 @@ fn a_title_removed_while_somebody_plays_it_is_gone_with_all_its_bytes() {
     until("its segments are gone", || server.data.files("cache") == ["cache/CACHEDIR.TAG", "cache/index"]);
     until("nobody works on it", || server.metric("matinee_runs_active") == 0.0);
     let again = server.ask(&format!("{VIDEOS}/{id}")).method("DELETE").send().unwrap();
-    assert_eq!(word(&again), (404, "no-title".into()));
+    assert_eq!(again.problem(), (404, "no-title".into()));
 }
 
 #[test]
@@ -306,13 +301,13 @@ fn what_two_titles_share_goes_with_the_second() {
 fn a_page_of_another_site_can_change_nothing_and_methods_are_told() {
     let server = TestServer::start();
     let foreign = server.ask(VIDEOS).method("POST").header("origin", "https://example.org").body("x").send().unwrap();
-    assert_eq!(word(&foreign), (403, "cross-site".into()));
+    assert_eq!(foreign.problem(), (403, "cross-site".into()));
     let method = server.ask("/api/v1/events").method("POST").body("").send().unwrap();
-    assert_eq!((word(&method).0, method.header("allow")), (405, Some("GET, HEAD, OPTIONS")));
+    assert_eq!((method.problem().0, method.header("allow")), (405, Some("GET, HEAD, OPTIONS")));
     let options = server.ask(VIDEOS).method("OPTIONS").send().unwrap();
     assert_eq!((options.status, options.header("allow")), (204, Some("GET, HEAD, POST, PUT, OPTIONS")));
     assert_eq!(options.header("access-control-allow-methods"), options.header("allow"));
-    assert_eq!(word(&server.get("/api/v1/nothing")), (404, "no-route".into()));
+    assert_eq!(server.get("/api/v1/nothing").problem(), (404, "no-route".into()));
     let head = server.ask(VIDEOS).method("HEAD").send().unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));
 }

@@ -1,6 +1,5 @@
 //! The server's memory grows neither with the length of a film nor with how much of it is played.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -35,9 +34,7 @@ fn repeated(film: &Path, times: u32) -> PathBuf {
 }
 
 fn resident_kib(server: &TestServer) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    kib.unwrap().parse().unwrap()
+    server.memory_bytes("VmRSS") >> 10
 }
 
 /// Paths of a title's first sound, and of its picture as it is.

@@ -7,7 +7,6 @@ use std::sync::Barrier;
 use std::{fs, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
 
 use crate::media::Film;
 use crate::support::{Answer, Data, TestServer, until};
@@ -86,13 +85,6 @@ fn cues(server: &TestServer, id: &str) -> Vec<(u64, u64, String, [usize; 4])> {
 
 fn sheet(server: &TestServer, id: &str) -> String {
     cues(server, id)[0].2.clone()
-}
-
-fn problem(answer: &Answer) -> String {
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    let body: Value = serde_json::from_slice(&answer.body).unwrap();
-    body["type"].as_str().unwrap().strip_prefix("urn:matinee:problem:").unwrap().to_owned()
 }
 
 fn forget_all(data: &Data) {
@@ -265,7 +257,7 @@ fn a_source_that_was_damaged_since_is_a_problem_and_not_a_picture() {
     let server = TestServer::over(&data);
     for path in [format!("/v/{id}/poster.jpg"), sheet(&server, &id)] {
         let answer = server.get(&path);
-        assert_eq!((answer.status, problem(&answer).as_str()), (500, "picture"), "{path}");
+        assert_eq!(answer.problem(), (500, "picture".into()), "{path}");
     }
 }
 
@@ -290,9 +282,9 @@ fn a_title_without_video_has_its_cover_art_as_poster_or_none() {
     assert_ne!(answer.body, fs::read(&cover).unwrap(), "bytes of a source are not passed on");
     assert!((40..200).contains(&mean(&grey(&answer.body, (300, 300)))));
     let none = server.get(&format!("/v/{plain}/poster.jpg"));
-    assert_eq!((none.status, problem(&none).as_str()), (404, "no-poster"));
+    assert_eq!(none.problem(), (404, "no-poster".into()));
     let none = server.get(&format!("/v/{tagged}/thumbnails.vtt"));
-    assert_eq!((none.status, problem(&none).as_str()), (404, "no-thumbnails"));
+    assert_eq!(none.problem(), (404, "no-thumbnails".into()));
 }
 
 /// A tag with an attached picture (ID3v2.3 §4.15).

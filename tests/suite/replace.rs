@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::manage::left_in_processing;
 use crate::media::Film;
-use crate::support::{Answer, Asking, Data, TestServer, until};
+use crate::support::{Asking, Data, TestServer, until};
 use crate::uploads::{film, settled};
 
 const VIDEOS: &str = "/api/v1/videos";
@@ -19,11 +19,6 @@ fn other() -> Vec<u8> {
         std::fs::read(Film { frames: 60, ..Film::PLAYABLE }.make(folder.path(), "other.mp4")).unwrap()
     };
     OTHER.get_or_init(make).clone()
-}
-
-fn word(answer: &Answer) -> (u16, String) {
-    let json = answer.json();
-    (answer.status, json["type"].as_str().unwrap().trim_start_matches("urn:matinee:problem:").to_owned())
 }
 
 /// A title that can be played.
@@ -81,7 +76,7 @@ fn a_title_changes_its_source_at_once_and_keeps_everything_else() {
     assert!(!told.contains("removed"), "{told}");
     // Of the old one nothing plays and nothing is left.
     assert_ne!(server.playlist(&id, "audio-64k"), playlist);
-    assert_eq!(word(&server.get(&old[1])), (404, "no-generation".into()));
+    assert_eq!(server.get(&old[1]).problem(), (404, "no-generation".into()));
     let generation = old[1].split('/').nth(3).unwrap();
     until("the old source and its segments are gone", || {
         server.data.sources() == [after["source"].as_str().unwrap()]
@@ -124,7 +119,7 @@ fn the_same_film_changes_nothing_and_what_cannot_be_is_refused_and_leaves_nothin
     let data = Data::new();
     let (unready, _) = left_in_processing(&data, 3_600_000);
     let server = TestServer::over(&data);
-    assert_eq!(word(&put(&server, &unready).body("x").send().unwrap()), (409, "not-ready".into()));
+    assert_eq!(put(&server, &unready).body("x").send().unwrap().problem(), (409, "not-ready".into()));
     let id = ready(&server);
     let path = format!("{VIDEOS}/{id}");
     let etag = server.get(&path).header("etag").unwrap().to_owned();
@@ -132,20 +127,20 @@ fn the_same_film_changes_nothing_and_what_cannot_be_is_refused_and_leaves_nothin
     assert_eq!((same.status, same.header("etag")), (200, Some(etag.as_str())), "{}", same.text());
     let sources = server.data.sources();
     let stale = put(&server, &id).header("if-match", "\"x-1\"").body(other()).send().unwrap();
-    assert_eq!(word(&stale), (412, "version".into()));
-    assert_eq!(word(&put(&server, "000000000000").body("x").send().unwrap()), (404, "no-title".into()));
-    assert_eq!(word(&put(&server, &id).body("").send().unwrap()), (400, "empty".into()));
+    assert_eq!(stale.problem(), (412, "version".into()));
+    assert_eq!(put(&server, "000000000000").body("x").send().unwrap().problem(), (404, "no-title".into()));
+    assert_eq!(put(&server, &id).body("").send().unwrap().problem(), (400, "empty".into()));
     let text = put(&server, &id).header("content-type", "text/plain").body("x").send().unwrap();
-    assert_eq!(word(&text), (415, "media-type".into()));
+    assert_eq!(text.problem(), (415, "media-type".into()));
     let zipped = put(&server, &id).header("content-encoding", "gzip").body("x").send().unwrap();
-    assert_eq!(word(&zipped), (415, "content-encoding".into()));
+    assert_eq!(zipped.problem(), (415, "content-encoding".into()));
     let digest = format!("sha-256=:{}=:", "A".repeat(43));
     let torn = put(&server, &id).header("content-digest", &digest).body(other()).send().unwrap();
-    assert_eq!(word(&torn), (400, "digest-mismatch".into()));
+    assert_eq!(torn.problem(), (400, "digest-mismatch".into()));
     let titled = server.ask(&format!("{path}/source?title=New")).method("PUT").body(other()).send().unwrap();
-    assert_eq!(word(&titled), (400, "body".into()));
+    assert_eq!(titled.problem(), (400, "body".into()));
     let method = server.ask(&format!("{path}/source")).method("POST").body("x").send().unwrap();
-    assert_eq!((word(&method).0, method.header("allow")), (405, Some("PUT, OPTIONS")));
+    assert_eq!((method.problem().0, method.header("allow")), (405, Some("PUT, OPTIONS")));
     assert_eq!((server.data.sources(), server.get(&path).header("etag")), (sources, Some(etag.as_str())));
     assert_eq!(server.get("/api/v1/jobs?state=queued").json()["jobs"], json!([]));
 }
@@ -163,8 +158,8 @@ fn a_resumable_upload_may_be_a_new_source() {
         let asking = asking.header("content-type", "application/offset+octet-stream");
         asking.header("upload-metadata", &format!("replaces {replaces}")).body(bytes.clone()).send().unwrap()
     };
-    assert_eq!(word(&create("eA==")), (400, "body".into()));
-    assert_eq!(word(&create("MDAwMDAwMDAwMDAw")), (404, "no-title".into()));
+    assert_eq!(create("eA==").problem(), (400, "body".into()));
+    assert_eq!(create("MDAwMDAwMDAwMDAw").problem(), (404, "no-title".into()));
     let done = create(&replaces);
     assert_eq!(done.status, 201, "{}", done.text());
     assert_eq!(done.header("matinee-video"), Some(format!("{VIDEOS}/{id}").as_str()));

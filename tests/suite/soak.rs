@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest as _, Sha256};
 
 use crate::media::Film;
-use crate::support::{Broken, Data, TestServer, session};
+use crate::support::{Broken, Data, Dice, TestServer, session};
 use crate::uploads::{film, settled};
 
 const VIEWERS: u64 = 6;
@@ -35,9 +35,14 @@ const LOOKS: Duration = Duration::from_secs(5);
 /// What may be there at the end that was not there once all had begun.
 const MORE_BYTES: u64 = 48 << 20;
 const MORE_FILES: u64 = 64;
-
-/// Numbers that are the same each time (Marsaglia's xorshift64).
-struct Dice(u64);
+/// What a run has to reach: so many answers of a hundred from memory or disk, and so many told to come back at most; of a
+/// hundred killed workers so many answers broken off, each of which has to die twice over one segment. And in one of so
+/// many minutes, where a few slow answers weigh little, the hundredth slowest hit within so many milliseconds.
+const HITS: u64 = 90;
+const REFUSED: u64 = 1;
+const BROKEN: u64 = 10;
+const LONG_MINUTES: u64 = 10;
+const P99_MS: f64 = 20.0;
 
 /// What was seen.
 #[derive(Default)]
@@ -55,15 +60,6 @@ struct Seen {
     cut: AtomicU64,
     killed: AtomicU64,
     stopping: AtomicBool,
-}
-
-impl Dice {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 >> 1).unwrap() % end.max(1)
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -155,7 +151,7 @@ fn upload(server: &TestServer, seen: &Seen, mut dice: Dice, stop: &Receiver<()>)
         let Ok(answer) = sent else { continue };
         assert_eq!(answer.status, 201, "{}", answer.text());
         let video = settled(server, answer.json()["id"].as_str().unwrap());
-        // An inspection whose worker is killed twice has failed; that is said, and it is not tried for ever.
+        // An inspection whose worker is killed is tried again, `uploads.attempts` times in all; then the title has failed.
         let id = video["id"].as_str().unwrap();
         if video["state"] == "ready" {
             let playlist = server.playlists(id).pop().unwrap();
@@ -178,11 +174,10 @@ fn kill(server: &TestServer, seen: &Seen, mut dice: Dice, stop: &Receiver<()>) {
 
 fn weigh(server: &TestServer, seen: &Seen, stop: &Receiver<()>) {
     while stop.recv_timeout(LOOKS) == Err(RecvTimeoutError::Timeout) {
-        let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-        let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")).unwrap();
+        let resident = server.memory_bytes("VmRSS");
         let files = fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap().count() as u64;
         let processes = server.workers().len() as u64;
-        lock(&seen.weights).push((resident.parse::<u64>().unwrap() << 10, files, processes));
+        lock(&seen.weights).push((resident, files, processes));
     }
 }
 
@@ -194,13 +189,13 @@ fn half(data: &Data, seen: &Seen, ids: &[String], time: Duration) {
     thread::scope(|scope| {
         let server = &server;
         for viewer in 1..=VIEWERS {
-            scope.spawn(move || view(server, seen, ids, Dice(viewer * 0x9E37_79B9)));
+            scope.spawn(move || view(server, seen, ids, Dice::new(viewer)));
         }
         let mut stops = Vec::new();
         let mut start = |work: fn(&TestServer, &Seen, Dice, &Receiver<()>), seed| {
             let (stop, stopped) = sync_channel(1);
             stops.push(stop);
-            scope.spawn(move || work(server, seen, Dice(seed), &stopped))
+            scope.spawn(move || work(server, seen, Dice::new(seed), &stopped))
         };
         let uploads = start(upload, 77);
         start(kill, 78);
@@ -252,18 +247,25 @@ fn whatever_happens_for_an_hour_a_url_keeps_its_bytes_and_nothing_is_left() {
     let mut hits = lock(&seen.hits).clone();
     hits.sort_by(f64::total_cmp);
     let part = |of: usize| hits.get(hits.len() * of / 100).copied().unwrap_or_default();
+    let [requests, refused, broken, uploaded, cut, killed] =
+        [&seen.requests, &seen.refused, &seen.broken, &seen.uploaded, &seen.cut, &seen.killed].map(|n| n.load(Relaxed));
     println!(
         "{} requests for {} URLs, {} hits: {:.1} ms at the median, {:.1} ms at p99; {} told to come back, {} broken off; \
          {} films sent, {} cut; {} workers ended",
-        seen.requests.into_inner(),
+        requests,
         lock(&seen.digests).len(),
         hits.len(),
         part(50),
         part(99),
-        seen.refused.into_inner(),
-        seen.broken.into_inner(),
-        seen.uploaded.into_inner(),
-        seen.cut.into_inner(),
-        seen.killed.into_inner(),
+        refused,
+        broken,
+        uploaded,
+        cut,
+        killed,
     );
+    assert!(uploaded > 0 && killed > 0, "nothing happened");
+    assert!(hits.len() as u64 * 100 >= requests * HITS, "{} hits of {requests} requests", hits.len());
+    assert!(refused * 100 <= requests * REFUSED, "{refused} of {requests} told to come back");
+    assert!(broken * 100 <= killed * BROKEN, "{broken} broken off by {killed} deaths");
+    assert!(minutes < LONG_MINUTES || part(99) <= P99_MS, "{:.1} ms at p99", part(99));
 }

@@ -71,6 +71,9 @@ pub struct TestServer {
     log: Arc<Mutex<String>>,
 }
 
+/// Random numbers that are the same everywhere (Marsaglia's xorshift64).
+pub struct Dice(u64);
+
 /// The program, with nothing in its environment that is the caller's affair.
 pub fn matinee(arguments: &[&str]) -> Command {
     // A session of its own: that is how its processes are found again, however they group themselves.
@@ -107,6 +110,24 @@ impl Ran {
     /// Standard output, one JSON value per line.
     pub fn json(&self) -> Vec<Value> {
         self.stdout.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+    }
+}
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self((seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15))
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Below `end`, which may be zero.
+    pub fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() >> 1).unwrap() % end.max(1)
     }
 }
 
@@ -220,6 +241,13 @@ impl TestServer {
     /// Its workers' process ids.
     pub fn workers(&self) -> Vec<i32> {
         session(self.pid()).into_iter().filter(|pid| *pid != self.pid()).collect()
+    }
+
+    /// Bytes by a field of its proc_pid_status(5): `VmRSS`, or `VmHWM` for the most there ever were.
+    pub fn memory_bytes(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let value = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')?.strip_suffix(" kB"));
+        value.unwrap_or_else(|| panic!("no {field}:\n{status}")).trim().parse::<u64>().unwrap() << 10
     }
 
     /// What it has logged so far.

@@ -64,12 +64,6 @@ fn go_on(server: &TestServer, path: &str, bytes: &[u8], end: usize) -> Answer {
     }
 }
 
-/// The word of a problem, and its status.
-fn problem(answer: &Answer) -> (u16, String) {
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", answer.text());
-    (answer.status, answer.json()["type"].as_str().unwrap().trim_start_matches("urn:matinee:problem:").to_owned())
-}
-
 /// Begins to send bytes, and does not say that it will not go on.
 fn hang(server: &TestServer, path: &str, offset: usize, length: usize, bytes: &[u8]) -> std::net::TcpStream {
     let mut socket = std::net::TcpStream::connect(server.address).unwrap();
@@ -189,7 +183,7 @@ fn an_upload_may_come_with_its_beginning_and_say_its_length_later() {
     assert_eq!((answer.status, answer.header("upload-offset")), (201, Some("1000")), "{}", answer.text());
     let path = answer.header("location").unwrap().to_owned();
     let none = patch(&server, &path, 1000, b"").header("upload-length", "0");
-    assert_eq!(problem(&send(none)), (400, "empty".into()));
+    assert_eq!(send(none).problem(), (400, "empty".into()));
     let head = send(ask(&server, "HEAD", &path));
     assert_eq!(head.header("upload-defer-length"), Some("1"));
     assert_eq!(head.header("upload-metadata"), Some("filename Li4vZmlsbS5tcDQ=,title QSBmaWxt"));
@@ -221,11 +215,11 @@ fn a_checksum_decides_what_counts() {
         send(patch(&server, &path, from, &bytes[from..to]).header("upload-checksum", checksum))
     };
     let sha1 = |from: usize, to: usize| format!("sha1 {}", STANDARD.encode(Sha1::digest(&bytes[from..to])));
-    assert_eq!(problem(&sent(0, 5000, &sha1(0, 4999))), (460, "checksum-mismatch".into()));
+    assert_eq!(sent(0, 5000, &sha1(0, 4999)).problem(), (460, "checksum-mismatch".into()));
     assert_eq!(offset(&server, &path), 0);
     assert_eq!(sent(0, 5000, &sha1(0, 5000)).status, 204);
     for bad in ["md5 AAAA", "sha1", "sha1 !", "crc32 AAAA"] {
-        assert_eq!(problem(&sent(5000, 6000, bad)), (400, "body".into()), "{bad}");
+        assert_eq!(sent(5000, 6000, bad).problem(), (400, "body".into()), "{bad}");
     }
     let rest = format!("sha256 {}", STANDARD.encode(Sha256::digest(&bytes[5000..])));
     let answer = sent(5000, bytes.len(), &rest);
@@ -252,14 +246,14 @@ fn parts_are_put_together_in_their_order() {
         send(ask(&server, "POST", UPLOADS).header("upload-concat", &concat).body(""))
     };
     let half = create(&server, &[("upload-length", "10"), ("upload-concat", "partial")]);
-    assert_eq!(problem(&join(&[parts[0].clone(), half])), (400, "body".into()), "one is not finished");
+    assert_eq!(join(&[parts[0].clone(), half]).problem(), (400, "body".into()), "one is not finished");
     let answer = join(&parts);
     assert_eq!(answer.status, 201, "{}", answer.text());
     let path = answer.header("location").unwrap();
     let head = send(ask(&server, "HEAD", path));
     assert_eq!(head.header("upload-offset"), Some(bytes.len().to_string().as_str()));
     assert!(head.header("upload-concat").unwrap().starts_with("final;"));
-    assert_eq!(problem(&send(patch(&server, path, bytes.len(), b""))), (403, "upload-final".into()));
+    assert_eq!(send(patch(&server, path, bytes.len(), b"")).problem(), (403, "upload-final".into()));
     assert_arrived(&server, &answer, &bytes);
     assert_eq!(send(ask(&server, "HEAD", &parts[0])).status, 404, "parts are not kept");
 }
@@ -271,7 +265,7 @@ fn what_is_not_by_the_protocol_is_refused_and_changes_nothing() {
     let post = |fields: &[(&str, &str)]| {
         let asking =
             fields.iter().fold(ask(&server, "POST", UPLOADS), |asking, (name, value)| asking.header(name, value));
-        problem(&send(asking.body("")))
+        send(asking.body("")).problem()
     };
     assert_eq!(post(&[("upload-length", "1001")]), (413, "too-large".into()));
     assert_eq!(post(&[]), (400, "body".into()));
@@ -281,7 +275,7 @@ fn what_is_not_by_the_protocol_is_refused_and_changes_nothing() {
     }
     let path = create(&server, &[("upload-length", "20")]);
     let refused = |asking: Asking, status: u16, word: &str| {
-        assert_eq!(problem(&send(asking)), (status, word.to_owned()));
+        assert_eq!(send(asking).problem(), (status, word.to_owned()));
         assert_eq!(offset(&server, &path), 0);
     };
     refused(patch(&server, &path, 5, b"hello"), 409, "upload-offset");
@@ -291,13 +285,13 @@ fn what_is_not_by_the_protocol_is_refused_and_changes_nothing() {
     refused(ask(&server, "PATCH", &path).header("content-type", BYTES).body("hello"), 400, "body");
     let mute = server.ask(&path).method("PATCH").header("content-type", BYTES).header("upload-offset", "0");
     let answer = send(mute.body("hello"));
-    assert_eq!((problem(&answer), answer.header("tus-version")), ((412, "tus-version".into()), Some("1.0.0")));
+    assert_eq!((answer.problem(), answer.header("tus-version")), ((412, "tus-version".into()), Some("1.0.0")));
     create(&server, &[("upload-length", "1")]);
     assert_eq!(post(&[("upload-length", "1")]), (503, "busy".into()), "there are two already");
     assert_eq!(send(ask(&server, "DELETE", &path)).status, 204);
     assert_eq!(send(ask(&server, "HEAD", &path)).status, 404);
     let unknown = format!("{UPLOADS}/{}", "0".repeat(32));
-    assert_eq!(problem(&send(patch(&server, &unknown, 0, b"x"))), (404, "no-upload".into()));
+    assert_eq!(send(patch(&server, &unknown, 0, b"x")).problem(), (404, "no-upload".into()));
     create(&server, &[("upload-length", "1")]);
 }
 
@@ -347,10 +341,10 @@ fn a_disk_that_fills_up_is_said_and_the_upload_goes_on_once_there_is_room() {
     let ballast = usize::try_from(disk.f_bavail * disk.f_frsize).unwrap() - (4 << 20);
     fs::write(seen.join("ballast"), vec![0; ballast]).unwrap();
     let answer = send(patch(&server, &path, 0, &bytes));
-    assert_eq!(problem(&answer), (507, "disk-full".into()));
+    assert_eq!(answer.problem(), (507, "disk-full".into()));
     assert!(answer.json()["detail"].as_str().unwrap().contains("when there is room"));
     let another = ask(&server, "POST", UPLOADS).header("upload-length", &bytes.len().to_string());
-    assert_eq!(problem(&send(another.body(""))), (507, "disk-full".into()));
+    assert_eq!(send(another.body("")).problem(), (507, "disk-full".into()));
     assert_eq!((server.get("/readyz").status, server.get("/api/v1/videos").status), (200, 200));
     let there = offset(&server, &path);
     assert!(there > 1 << 20, "{there} bytes were kept");

@@ -56,13 +56,6 @@ fn videos(server: &TestServer) -> Vec<Value> {
     server.get(VIDEOS).json()["videos"].as_array().unwrap().clone()
 }
 
-fn problem(answer: &Answer) -> (u16, String) {
-    let json = answer.json();
-    assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{json}");
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
-    (answer.status, json["type"].as_str().unwrap().trim_start_matches("urn:matinee:problem:").to_owned())
-}
-
 /// Nothing was taken in, and nothing lies about.
 fn assert_nothing(server: &TestServer) {
     until("what was staged is removed", || server.data.files("staging") == ["staging/.lock"]);
@@ -199,7 +192,7 @@ fn what_is_too_large_is_refused_before_its_first_byte_or_as_soon_as_it_shows() {
     grows.write_all(format!("{:x}\r\n{}", 2000, "x".repeat(2000)).as_bytes()).unwrap();
     assert_eq!(status(&mut grows), 413);
     let answer = post(&server, &[0; 100_000]);
-    assert_eq!(problem(&answer), (413, "too-large".into()), "whoever sends without asking hears it, too");
+    assert_eq!(answer.problem(), (413, "too-large".into()), "whoever sends without asking hears it, too");
     assert!(answer.text().contains("uploads.max_bytes"), "{}", answer.text());
     let (path, _) = film();
     let (status, said) = curl(&server, &["-F", &format!("file=@{}", path.to_str().unwrap())], VIDEOS);
@@ -213,7 +206,7 @@ fn a_disk_without_room_is_said_before_the_first_byte() {
     let server = TestServer::with(&Data::new(), &[("MATINEE_UPLOADS__RESERVE_BYTES", &reserve)]);
     let mut socket = raw(&server, "content-type: video/mp4\r\ncontent-length: 10\r\nexpect: 100-continue");
     assert_eq!(status(&mut socket), 507);
-    assert_eq!(problem(&post(&server, &film().1)), (507, "disk-full".into()));
+    assert_eq!(post(&server, &film().1).problem(), (507, "disk-full".into()));
     assert_nothing(&server);
     server.text("/readyz");
 }
@@ -227,10 +220,10 @@ fn a_digest_decides_what_is_kept() {
     };
     for field in ["content-digest", "repr-digest"] {
         let wrong = send(field, "sha-256=:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=:");
-        assert_eq!(problem(&wrong), (400, "digest-mismatch".into()));
+        assert_eq!(wrong.problem(), (400, "digest-mismatch".into()));
     }
     let unknown = send("content-digest", "sha-512=:AAAA:");
-    assert_eq!(problem(&unknown), (400, "digest-algorithm".into()));
+    assert_eq!(unknown.problem(), (400, "digest-algorithm".into()));
     assert_eq!(unknown.header("want-content-digest"), Some("sha-256=10"));
     assert_nothing(&server);
     use base64::Engine as _;
@@ -272,7 +265,7 @@ fn what_is_no_film_by_its_type_is_not_even_read() {
     assert_eq!(status(&mut raw(&server, head)), 415);
     let head = "content-type: video/mp4\r\ncontent-encoding: gzip\r\ncontent-length: 10\r\nexpect: 100-continue";
     assert_eq!(status(&mut raw(&server, head)), 415);
-    assert_eq!(problem(&post(&server, b"")), (400, "empty".into()));
+    assert_eq!(post(&server, b"").problem(), (400, "empty".into()));
     assert_nothing(&server);
 }
 
@@ -343,11 +336,7 @@ fn of_thirty_uploads_at_once_those_that_end_are_titles_and_those_that_break_off_
 #[test]
 fn an_upload_of_any_length_weighs_the_same_in_memory() {
     let server = TestServer::start();
-    let resident = || -> u64 {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
-    };
+    let resident = || server.memory_bytes("VmHWM");
     let send = |mebibytes: u64| {
         let head = format!("content-type: video/mp4\r\ncontent-length: {}", mebibytes << 20);
         let mut socket = raw(&server, &head);

@@ -310,7 +310,8 @@ mod tests {
     fn a_head_is_described_only_where_it_is_not_a_get_without_a_body() {
         let document = made();
         let paths = document["paths"].as_object().unwrap();
-        let heads: Vec<&str> = paths.iter().filter(|(_, path)| path["head"].is_object()).map(|(path, _)| &**path).collect();
+        let heads: Vec<&str> =
+            paths.iter().filter(|(_, path)| path["head"].is_object()).map(|(path, _)| &**path).collect();
         assert_eq!(heads, ["/uploads/{upload}"]);
         let (path, other) = (format!("/api/v1/uploads/{}", "0".repeat(32)), "/api/v1/videos/000000000000");
         assert!(knows(&path, &Method::HEAD, Kind::UploadLocked) && !knows(&path, &Method::GET, Kind::UploadLocked));

@@ -149,6 +149,15 @@ impl Answer {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// Status and word of a problem (RFC 9457), which is never stored.
+    pub fn problem(&self) -> (u16, String) {
+        let json = self.json();
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{json}");
+        assert_eq!(self.header("cache-control"), Some("no-store"), "{json}");
+        let word = json["type"].as_str().and_then(|name| name.strip_prefix("urn:matinee:problem:"));
+        (self.status, word.unwrap_or_else(|| panic!("{json}")).to_owned())
+    }
+
     /// The body as JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
