@@ -8,7 +8,7 @@
 //!
 //! The rule not to break: no secret is kept that can be used as it is, none is logged, and none is shown twice.
 //!
-//! Arrow: `api`, `origin`, `app`, `cli` -> `access` -> `catalog`, `media`.
+//! Arrow: `access` -> `catalog`, `media`.
 
 mod grant;
 mod key;

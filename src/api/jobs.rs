@@ -55,7 +55,7 @@ pub(super) async fn cancel(api: &Arc<Api>, id: &JobId) -> Result<Response, Probl
     })
     .await?;
     if job.kind == Kind::Replace {
-        let error = Some(Failure { code: "cancelled".to_owned(), message: "somebody called it off".to_owned() });
+        let error = Some(Failure { code: "cancelled".to_owned(), message: "cancelled by request".to_owned() });
         api.rooms.events.tell(&job.title, What::Replaced { replaced: false, error });
     } else if let Some(entry) = title.map(|title| title.entry).filter(|entry| entry.state == State::Failed) {
         api.rooms.events.tell(&entry.id, What::State { state: entry.state, error: entry.failure });

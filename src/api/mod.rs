@@ -9,9 +9,8 @@
 //! The rule not to break: limits come before bytes. A request that will be refused is refused before its body is asked
 //! for, and whatever is read is bounded.
 //!
-//! Arrow: `app` -> `api` -> `ingest`, `access`, `warmer`, `cache`, `catalog`, `library`, `outbound`,
-//! `media`. What it needs of encoder and origin comes as
-//! closures in [`Rooms`], filled in by `app`.
+//! Arrow: `api` -> `ingest`, `access`, `warmer`, `cache`, `catalog`, `library`, `outbound`, `media`, and `origin` for the rules of
+//! conditional requests alone. What it needs of encoder and playback comes as closures in [`Rooms`], filled in by `app`.
 
 pub mod access;
 mod digest;

@@ -188,7 +188,7 @@ impl Kind {
                 "Compressed body",
                 "send the bytes as they are, without Content-Encoding",
             ),
-            Self::Empty => (S::BAD_REQUEST, "empty", "Nothing there", "the file is empty"),
+            Self::Empty => (S::BAD_REQUEST, "empty", "Empty file", "the file is empty"),
             Self::TooLarge => (S::PAYLOAD_TOO_LARGE, "too-large", "Too large", "the body is larger than allowed"),
             Self::Digest => (
                 S::BAD_REQUEST,
@@ -196,7 +196,7 @@ impl Kind {
                 "Digest mismatch",
                 "the bytes are not those the digest was made of: send them again",
             ),
-            Self::Url => (S::BAD_REQUEST, "url", "Bad URL", "the URL is not one that is asked for"),
+            Self::Url => (S::BAD_REQUEST, "url", "Bad URL", "no film can be fetched from this URL"),
             Self::PrivateAddress => (
                 S::FORBIDDEN,
                 "private-address",
@@ -204,17 +204,27 @@ impl Kind {
                 "the URL leads to an address that is not public",
             ),
             Self::DigestAlgorithm => {
-                (S::BAD_REQUEST, "digest-algorithm", "Unknown digest", "send a digest by sha-256, or none")
+                (S::BAD_REQUEST, "digest-algorithm", "Unknown digest", "send a sha-256 digest, or none")
             }
-            Self::Incomplete => {
-                (S::BAD_REQUEST, "incomplete", "Cut short", "the body ended before it was complete: send it again")
+            Self::Incomplete => (
+                S::BAD_REQUEST,
+                "incomplete",
+                "Incomplete body",
+                "the body ended before it was complete: send it again",
+            ),
+            Self::Stalled => {
+                (S::REQUEST_TIMEOUT, "stalled", "Upload timed out", "no bytes arrived for too long: send it again")
             }
-            Self::Stalled => (S::REQUEST_TIMEOUT, "stalled", "Too slow", "nothing came for too long: send it again"),
-            Self::DiskFull => (S::INSUFFICIENT_STORAGE, "disk-full", "No space left", "the server has no space left"),
-            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Too busy", "too much is going on: try again in a moment"),
-            Self::Version => {
-                (S::PRECONDITION_FAILED, "version", "Changed meanwhile", "the title was changed since: get it again")
+            Self::DiskFull => {
+                (S::INSUFFICIENT_STORAGE, "disk-full", "No space left", "the server has no disk space left")
             }
+            Self::Busy => (S::SERVICE_UNAVAILABLE, "busy", "Server busy", "the server is busy: try again in a moment"),
+            Self::Version => (
+                S::PRECONDITION_FAILED,
+                "version",
+                "Version mismatch",
+                "the title was changed in the meantime: get it again",
+            ),
             Self::KeyReused => (
                 S::UNPROCESSABLE_ENTITY,
                 "key-reused",
@@ -222,43 +232,52 @@ impl Kind {
                 "this Idempotency-Key was used for another film",
             ),
             Self::KeyInUse => {
-                (S::CONFLICT, "key-in-use", "Under way", "a request with this Idempotency-Key is under way")
+                (S::CONFLICT, "key-in-use", "Request in progress", "a request with this Idempotency-Key is in progress")
             }
-            Self::JobEnded => (S::CONFLICT, "job-ended", "Ended already", "the job has ended already"),
-            Self::Unauthorised => (S::UNAUTHORIZED, "unauthorised", "A key is needed", "send a key that is known here"),
-            Self::Scope => (S::FORBIDDEN, "scope", "Not with this key", "the key is not for this"),
+            Self::JobEnded => (S::CONFLICT, "job-ended", "Job already ended", "the job has already ended"),
+            Self::Unauthorised => (S::UNAUTHORIZED, "unauthorised", "API key required", "send a valid API key"),
+            Self::Scope => {
+                (S::FORBIDDEN, "scope", "Insufficient scope", "the key does not have the scope that is needed")
+            }
             Self::TokenSpent => (
                 S::CONFLICT,
                 "token-spent",
-                "Token spent",
-                "this upload token was used: ask for another for another film",
+                "Token already used",
+                "this upload token was used already: request another one for another film",
             ),
             Self::NoWebhook => (S::NOT_FOUND, "no-webhook", "Unknown webhook", "there is no such webhook"),
-            Self::TooManyWebhooks => {
-                (S::CONFLICT, "too-many-webhooks", "Too many webhooks", "there may be no more webhooks: remove one")
+            Self::TooManyWebhooks => (
+                S::CONFLICT,
+                "too-many-webhooks",
+                "Too many webhooks",
+                "there are as many webhooks as there may be: remove one",
+            ),
+            Self::TooManyKeys => {
+                (S::CONFLICT, "too-many-keys", "Too many keys", "there are as many keys as there may be")
             }
-            Self::TooManyKeys => (S::CONFLICT, "too-many-keys", "Too many keys", "there may be no more keys"),
             Self::Host => (
                 S::FORBIDDEN,
                 "host",
-                "Reached by a foreign name",
-                "as long as there are no keys, use an address or localhost instead of this name",
+                "Host name not allowed",
+                "as long as there are no API keys, use an IP address or localhost instead of this host name",
             ),
             Self::CrossSite => {
-                (S::FORBIDDEN, "cross-site", "Another site", "pages of other sites may not change anything here")
+                (S::FORBIDDEN, "cross-site", "Cross-site request", "pages of other sites may not change anything here")
             }
             Self::NoUpload => (S::NOT_FOUND, "no-upload", "Unknown upload", "there is no such upload: begin a new one"),
-            Self::UploadExpired => (S::GONE, "upload-expired", "Expired", "the upload was given up: begin a new one"),
+            Self::UploadExpired => {
+                (S::GONE, "upload-expired", "Upload expired", "the upload has expired: begin a new one")
+            }
             Self::UploadOffset => (
                 S::CONFLICT,
                 "upload-offset",
-                "Other offset",
-                "the bytes do not follow those that are there: ask with HEAD where to go on",
+                "Offset mismatch",
+                "the bytes do not begin where the upload ends: HEAD says where to go on",
             ),
-            Self::UploadFinal => (S::FORBIDDEN, "upload-final", "Takes no bytes", "the upload takes no bytes"),
-            Self::UploadLocked => {
-                (S::LOCKED, "upload-locked", "In other hands", "another request is busy with this upload")
+            Self::UploadFinal => {
+                (S::FORBIDDEN, "upload-final", "Final upload", "a final upload takes no bytes of its own")
             }
+            Self::UploadLocked => (S::LOCKED, "upload-locked", "Upload locked", "another request is using this upload"),
             Self::Checksum => (
                 // tus, checksum extension.
                 S::from_u16(460).unwrap_or(S::BAD_REQUEST),
@@ -269,21 +288,26 @@ impl Kind {
             Self::TusVersion => (
                 S::PRECONDITION_FAILED,
                 "tus-version",
-                "Other version",
-                "send Tus-Resumable: 1.0.0, the version that is spoken here",
+                "Unsupported version",
+                "send Tus-Resumable: 1.0.0, the supported version",
             ),
-            Self::Quota => (S::FORBIDDEN, "quota", "Quota reached", "the key may not have more: remove some films"),
+            Self::Quota => {
+                (S::FORBIDDEN, "quota", "Quota reached", "the quota of this key is used up: remove some films")
+            }
             Self::TooManyUploads => (
                 S::TOO_MANY_REQUESTS,
                 "too-many-uploads",
                 "Too many uploads",
-                "the key may not have more uploads under way: finish some first",
+                "this key has as many uploads in progress as it may: finish some first",
             ),
-            Self::TooOften => {
-                (S::TOO_MANY_REQUESTS, "too-often", "Asked too often", "this address asked too often: see Retry-After")
-            }
+            Self::TooOften => (
+                S::TOO_MANY_REQUESTS,
+                "too-often",
+                "Too many requests",
+                "too many requests from this address: see Retry-After",
+            ),
             Self::Internal => {
-                (S::INTERNAL_SERVER_ERROR, "internal", "Server failed", "the server could not do it; its log says why")
+                (S::INTERNAL_SERVER_ERROR, "internal", "Internal error", "the server could not do it; its log says why")
             }
         }
     }
@@ -321,7 +345,7 @@ impl Problem {
 
     /// The client's address has to wait.
     pub(super) fn too_often(wait_seconds: u32) -> Self {
-        let detail = format!("this address asked too often: try again in {wait_seconds} s");
+        let detail = format!("too many requests from this address: try again in {wait_seconds} s");
         Self::new(Kind::TooOften, detail).header(RETRY_AFTER, &wait_seconds.to_string())
     }
 

@@ -6,7 +6,8 @@
 //! end), then jobs, which go back into the queue, encodes, workers, files still to be written; each with a deadline, and
 //! what held on is named. A second signal ends the process at once.
 //!
-//! Arrow: `main` -> `app` -> every room.
+//! Arrow: `app` -> `access`, `api`, `cache`, `catalog`, `config`, `encoder`, `hooks`, `ingest`, `library`, `manifest`, `media`,
+//! `origin`, `outbound`, `telemetry`, `warmer`, `worker`.
 
 mod claim;
 mod retire;

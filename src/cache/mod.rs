@@ -22,7 +22,7 @@
 //! Both tiers may be deleted, corrupted or filled at any time, also by a second process in the same folder: that costs
 //! making a segment again, never a wrong byte and never an error.
 //!
-//! Arrow: `origin`, `encoder` -> `cache` -> `media`.
+//! Arrow: `cache` -> `media`.
 
 mod config;
 mod disk;

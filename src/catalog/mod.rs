@@ -10,7 +10,7 @@
 //! How it is opened: WAL, so that readers never wait for a writer; `synchronous = FULL`, because an upload that
 //! was answered 201 must survive a power cut and there are only a few writes per title; foreign keys on.
 //!
-//! Arrow: `ingest`, `origin`, `api`, `app` -> `catalog` -> `media`.
+//! Arrow: `catalog` -> `media`.
 
 mod arrivals;
 mod bridged;

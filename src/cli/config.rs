@@ -8,9 +8,9 @@ use super::{Failure, Place, say};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Name every problem of a configuration at once: of the file, the environment, and both together.
+    /// List all problems of a configuration at once: of the file, the environment, and both together.
     Check {
-        /// Configuration file; without one MATINEE_CONFIG.
+        /// Configuration file; default: MATINEE_CONFIG.
         file: Option<PathBuf>,
         /// The same, as other commands take it.
         #[arg(long, value_name = "FILE", conflicts_with = "file")]

@@ -13,7 +13,7 @@ use super::{Failure, Place, failed, logs_if_wanted, pool, say, until_interrupted
 pub struct Doctor {
     #[command(flatten)]
     place: Place,
-    /// As a JSON object.
+    /// Print a JSON object.
     #[arg(long)]
     json: bool,
 }

@@ -20,10 +20,10 @@ pub struct Ingest {
     files: Vec<PathBuf>,
     #[command(flatten)]
     place: Place,
-    /// What the title is called; without it, as the file is. For one file.
+    /// Name of the title; default: the name of the file. Only with one file.
     #[arg(long, value_parser = line::<MAX_NAME_CHARS>)]
     title: Option<String>,
-    /// One JSON object per file and line.
+    /// Print a JSON object for each file, one per line.
     #[arg(long)]
     json: bool,
 }

@@ -11,34 +11,34 @@ use super::{Failure, Place, failed, line, say};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Add a key and show it, once.
+    /// Add an API key and show it; it is not shown again.
     Add(Add),
-    /// List the keys, revoked ones included.
+    /// List the keys, including revoked ones.
     List(List),
-    /// Make a key worth nothing from now on.
+    /// Revoke a key: it is not accepted any more.
     Revoke(Revoke),
 }
 
 #[derive(Debug, Args)]
 pub struct Add {
-    /// What it is for: a name in the list.
+    /// Name of the key in the list.
     #[arg(value_parser = line::<MAX_NAME_CHARS>)]
     name: String,
-    /// What its holder may do: read, upload, admin. Several times, or with commas.
+    /// Scopes of the key: read, upload, admin. Repeat the option, or separate them by commas.
     #[arg(long, required = true, value_delimiter = ',')]
     scope: Vec<Scope>,
-    /// Bytes of films it may have, as 100GiB; 0 for no limit. Without it, what the configuration says.
+    /// Quota of bytes of films, such as 100GiB; 0 for no limit. Default: uploads.key_max_bytes of the configuration.
     #[arg(long, value_parser = bytes)]
     max_bytes: Option<u64>,
-    /// Titles it may have, likewise.
+    /// Quota of titles; 0 for no limit. Default: uploads.key_max_titles.
     #[arg(long)]
     max_titles: Option<u32>,
-    /// Uploads it may have under way, likewise.
+    /// Quota of uploads in progress; 0 for no limit. Default: uploads.key_max_uploads.
     #[arg(long)]
     max_uploads: Option<u32>,
     #[command(flatten)]
     place: Place,
-    /// A JSON object instead of the key alone.
+    /// Print a JSON object instead of the key alone.
     #[arg(long)]
     json: bool,
 }
@@ -47,14 +47,14 @@ pub struct Add {
 pub struct List {
     #[command(flatten)]
     place: Place,
-    /// One JSON object per line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct Revoke {
-    /// The key's id, as the list shows it.
+    /// Id of the key, as `matinee key list` shows it.
     id: KeyId,
     #[command(flatten)]
     place: Place,

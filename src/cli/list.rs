@@ -10,7 +10,7 @@ use super::{Failure, Place, failed, playback, say, shown};
 pub struct List {
     #[command(flatten)]
     place: Place,
-    /// One JSON object per line.
+    /// Print one JSON object per line.
     #[arg(long)]
     json: bool,
 }

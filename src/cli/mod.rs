@@ -43,7 +43,7 @@ enum Command {
     Serve(serve::Serve),
     /// Add files to the library, whether or not the server runs.
     Ingest(ingest::Ingest),
-    /// Show what the server makes of a file: tracks, timeline, ladder.
+    /// Show what the server would make of a file: tracks, timeline, ladder.
     Probe(probe::Probe),
     /// Show what this host can do: every pipeline template tried for real, and the sandbox.
     Doctor(doctor::Doctor),
@@ -51,15 +51,15 @@ enum Command {
     Warm(warm::Warm),
     /// List the titles.
     List(list::List),
-    /// Sign a URL by which a title plays for a while.
+    /// Sign a URL by which a title plays for a limited time.
     Sign(sign::Sign),
     /// API keys: who may manage the server.
     #[command(subcommand)]
     Key(key::Command),
-    /// About the configuration.
+    /// Check the configuration.
     #[command(subcommand)]
     Config(config::Command),
-    /// What a server starts for itself.
+    /// A worker process, which a server starts by itself.
     #[command(hide = true)]
     Work,
 }
@@ -190,8 +190,8 @@ fn until_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Resul
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         tokio::select! {
             done = work => done,
-            _ = interrupt.recv() => Err(failed("interrupted; nothing is left behind of what was not done")),
-            _ = terminate.recv() => Err(failed("told to end; nothing is left behind of what was not done")),
+            _ = interrupt.recv() => Err(failed("interrupted: unfinished work was removed")),
+            _ = terminate.recv() => Err(failed("terminated: unfinished work was removed")),
         }
     })
 }

@@ -18,7 +18,7 @@ pub struct Probe {
     file: PathBuf,
     #[command(flatten)]
     place: Place,
-    /// As a JSON object.
+    /// Print a JSON object.
     #[arg(long)]
     json: bool,
 }

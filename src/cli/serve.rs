@@ -42,7 +42,7 @@ impl Serve {
         match served {
             Ok(Ended::AtOnce) => {
                 runtime.shutdown_background();
-                Err(failed("told to end twice: what was under way was cut off"))
+                Err(failed("stopped by a second signal: requests in progress were cut off"))
             }
             ended => {
                 runtime.shutdown_timeout(LAST_WAIT);

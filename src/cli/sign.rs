@@ -13,10 +13,10 @@ use super::{Failure, Place, failed, say, shown};
 pub struct Sign {
     /// The title's id.
     id: TitleId,
-    /// How long the URL is good for.
+    /// How long the URL is valid, seconds.
     #[arg(long, default_value_t = 4 * 3600, value_parser = clap::value_parser!(u64).range(1..=MAX_PLAYBACK_SECONDS))]
     seconds: u64,
-    /// The one client's address it is good for; without it, for everybody who has it.
+    /// Valid for this client address only; default: for everybody who has the URL.
     #[arg(long, value_name = "IP")]
     client: Option<IpAddr>,
     #[command(flatten)]

@@ -22,18 +22,18 @@ pub struct Warm {
     /// Only these renditions, such as 720p,audio-128k.
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     renditions: Option<Vec<String>>,
-    /// From this time of the title on, seconds.
+    /// From this time on, seconds into the title.
     #[arg(long, value_name = "SECONDS")]
     from: Option<f64>,
-    /// Up to this time, seconds.
+    /// Up to this time, seconds into the title.
     #[arg(long, value_name = "SECONDS")]
     to: Option<f64>,
-    /// Wait for the end of the job.
+    /// Wait until the job has ended.
     #[arg(long)]
     wait: bool,
     #[command(flatten)]
     place: Place,
-    /// One JSON object.
+    /// Print a JSON object, or one for each step with --wait.
     #[arg(long)]
     json: bool,
 }
@@ -63,7 +63,7 @@ impl Warm {
         if self.json {
             say(json!({ "job": job, "title": self.id }));
         } else {
-            say(format_args!("{}: job {job}, done by the server of this folder, now or when it starts", self.id));
+            say(format_args!("{}: job {job}, which the server of this data folder does, now or once it runs", self.id));
         }
         Ok(())
     }
@@ -81,7 +81,7 @@ impl Warm {
             match job.state {
                 JobState::Queued | JobState::Running => {}
                 JobState::Done => return Ok(()),
-                JobState::Cancelled => return Err(failed("the job was called off")),
+                JobState::Cancelled => return Err(failed("the job was cancelled")),
                 JobState::Failed => return Err(failed(why.unwrap_or_default())),
             }
         }

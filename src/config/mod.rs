@@ -14,7 +14,7 @@
 //! What is not here: keys are known to the loader by the fields of [`Config`] and the values of its `Default`, so a new
 //! field needs no line in `load.rs`. Keys that end in `_bytes` take a number or a size such as `"256MiB"`.
 //!
-//! Arrow: `app`, `main` -> `config` -> the rooms.
+//! Arrow: `config` -> `cache`, `encoder`, `hooks`, `ingest`, `media`, `origin`, `outbound`, `telemetry`, `warmer`, `worker`.
 
 mod load;
 mod values;

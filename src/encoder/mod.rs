@@ -12,7 +12,7 @@
 //! (one object on one worker), `tenants` (workers bound to sources), `commit`; `together` for several renditions from one
 //! decode, `picture` for posters and thumbnails.
 //!
-//! Arrow: `encoder -> cache, worker, packager, media`.
+//! Arrow: `encoder` -> `cache`, `worker`, `packager`, `media`.
 
 mod commit;
 mod config;

@@ -9,7 +9,7 @@
 //! when its URL can never be asked, or when so much waits for its receiver that the oldest goes; and no secret and no URL of
 //! a receiver is logged, at most the name of its host.
 //!
-//! Arrow: `api`, `app` -> `hooks` -> `outbound`, `access`, `catalog`, `media`.
+//! Arrow: `hooks` -> `outbound`, `access`, `catalog`, `media`.
 
 mod config;
 mod courier;

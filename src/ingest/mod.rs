@@ -15,7 +15,7 @@
 //! caller who drops it, leaves neither file nor row behind; after that, its job leads to `ready` or `failed`, whatever
 //! process does it.
 //!
-//! Arrow: `api`, `app`, `main` -> `ingest` -> `catalog`, `library`, `outbound`, `worker`, `media`.
+//! Arrow: `ingest` -> `catalog`, `library`, `outbound`, `worker`, `media`.
 
 mod accept;
 mod config;

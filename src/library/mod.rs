@@ -12,7 +12,7 @@
 //! offline ingest share the folder; two kinds of `flock` keep them apart: a staging entry is locked as long as its process works on it, and the lock file
 //! is held shared by who is between two steps and exclusively by who deletes.
 //!
-//! Arrow: `ingest`, `worker`, `app` -> `library` -> `media`.
+//! Arrow: `library` -> `media`.
 
 mod error;
 mod flush;

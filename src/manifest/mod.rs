@@ -6,7 +6,7 @@
 //! The rule not to break: no number is computed here that the grid does not hold. A playlist rounds, it never decides.
 //! Nothing that came out of a source file is written without its alphabet being checked.
 //!
-//! Arrow: `manifest -> media`, never back.
+//! Arrow: `manifest` -> `media`.
 
 pub mod dash;
 pub mod hls;

@@ -6,7 +6,7 @@
 //! The rule not to break: a duration is computed here, once. Playlist, encoder, packager and verification
 //! all read the same [`Grid`].
 //!
-//! Arrow: everything may use `media`; `media` uses nothing.
+//! Arrow: `media` -> no other room.
 
 mod grid;
 pub mod h264;

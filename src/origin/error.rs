@@ -57,31 +57,31 @@ pub(super) enum Problem {
     NoSheet { sheets: u32 },
     #[error("the title has no video, and its file no cover art")]
     NoPoster,
-    #[error("it is not there any more")]
+    #[error("it is no longer there")]
     Gone,
-    #[error("a request has one Host field, no more and, in HTTP/1.1, no less")]
+    #[error("a request must not have more than one Host field, and in HTTP/1.1 exactly one")]
     HostField,
     #[error("only GET, HEAD and OPTIONS are answered here")]
     Method,
-    #[error("the title plays from signed URLs alone, which begin with /s/: ask the site you found it on")]
+    #[error("this title plays only from signed URLs, which begin with /s/: get one from the site that offers it")]
     Unsigned,
-    #[error("this URL was not signed here, or for another title or client")]
+    #[error("the signature of this URL is not valid for this title and client")]
     Forged,
-    #[error("as long as there are no keys, use an address or localhost instead of this name")]
+    #[error("as long as there are no API keys, use an IP address or localhost instead of this host name")]
     Rebound,
-    #[error("this URL is not good any more: ask for a new one")]
+    #[error("this URL has expired: get a new one")]
     Expired,
-    #[error("this address asked too often: try again in {wait_seconds} s")]
+    #[error("too many requests from this address: try again in {wait_seconds} s")]
     TooOften { wait_seconds: u32 },
     #[error("the title is not ready: {}", state.as_str())]
     NotReady { state: State, failure: Option<Failure> },
-    #[error("the body has {length} bytes")]
+    #[error("the range lies outside the body, which has {length} bytes")]
     Outside { length: usize },
     #[error("too busy to make this segment now")]
     Busy { retry_after_seconds: u32 },
-    #[error("no encoder could be started, which is tried again: see the server's log")]
+    #[error("no encoder could be started; the server keeps trying, and its log says why")]
     NoWorker { inner: String },
-    #[error("nothing came within {waited_seconds} s")]
+    #[error("nothing was ready within {waited_seconds} s")]
     Late { waited_seconds: u64 },
     #[error("the server is not able to serve: {reason}")]
     NotServing { reason: String },
@@ -113,25 +113,25 @@ impl Problem {
             Self::NoTitle => (StatusCode::NOT_FOUND, "no-title", "Unknown title"),
             Self::NoGeneration => (StatusCode::NOT_FOUND, "no-generation", "Unknown generation"),
             Self::NoRendition => (StatusCode::NOT_FOUND, "no-rendition", "Unknown rendition"),
-            Self::NoSegment { .. } => (StatusCode::NOT_FOUND, "no-segment", "Past the end"),
+            Self::NoSegment { .. } => (StatusCode::NOT_FOUND, "no-segment", "No such segment"),
             Self::NoThumbnails => (StatusCode::NOT_FOUND, "no-thumbnails", "No thumbnails"),
-            Self::NoSheet { .. } => (StatusCode::NOT_FOUND, "no-sheet", "Past the end"),
+            Self::NoSheet { .. } => (StatusCode::NOT_FOUND, "no-sheet", "No such sheet"),
             Self::NoPoster => (StatusCode::NOT_FOUND, "no-poster", "No poster"),
             Self::Gone => (StatusCode::NOT_FOUND, "gone", "Not found"),
-            Self::HostField => (StatusCode::BAD_REQUEST, "host-field", "Not one Host field"),
+            Self::HostField => (StatusCode::BAD_REQUEST, "host-field", "Bad Host field"),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed"),
-            Self::Unsigned => (StatusCode::FORBIDDEN, "unsigned", "Signed URLs only"),
-            Self::Forged => (StatusCode::FORBIDDEN, "forged", "Not signed here"),
-            Self::Expired => (StatusCode::FORBIDDEN, "expired", "Expired"),
-            Self::Rebound => (StatusCode::FORBIDDEN, "host", "Reached by a foreign name"),
+            Self::Unsigned => (StatusCode::FORBIDDEN, "unsigned", "Signed URL required"),
+            Self::Forged => (StatusCode::FORBIDDEN, "forged", "Invalid signature"),
+            Self::Expired => (StatusCode::FORBIDDEN, "expired", "URL expired"),
+            Self::Rebound => (StatusCode::FORBIDDEN, "host", "Host name not allowed"),
             // A title that failed will not become ready by waiting: asking again too early is not what is wrong.
             Self::NotReady { state: State::Failed, .. } => (StatusCode::NOT_FOUND, "title-failed", "Title failed"),
             Self::NotReady { .. } => (StatusCode::TOO_EARLY, "not-ready", "Title not ready"),
-            Self::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-often", "Asked too often"),
+            Self::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-often", "Too many requests"),
             Self::Outside { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "range", "Range not satisfiable"),
-            Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Too busy"),
-            Self::NoWorker { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no-worker", "No encoder"),
-            Self::Late { .. } => (StatusCode::SERVICE_UNAVAILABLE, "late", "Too slow"),
+            Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Server busy"),
+            Self::NoWorker { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no-worker", "No encoder available"),
+            Self::Late { .. } => (StatusCode::SERVICE_UNAVAILABLE, "late", "Not ready in time"),
             Self::NotServing { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not-serving", "Not able to serve"),
             Self::Encode { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "encode", "Segment failed"),
             Self::Picture { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "picture", "Picture failed"),

@@ -11,8 +11,8 @@
 //! The rule not to break: an answer that cannot be finished is broken off, never ended as if it were whole; and
 //! nothing that may change is called immutable.
 //!
-//! Arrow: `origin -> access, cache, manifest, packager, media`. What it needs of catalog and encoder comes as closures in [`Rooms`],
-//! filled in by `app`; so does `api`, which answers what is below `/api/v1/` on the same listener.
+//! Arrow: `origin` -> `access`, `cache`, `manifest`, `packager`, `media`. What it needs of catalog and encoder comes as closures in
+//! [`Rooms`], filled in by `app`; so does `api`, which answers what is below `/api/v1/` on the same listener.
 
 mod access_log;
 mod body;

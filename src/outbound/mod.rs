@@ -10,7 +10,7 @@
 //! goes to one of those. No proxy of the environment stands in between, and a redirect is a new request. Everything is
 //! bounded: the time until there is a connection, until there is an answer, and while nothing comes; and what is read.
 //!
-//! Arrow: `ingest`, `api`, `app` -> `outbound`; it needs no other room.
+//! Arrow: `outbound` -> no other room.
 
 mod address;
 mod body;

@@ -8,7 +8,7 @@
 //! The rule not to break: bytes are a function of the arguments. No time of day, no counter that outlives a segment,
 //! no map whose order may vary. Promise 2 stands on it.
 //!
-//! Arrow: `packager -> media`, never back.
+//! Arrow: `packager` -> `media`.
 
 mod check;
 mod cmaf;

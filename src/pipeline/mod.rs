@@ -11,7 +11,7 @@
 //! Reading order: `inspect` (`scan`, `tracks`, `mp4`, `rate`, `subtitles`), `packets`, `decode`, `template`, `encode`, `groups`, then `video` and `audio`;
 //! for posters and thumbnails `picture` (`choose`, `score`, `cover`, `upright`).
 //!
-//! Arrow: `pipeline -> media`.
+//! Arrow: `pipeline` -> `media`.
 
 mod audio;
 mod blocks;

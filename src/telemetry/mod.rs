@@ -6,7 +6,7 @@
 //! The rule not to break: labels come from closed sets in the program, never from a request. A label
 //! that a client can invent fills the memory of server and monitoring alike.
 //!
-//! Arrow: everything may use `telemetry`; it uses nothing.
+//! Arrow: `telemetry` -> no other room.
 
 pub mod logs;
 pub mod metrics;

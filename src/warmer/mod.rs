@@ -8,7 +8,7 @@
 //! The rule not to break: the viewer comes first. Everything made here can be given up at any moment, is made by workers
 //! that are kinder than others, and goes only where the cache has room that nobody uses.
 //!
-//! Arrow: `app`, `api` -> `warmer` -> `encoder`, `cache`, `catalog`, `manifest`, `media`.
+//! Arrow: `warmer` -> `encoder`, `cache`, `catalog`, `manifest`, `media`.
 
 mod config;
 mod films;

@@ -40,7 +40,7 @@ pub enum Exit {
     #[error("it ran out of memory")]
     OutOfMemory,
     /// It said something that is not in the protocol, and was killed.
-    #[error("it talked nonsense: {0}")]
+    #[error("it sent an invalid message: {0}")]
     Nonsense(String),
     /// It had a job, said nothing for this long, and was killed.
     #[error("it made no progress for {} s", .0.as_secs_f32())]
@@ -49,7 +49,7 @@ pub enum Exit {
     #[error("it was not done after {} s", .0.as_secs_f32())]
     Overran(Duration),
     /// The server had no more use for it and killed it.
-    #[error("it was dismissed")]
+    #[error("the server no longer needed it")]
     Dismissed,
 }
 

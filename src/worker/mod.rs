@@ -17,7 +17,7 @@
 //! those it starts; whatever makes a thread before (a pipeline, a thread pool) makes a worker that cannot be bound,
 //! and it says so. So warming up loads plugins but plays nothing, and a worker that tried templates is thrown away.
 //!
-//! Arrow: `worker -> media`, and [`child`] alone `-> pipeline`.
+//! Arrow: `worker` -> `media`, and [`child`] alone to `pipeline`.
 
 mod activity;
 pub mod attempts;

@@ -168,7 +168,7 @@ fn an_interrupted_ingest_leaves_nothing() {
     let output = process.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let stderr = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(stderr, "matinee: interrupted; nothing is left behind of what was not done\n");
+    assert_eq!(stderr, "matinee: interrupted: unfinished work was removed\n");
     assert_nothing_kept(&data);
 }
 

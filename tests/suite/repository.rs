@@ -4,6 +4,7 @@
 mod layering;
 mod lexer;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,22 @@ fn rooms_import_only_rooms_of_a_lower_rank() {
     let mut complaints = layering::strangers(&ranks, &read("src/lib.rs"));
     for (name, text) in texts("src").iter().filter(|(name, _)| name.ends_with(".rs")) {
         complaints.extend(layering::breaches(&ranks, name, text));
+    }
+    assert_none(&complaints);
+}
+
+#[test]
+fn every_room_says_which_rooms_it_reaches_and_no_others() {
+    let ranks = layering::ranks(&read("src/lib.rs"));
+    let mut complaints = Vec::new();
+    for room in ranks.keys() {
+        let sources = texts(&format!("src/{room}"));
+        let reached: BTreeSet<String> =
+            sources.iter().flat_map(|(_, text)| layering::reached(&ranks, room, text)).collect();
+        let told = layering::told(&ranks, room, &read(&format!("src/{room}/mod.rs")));
+        if told.as_ref() != Some(&reached) {
+            complaints.push(format!("src/{room}/mod.rs: the arrow says {told:?}, and {reached:?} are reached"));
+        }
     }
     assert_none(&complaints);
 }

@@ -1,7 +1,7 @@
 //! The arrows between rooms. Their one table stands in the documentation of `src/lib.rs`; here it is read and held
 //! against every path that code mentions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::lexer;
 
@@ -54,6 +54,21 @@ pub fn breaches(ranks: &BTreeMap<String, u32>, name: &str, text: &str) -> Vec<St
         found.extend(said.map(|gst| format!("{name}: says {gst}, which only {PIPELINE} does")));
     }
     found
+}
+
+/// The rooms that a room's `mod.rs` says it reaches: those in backticks between its name and the end of the sentence
+/// ``Arrow: `room` -> ...``. `None` if there is no such sentence.
+pub fn told(ranks: &BTreeMap<String, u32>, room: &str, text: &str) -> Option<BTreeSet<String>> {
+    let docs: Vec<&str> = text.lines().map_while(|line| line.strip_prefix("//!")).map(str::trim).collect();
+    let docs = docs.join(" ");
+    let sentence = docs.split_once(&format!("Arrow: `{room}` -> "))?.1.split('.').next()?;
+    Some(sentence.split('`').filter(|name| ranks.contains_key(*name)).map(str::to_owned).collect())
+}
+
+/// The rooms that a source file of a room reaches.
+pub fn reached(ranks: &BTreeMap<String, u32>, room: &str, text: &str) -> BTreeSet<String> {
+    let all = mentioned(&tokens(&lexer::code(text))).into_iter();
+    all.filter(|other| other != room && ranks.contains_key(other)).collect()
 }
 
 fn tokens(code: &str) -> Vec<String> {
@@ -144,6 +159,16 @@ mod tests {
         assert_eq!(complaints("src/main.rs", "use matinee::{media, pipeline};"), 1);
         assert_eq!(complaints("src/worker/child.rs", "fn f() { gst::init().unwrap() }"), 1);
         assert_eq!(complaints("src/worker/child.rs", "const P: &str = \"gst\"; // gst"), 0);
+    }
+
+    #[test]
+    fn what_a_room_says_it_reaches_can_be_held_against_what_it_does() {
+        let text = "//! A room.\n//!\n//! Arrow: `worker` -> `media`,\n//! and [`child`] alone to `pipeline`. Not `origin`.\nuse crate::media;";
+        let names = |of: BTreeSet<String>| of.into_iter().collect::<Vec<_>>().join(" ");
+        assert_eq!(told(&ranks(LIB), "worker", text).map(names).as_deref(), Some("media pipeline"));
+        assert_eq!(names(reached(&ranks(LIB), "worker", text)), "media");
+        assert_eq!(told(&ranks(LIB), "media", "//! Arrow: `media` -> no other room.").map(names).as_deref(), Some(""));
+        assert_eq!(told(&ranks(LIB), "media", text), None);
     }
 
     #[test]
