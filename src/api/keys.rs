@@ -98,11 +98,18 @@ fn shown(api: &Api, key: &ApiKey, used: Usage) -> Value {
         titles: used.titles,
         uploads: used.uploads + open.uploads + api.rooms.uploads.under_way_of(&key.id),
     };
+    let mut shown = described(key);
+    shown["used"] = json!(used);
+    shown
+}
+
+/// A key as JSON, without its text.
+#[must_use]
+pub fn described(key: &ApiKey) -> Value {
     let Quota { max_bytes, max_titles, max_uploads } = key.quota;
     json!({
-        "max_bytes": max_bytes, "max_titles": max_titles, "max_uploads": max_uploads, "used": used,
-        "id": key.id, "name": key.name, "scopes": key.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
-        "created_at": time(key.created_at_ms), "last_used_at": key.used_at_ms.map(time),
+        "max_bytes": max_bytes, "max_titles": max_titles, "max_uploads": max_uploads, "id": key.id, "name": key.name,
+        "scopes": key.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(), "created_at": time(key.created_at_ms), "last_used_at": key.used_at_ms.map(time),
         "revoked_at": key.revoked_at_ms.map(time),
     })
 }

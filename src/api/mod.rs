@@ -62,8 +62,10 @@ use crate::media::{Digest, Generation, Plan, TitleId};
 use crate::outbound;
 
 pub use access::{Authorise, Caller, Scope};
+pub use keys::described as key;
 pub use problem::{Kind, Problem};
 pub use route::Route;
+pub use video::playback;
 
 use idempotency::Creations;
 use payload::Payload;

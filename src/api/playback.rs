@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::payload::Payload;
 use super::problem::{Kind, Problem};
-use super::video::bad;
+use super::video::{bad, places};
 use super::{Api, Response, respond, videos};
 use crate::access::MAX_PLAYBACK_SECONDS;
 use crate::media::TitleId;
@@ -31,17 +31,17 @@ pub(super) async fn sign(
     let title = videos::find(api, id).await?;
     let expires_s = expires.as_second().unsigned_abs();
     let token = api.rooms.playback.sign(id, expires_s, client);
-    let below = |file: &str| format!("/s/{token}/v/{id}/{file}");
+    let before = format!("/s/{token}");
+    let mut playback = places(&before, id);
+    playback["poster"] = json!(format!("{before}/v/{id}/poster.jpg"));
+    playback["thumbnails"] = json!(format!("{before}/v/{id}/thumbnails.vtt"));
+    let location = format!("{before}/v/{id}/master.m3u8");
     Ok(respond::made(
         &json!({
             "token": token, "video": id, "expires_at": expires.to_string(), "client": client,
-            "playback_policy": title.entry.policy,
-            "playback": {
-                "hls": below("master.m3u8"), "hls_ts": below("master-ts.m3u8"), "dash": below("manifest.mpd"),
-                "poster": below("poster.jpg"), "thumbnails": below("thumbnails.vtt"),
-            },
+            "playback_policy": title.entry.policy, "playback": playback,
         }),
-        &below("master.m3u8"),
+        &location,
     ))
 }
 

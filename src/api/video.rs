@@ -9,7 +9,7 @@ use crate::cache::{Key, Object};
 use crate::catalog::{Entry, Job, JobState, Metadata, State, Title};
 use crate::ingest::About;
 use crate::ingest::name::{MAX_NAME_CHARS, is_line};
-use crate::media::{Generation, Policy, Rendition, RenditionKind};
+use crate::media::{Generation, Policy, Rendition, RenditionKind, TitleId};
 
 /// Longest description, characters.
 const MAX_DESCRIPTION_CHARS: usize = 5000;
@@ -30,7 +30,7 @@ pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>, bridged:
         "state": entry.state, "error": entry.failure, "created_at": time(entry.created_at_ms),
         "file_name": entry.file_name, "size_bytes": entry.size_bytes, "source": entry.source,
         "duration_s": entry.duration_s, "width": null, "height": null, "frame_rate": null, "tracks": [],
-        "renditions": [], "playback": playback(entry), "warnings": entry.notes, "bridged_frames": bridged,
+        "renditions": [], "playback": playback(&entry.id, entry.state), "warnings": entry.notes, "bridged_frames": bridged,
         "playback_policy": entry.policy, "replacement": replacement.and_then(waiting),
     });
     if let (Some(plan), Some(digest)) = (plan, &entry.source) {
@@ -49,12 +49,15 @@ pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>, bridged:
     video
 }
 
-/// Where it plays, or will: that follows from its id. What failed plays nowhere.
-fn playback(entry: &Entry) -> Value {
-    let place = |file: &str| format!("/v/{}/{file}", entry.id);
-    if entry.state == State::Failed {
-        return json!({});
-    }
+/// Where a title plays, or will: that follows from its id. What failed plays nowhere.
+#[must_use]
+pub fn playback(id: &TitleId, state: State) -> Value {
+    if state == State::Failed { json!({}) } else { places("", id) }
+}
+
+/// The paths of a title's playlists and manifest, behind `before`: `""`, or `/s/{token}`.
+pub(super) fn places(before: &str, id: &TitleId) -> Value {
+    let place = |file: &str| format!("{before}/v/{id}/{file}");
     json!({ "hls": place("master.m3u8"), "hls_ts": place("master-ts.m3u8"), "dash": place("manifest.mpd") })
 }
 

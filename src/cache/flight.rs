@@ -41,6 +41,9 @@ pub enum FlightError {
 }
 
 impl FlightError {
+    /// When it is worth another try, seconds, where nobody knows better.
+    pub const RETRY_SECONDS: u32 = 2;
+
     /// Something went wrong.
     #[must_use]
     pub fn failed(message: impl Into<Arc<str>>) -> Self {

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use matinee::api::playback;
 use matinee::catalog::{Catalog, State};
 use matinee::ingest::name::MAX_NAME_CHARS;
 use matinee::ingest::{self, Ingested, Progress, Rooms};
 use matinee::library::Library;
 use serde_json::json;
 
-use super::{Failure, Place, complain, failed, line, logs_if_wanted, playback, pool, say, shown, until_interrupted};
+use super::{Failure, Place, complain, failed, line, logs_if_wanted, pool, say, shown, until_interrupted};
 
 #[derive(Debug, Args)]
 pub struct Ingest {

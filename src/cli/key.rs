@@ -3,9 +3,10 @@
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use matinee::access::{Issued, Keys, MAX_NAME_CHARS};
-use matinee::catalog::{ApiKey, Catalog, now_ms};
+use matinee::api;
+use matinee::catalog::{Catalog, now_ms};
 use matinee::media::{KeyId, Quota, Scope};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{Failure, Place, failed, line, say};
 
@@ -77,7 +78,7 @@ impl Add {
         let quota = Quota { max_bytes: self.max_bytes, max_titles, max_uploads };
         let Issued { text, key } = keys(&self.place)?.issue(&self.name, scopes, quota, now_ms()).map_err(failed)?;
         if self.json {
-            let mut shown = shown(&key);
+            let mut shown = api::key(&key);
             shown["key"] = json!(text);
             say(shown);
         } else {
@@ -92,7 +93,7 @@ impl List {
     fn run(&self) -> Result<(), Failure> {
         for key in keys(&self.place)?.list().map_err(failed)? {
             if self.json {
-                say(shown(&key));
+                say(api::key(&key));
                 continue;
             }
             let used = key.used_at_ms.map_or_else(|| "never used".to_owned(), |ms| format!("used {}", time(ms)));
@@ -121,15 +122,7 @@ fn keys(place: &Place) -> Result<Keys, Failure> {
     Ok(Keys::new(Catalog::open(&config.data_dir).map_err(failed)?))
 }
 
-fn shown(key: &ApiKey) -> Value {
-    json!({
-        "id": key.id, "name": key.name, "scopes": key.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(),
-        "created_at": time(key.created_at_ms), "last_used_at": key.used_at_ms.map(time),
-        "revoked_at": key.revoked_at_ms.map(time), "max_bytes": key.quota.max_bytes, "max_titles": key.quota.max_titles,
-        "max_uploads": key.quota.max_uploads,
-    })
-}
-
+/// To the second, for people.
 fn time(ms: i64) -> String {
     Timestamp::from_millisecond(ms).unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

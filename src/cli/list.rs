@@ -1,10 +1,11 @@
 //! `matinee list`
 
 use clap::Args;
+use matinee::api::playback;
 use matinee::catalog::{Catalog, Entry, FILE, MAX_PAGE};
 use serde_json::json;
 
-use super::{Failure, Place, failed, playback, say, shown};
+use super::{Failure, Place, failed, say, shown};
 
 #[derive(Debug, Args)]
 pub struct List {

@@ -16,13 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use matinee::catalog::State;
 use matinee::config::{Config, Flags, Problems};
 use matinee::ingest::name::is_line;
-use matinee::media::TitleId;
 use matinee::telemetry::logs;
 use matinee::worker::{self, Pool};
-use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -79,15 +76,6 @@ struct Place {
 fn line<const MOST: usize>(text: &str) -> Result<String, String> {
     let must = || format!("one line of 1 to {MOST} characters is needed");
     if is_line(text, MOST) { Ok(text.trim().to_owned()) } else { Err(must()) }
-}
-
-/// Where a title plays, as the API says it: what failed plays nowhere.
-fn playback(id: &TitleId, state: State) -> Value {
-    if state == State::Failed {
-        return json!({});
-    }
-    let place = |file: &str| format!("/v/{id}/{file}");
-    json!({ "hls": place("master.m3u8"), "hls_ts": place("master-ts.m3u8"), "dash": place("manifest.mpd") })
 }
 
 /// How a command failed.

@@ -29,8 +29,6 @@ const LONGEST: Duration = Duration::from_secs(60);
 const NICE: i32 = 12;
 /// About what one takes, for the queue's sake.
 const USUAL: Duration = Duration::from_millis(500);
-/// Seconds after which it is worth asking again when too many pictures wait.
-const BUSY_RETRY_SECONDS: u32 = 2;
 
 /// A picture to make.
 #[derive(Debug)]
@@ -70,7 +68,7 @@ impl Encoder {
     /// tokio runtime.
     pub fn picture(&self, order: PictureOrder) {
         let Ok(place) = Arc::clone(&self.0.pictures.waiting).try_acquire_owned() else {
-            return order.writer.fail(FlightError::Busy { retry_after_seconds: BUSY_RETRY_SECONDS });
+            return order.writer.fail(FlightError::Busy { retry_after_seconds: FlightError::RETRY_SECONDS });
         };
         self.spawn(go(Arc::clone(&self.0), order, place));
     }

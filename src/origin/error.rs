@@ -16,8 +16,6 @@ use super::respond::{Asked, Response};
 
 /// Seconds after which a title that is being prepared is worth asking for again.
 const NOT_READY_RETRY_SECONDS: u32 = 2;
-/// Seconds after which to come back when this server could not do its part in time.
-const BUSY_RETRY_SECONDS: u32 = 2;
 
 /// Why the server does not start.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +98,7 @@ impl From<FlightError> for Problem {
             FlightError::Busy { retry_after_seconds } => Self::Busy { retry_after_seconds },
             FlightError::NoWorker { message } => Self::NoWorker { inner: message.to_string() },
             FlightError::NotFound => Self::Gone,
-            FlightError::Abandoned => Self::Busy { retry_after_seconds: BUSY_RETRY_SECONDS },
+            FlightError::Abandoned => Self::Busy { retry_after_seconds: FlightError::RETRY_SECONDS },
         }
     }
 }
@@ -179,7 +177,7 @@ impl Problem {
                 headers.insert(RETRY_AFTER, (*retry_after_seconds).max(1).into());
             }
             Self::Late { .. } | Self::NotServing { .. } | Self::NoWorker { .. } => {
-                headers.insert(RETRY_AFTER, BUSY_RETRY_SECONDS.into());
+                headers.insert(RETRY_AFTER, FlightError::RETRY_SECONDS.into());
             }
             Self::NotReady { state, .. } if *state != State::Failed => {
                 headers.insert(RETRY_AFTER, NOT_READY_RETRY_SECONDS.into());
