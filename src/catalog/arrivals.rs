@@ -116,7 +116,7 @@ impl Catalog {
     /// fetches it. Durable when it returns. If its creation was made meanwhile, nothing is entered and that is said.
     ///
     /// # Errors
-    /// As any call; nothing is entered then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is entered then.
     pub fn insert_arrival(&self, arrival: &Arrival, job: &JobId) -> Result<Option<Known>, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -187,7 +187,7 @@ impl Catalog {
     /// is another.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Damaged`] if a row cannot be understood.
     pub fn creation(&self, creation: &Creation, source: Option<&Digest>) -> Result<Option<Known>, Error> {
         known(&self.reader(), creation, source)
     }
@@ -195,7 +195,7 @@ impl Catalog {
     /// Whether the token that names this title was spent.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Sqlite`] if the file cannot be read.
     pub fn is_spent(&self, title: &TitleId) -> Result<bool, Error> {
         let query = "SELECT EXISTS (SELECT 1 FROM spent_tokens WHERE title = ?1)";
         Ok(self.reader().query_row(query, [title.as_str()], |row| row.get(0))?)
@@ -204,7 +204,7 @@ impl Catalog {
     /// Changes a title, if it is at the expected version or none is expected.
     ///
     /// # Errors
-    /// As any call; nothing is changed then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn change(&self, id: &TitleId, change: &Change, expected: Option<u64>) -> Result<Changed, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;

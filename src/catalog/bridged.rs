@@ -11,7 +11,7 @@ impl Catalog {
     /// not noted.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn note_bridged(
         &self,
         (source, generation): (&Digest, &Generation),
@@ -29,7 +29,7 @@ impl Catalog {
     /// Frames bridged so far in the rendition that has most of them: the same ones are missing in all.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Sqlite`] if the file cannot be read.
     pub fn bridged(&self, source: &Digest, generation: &Generation) -> Result<u64, Error> {
         let most = "SELECT coalesce(max(frames), 0) FROM (SELECT sum(frames) AS frames FROM bridged
              WHERE source = ?1 AND generation = ?2 GROUP BY rendition)";

@@ -35,7 +35,7 @@ impl Catalog {
     /// Ends the job that fetched a film, enters the one that processes it and says so of the title, in one transaction.
     ///
     /// # Errors
-    /// As any call; nothing is entered then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is entered then.
     pub fn enter_fetched(&self, job: &Job, by: &str, now_ms: i64, fetched: &Fetched) -> Result<Entered, Error> {
         let Fetched { source, size_bytes, next, owner } = fetched;
         let mut writer = self.writer();
@@ -61,7 +61,7 @@ impl Catalog {
     /// Notes how long a film is that is being fetched, so that it counts on its owner's quota from now on.
     ///
     /// # Errors
-    /// As any call; nothing is noted then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is noted then.
     pub fn announce_fetched(
         &self,
         job: &Job,

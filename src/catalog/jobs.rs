@@ -153,7 +153,7 @@ impl Catalog {
     /// Enters a job that encodes a title ahead of demand; it is due at once.
     ///
     /// # Errors
-    /// As any call; nothing is entered then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is entered then.
     pub fn insert_warming(&self, id: &JobId, title: &TitleId, detail: &str, now_ms: i64) -> Result<(), Error> {
         let writer = self.writer();
         enqueue(&writer, id, Kind::Warm, title, detail, now_ms)
@@ -163,7 +163,7 @@ impl Catalog {
     /// it is at: after a pause of the machine or a step of its clock their leases have run out, too.
     ///
     /// # Errors
-    /// As any call; nothing is claimed then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is claimed then.
     pub fn claim(&self, kind: Kind, lease: Lease, mine: &[JobId]) -> Result<Option<Job>, Error> {
         let writer = self.writer();
         let mut claim = writer.prepare_cached(&format!(
@@ -185,7 +185,7 @@ impl Catalog {
     /// Keeps a claim, and says how far it got. False if it is lost: cancelled, removed, or somebody else's.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn beat(&self, job: &JobId, lease: Lease, progress: u16) -> Result<bool, Error> {
         let changed = self.writer().execute(
             "UPDATE jobs SET lease_until_ms = ?3, progress = ?4 WHERE id = ?1 AND owner = ?2",
@@ -197,7 +197,7 @@ impl Catalog {
     /// Ends an attempt and says so of its title, in one transaction. False if the claim was lost; nothing changes then.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn end_attempt(&self, job: &Job, owner: &str, now_ms: i64, outcome: &Outcome) -> Result<bool, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -212,7 +212,7 @@ impl Catalog {
     /// Unix epoch.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Sqlite`] if the file cannot be read.
     pub fn next_due(&self, kind: Kind, mine: &[JobId]) -> Result<Option<i64>, Error> {
         let next = "SELECT min(iif(state = 'running', lease_until_ms + 1, due_at_ms)) FROM jobs
              WHERE ended_at_ms IS NULL AND kind = ?1 AND id NOT IN (SELECT value FROM json_each(?2))";
@@ -222,7 +222,7 @@ impl Catalog {
     /// Calls a job off. A title that cannot be played yet fails with the code `cancelled`.
     ///
     /// # Errors
-    /// As any call; nothing changes then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn cancel(&self, id: &JobId, now_ms: i64) -> Result<Cancelled, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -252,7 +252,7 @@ impl Catalog {
     /// One job.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if its row cannot be understood; else as any call.
+    /// [`Error::Damaged`] if its row cannot be understood.
     pub fn job(&self, id: &JobId) -> Result<Option<Job>, Error> {
         let reader = self.reader();
         let mut query = reader.prepare_cached(&format!("SELECT {COLUMNS} FROM jobs WHERE id = ?1"))?;
@@ -262,7 +262,7 @@ impl Catalog {
     /// Up to `limit` jobs (at least one, at most [`MAX_PAGE`]), newest first, from `after` on, of one state or all.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if a row cannot be understood; else as any call.
+    /// [`Error::Damaged`] if a row cannot be understood.
     pub fn jobs(&self, after: Option<&JobCursor>, limit: u32, state: Option<JobState>) -> Result<JobPage, Error> {
         let limit = limit.clamp(1, MAX_PAGE);
         let reader = self.reader();

@@ -70,7 +70,7 @@ impl Catalog {
     /// Adds a key; false if there are [`MAX_KEYS`] already. Durable when it returns.
     ///
     /// # Errors
-    /// As any call; nothing is added then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is added then.
     pub fn insert_key(&self, key: &ApiKey) -> Result<bool, Error> {
         let added = self.writer().execute(
             "INSERT INTO api_keys (id, name, hash, scopes, created_at_ms, max_bytes, max_titles, max_uploads)
@@ -93,7 +93,7 @@ impl Catalog {
     /// One key, or `None`.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if its row cannot be understood; else as any call.
+    /// [`Error::Damaged`] if its row cannot be understood.
     pub fn key(&self, id: &KeyId) -> Result<Option<ApiKey>, Error> {
         let reader = self.reader();
         let mut query = reader.prepare_cached(&format!("SELECT {COLUMNS} FROM api_keys WHERE id = ?1"))?;
@@ -103,7 +103,7 @@ impl Catalog {
     /// All keys, newest first.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if a row cannot be understood; else as any call.
+    /// [`Error::Damaged`] if a row cannot be understood.
     pub fn keys(&self) -> Result<Vec<ApiKey>, Error> {
         let reader = self.reader();
         let mut query =
@@ -115,7 +115,7 @@ impl Catalog {
     /// Whether a key was ever added, and whether one of them is still worth something.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Sqlite`] if the file cannot be read.
     pub fn has_keys(&self) -> Result<(bool, bool), Error> {
         let reader = self.reader();
         let mut query = reader.prepare_cached(
@@ -127,7 +127,7 @@ impl Catalog {
     /// Makes a key worth nothing from now on; false if there is none of that id. The time of the first revocation stays.
     ///
     /// # Errors
-    /// As any call; nothing is changed then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn revoke_key(&self, id: &KeyId, now_ms: i64) -> Result<bool, Error> {
         let revoke = "UPDATE api_keys SET revoked_at_ms = coalesce(revoked_at_ms, ?2) WHERE id = ?1";
         Ok(self.writer().execute(revoke, params![id.as_str(), now_ms])? > 0)
@@ -136,7 +136,7 @@ impl Catalog {
     /// What a key has. Of uploads under way those alone that are fetched.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Sqlite`] if the file cannot be read.
     pub fn usage(&self, key: &KeyId) -> Result<Usage, Error> {
         usage(&self.reader(), key)
     }
@@ -144,7 +144,7 @@ impl Catalog {
     /// The same of all keys that have something.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Sqlite`] if the file cannot be read.
     pub fn usages(&self) -> Result<HashMap<String, Usage>, Error> {
         let reader = self.reader();
         // One snapshot of both.
@@ -170,7 +170,7 @@ impl Catalog {
     /// On whose quota a title counts, and how much; `None` if there is none of that id.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Damaged`] if a row cannot be understood.
     pub fn counted(&self, title: &TitleId) -> Result<Option<Counted>, Error> {
         counted(&self.reader(), title)
     }
@@ -178,7 +178,7 @@ impl Catalog {
     /// Notes that a key was used.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn key_used(&self, id: &KeyId, now_ms: i64) -> Result<(), Error> {
         self.writer().execute("UPDATE api_keys SET used_at_ms = ?2 WHERE id = ?1", params![id.as_str(), now_ms])?;
         Ok(())

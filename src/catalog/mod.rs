@@ -61,7 +61,8 @@ struct Connections {
     writer: Mutex<Connection>,
 }
 
-/// Why the catalog could not do it.
+/// Why the catalog could not do it. A call that fails has changed nothing. After [`Error::Busy`] the same call is worth another
+/// try, after [`Error::Full`] once there is room; a damaged row, which any call that reads it may find, says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A newer version wrote it. Nothing was changed.

@@ -20,7 +20,7 @@ impl Catalog {
     /// Notes it in the place of what was noted before. Titles that are gone are left out.
     ///
     /// # Errors
-    /// As any call; nothing changes then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn note_popularity(&self, noted: &Popularity) -> Result<(), Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -41,7 +41,7 @@ impl Catalog {
     /// What was noted last; nothing if nothing was. Rows that cannot be understood are left out: this is a hint.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Sqlite`] if the file cannot be read.
     pub fn popularity(&self) -> Result<Popularity, Error> {
         let reader = self.reader();
         let others = "SELECT at_ms, cells FROM popularity_of_others";

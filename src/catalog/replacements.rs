@@ -53,7 +53,7 @@ impl Catalog {
     /// returns.
     ///
     /// # Errors
-    /// As any call; nothing is entered then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is entered then.
     pub fn replace(&self, new: &Replacement, job: &JobId) -> Result<Replacing, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -94,7 +94,7 @@ impl Catalog {
     /// The newest replacement of a title's source, whatever became of it, as long as its job is remembered.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if its row cannot be understood; else as any call.
+    /// [`Error::Damaged`] if its row cannot be understood.
     pub fn replacement(&self, title: &TitleId) -> Result<Option<Job>, Error> {
         let reader = self.reader();
         let mut query = reader.prepare_cached(&format!(

@@ -159,7 +159,7 @@ impl Catalog {
     /// One title with its plan, or `None` if there is none of that id.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if its row cannot be understood; else as any call.
+    /// [`Error::Damaged`] if its row cannot be understood.
     pub fn title(&self, id: &TitleId) -> Result<Option<Title>, Error> {
         let found = {
             let reader = self.reader();
@@ -178,7 +178,7 @@ impl Catalog {
     /// fraction of [`Catalog::title`], because no plan is parsed. It means nothing to another process.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Sqlite`] if the file cannot be read.
     pub fn mark(&self, id: &TitleId) -> Result<Option<u64>, Error> {
         let reader = self.reader();
         let mut query = reader.prepare_cached("SELECT * FROM titles WHERE id = ?1")?;
@@ -201,7 +201,7 @@ impl Catalog {
     /// Up to `limit` titles (at least one, at most [`MAX_PAGE`]), newest first, from `after` on, of one state or all.
     ///
     /// # Errors
-    /// [`Error::Damaged`] if a row cannot be understood; else as any call.
+    /// [`Error::Damaged`] if a row cannot be understood.
     pub fn titles(&self, after: Option<&Cursor>, limit: u32, state: Option<State>) -> Result<Page, Error> {
         let limit = limit.clamp(1, MAX_PAGE);
         let reader = self.reader();
@@ -229,7 +229,7 @@ impl Catalog {
     /// Adds a title that can be played. Durable when it returns.
     ///
     /// # Errors
-    /// As any call; nothing is added then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is added then.
     pub fn insert_ready(&self, title: &NewTitle) -> Result<(), Error> {
         let damaged = |why: serde_json::Error| Error::Damaged { title: title.id.to_string(), why: why.to_string() };
         let plan = serde_json::to_string(&*title.plan).map_err(damaged)?;
@@ -262,7 +262,7 @@ impl Catalog {
     /// sources are the caller's to remove, if no other title [names them](Self::sources_in_use).
     ///
     /// # Errors
-    /// As any call. A plan or job that cannot be understood keeps no title from being removed.
+    /// [`Error::Busy`], [`Error::Full`]. A plan or job that cannot be understood keeps no title from being removed.
     pub fn remove(&self, id: &TitleId, expected: Option<u64>) -> Result<Removal, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -293,7 +293,7 @@ impl Catalog {
     /// How many titles there are.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Sqlite`] if the file cannot be read.
     pub fn count(&self) -> Result<u64, Error> {
         let count = self.reader().query_row("SELECT count(*) FROM titles", [], |row| row.get::<_, i64>(0))?;
         Ok(count.cast_unsigned())
@@ -302,7 +302,7 @@ impl Catalog {
     /// The titles that name a source, at most [`MAX_PAGE`] of them.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Damaged`] if a row cannot be understood.
     pub fn titles_of(&self, source: &Digest) -> Result<Vec<TitleId>, Error> {
         let reader = self.reader();
         let mut query = reader.prepare_cached("SELECT id FROM titles WHERE source = ?1 LIMIT ?2")?;
@@ -315,7 +315,7 @@ impl Catalog {
     /// How many titles name a source, or are to. It stays true only as long as the library is frozen.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Sqlite`] if the file cannot be read.
     pub fn sources_in_use(&self, source: &Digest) -> Result<u64, Error> {
         let count = "SELECT (SELECT count(*) FROM titles WHERE source = ?1)
                  + (SELECT count(*) FROM jobs WHERE source = ?1 AND ended_at_ms IS NULL)";

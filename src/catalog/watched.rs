@@ -35,7 +35,7 @@ impl Catalog {
     /// is noted by [`Catalog::insert_ready`].
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Damaged`] if a row cannot be understood.
     pub fn watched(&self, file: &str) -> Result<Option<(Watched, Vec<String>)>, Error> {
         let reader = self.reader();
         let mut query = reader.prepare_cached("SELECT title, code, message, beside FROM watched WHERE file = ?1")?;
@@ -54,7 +54,7 @@ impl Catalog {
     /// Notes that a file cannot be a title.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn note_refused(&self, lying: &Lying, failure: &Failure, now_ms: i64) -> Result<(), Error> {
         note(&self.writer(), lying, &Watched::Refused(failure.clone()), now_ms)
     }
@@ -62,7 +62,7 @@ impl Catalog {
     /// Notes which files are there, and forgets those that have not been for a day.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn see_watched(&self, there: &[String], now_ms: i64) -> Result<(), Error> {
         let there = json!(there).to_string();
         let (seen, gone) = (now_ms.saturating_sub(NOTE_MS), now_ms.saturating_sub(FORGET_MS + NOTE_MS));

@@ -128,7 +128,7 @@ impl Catalog {
     /// Adds a webhook; false if there are [`MAX_WEBHOOKS`] already. Durable when it returns.
     ///
     /// # Errors
-    /// As any call; nothing is added then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is added then.
     pub fn insert_webhook(&self, webhook: &Webhook) -> Result<bool, Error> {
         let events: Vec<&str> = webhook.events.iter().map(|news| news.as_str()).collect();
         let added = self.writer().execute(
@@ -142,7 +142,7 @@ impl Catalog {
     /// All webhooks, newest first.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::DamagedWebhook`] if a row cannot be understood.
     pub fn webhooks(&self) -> Result<Vec<Webhook>, Error> {
         all(&self.reader())
     }
@@ -150,7 +150,7 @@ impl Catalog {
     /// One webhook, or `None`.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::DamagedWebhook`] if a row cannot be understood.
     pub fn webhook(&self, id: &WebhookId) -> Result<Option<Webhook>, Error> {
         Ok(self.webhooks()?.into_iter().find(|webhook| webhook.id == *id))
     }
@@ -158,7 +158,7 @@ impl Catalog {
     /// Removes a webhook and what waits for it; false if there was none.
     ///
     /// # Errors
-    /// As any call; nothing is changed then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn remove_webhook(&self, id: &WebhookId) -> Result<bool, Error> {
         Ok(self.writer().execute("DELETE FROM webhooks WHERE id = ?1", [id.as_str()])? > 0)
     }
@@ -167,7 +167,7 @@ impl Catalog {
     /// nobody say how it ended.
     ///
     /// # Errors
-    /// As any call; nothing is claimed then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is claimed then.
     pub fn claim_delivery(&self, busy: &[WebhookId], now_ms: i64, until_ms: i64) -> Result<Option<Delivery>, Error> {
         let writer = self.writer();
         let mut claim = writer.prepare_cached(&format!(
@@ -187,7 +187,7 @@ impl Catalog {
     /// Says how an attempt ended.
     ///
     /// # Errors
-    /// As any call; nothing is changed then.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn end_delivery(&self, of: &Delivery, status: Option<u16>, told: &Told, now_ms: i64) -> Result<(), Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -229,7 +229,7 @@ impl Catalog {
     /// What a process that was killed had in hand is due at once. For the one server of a data folder, at its start.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn release_deliveries(&self, now_ms: i64) -> Result<(), Error> {
         let release = "UPDATE deliveries SET sending = 0, due_at_ms = ?1 WHERE sending = 1 AND ended_at_ms IS NULL";
         self.writer().execute(release, [now_ms])?;
@@ -239,7 +239,7 @@ impl Catalog {
     /// When the next delivery is due that is not for one of `busy`, Unix milliseconds.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::Sqlite`] if the file cannot be read.
     pub fn next_delivery_due(&self, busy: &[WebhookId]) -> Result<Option<i64>, Error> {
         let next = "SELECT min(due_at_ms) FROM deliveries
              WHERE ended_at_ms IS NULL AND webhook NOT IN (SELECT value FROM json_each(?1))";
@@ -251,7 +251,7 @@ impl Catalog {
     /// state or all.
     ///
     /// # Errors
-    /// As any call.
+    /// [`Error::DamagedWebhook`] if a row cannot be understood.
     pub fn deliveries(
         &self,
         webhook: &WebhookId,

@@ -104,7 +104,7 @@ impl Warmer {
     /// Enters a job. Blocks.
     ///
     /// # Errors
-    /// As any call of the catalog.
+    /// [`catalog::Error::Busy`], [`catalog::Error::Full`]; nothing is entered then.
     pub fn enter(catalog: &catalog::Catalog, title: &TitleId, range: &Range) -> Result<JobId, catalog::Error> {
         let detail = serde_json::to_string(range).unwrap_or_default();
         let random = |why: std::io::Error| catalog::Error::Damaged { title: title.to_string(), why: why.to_string() };

@@ -153,7 +153,7 @@ impl Pool {
     /// the time of a start.
     ///
     /// # Errors
-    /// [`Error`].
+    /// One that is a [shortage](Error::is_shortage) says nothing of the source.
     pub async fn bind(&self, source: &Path, devices: &[PathBuf]) -> Result<Worker, Error> {
         let binding = Binding {
             source: std::path::absolute(source)?,
@@ -175,7 +175,7 @@ impl Pool {
     /// not bound to anything afterwards.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error::Start`] or [`Error::Timeout`] if no worker comes up or answers.
     pub async fn trial(&self) -> Result<Vec<Trial>, Error> {
         let mut worker = self.0.fresh().await?;
         let limit = self.0.config.trial();
@@ -195,7 +195,7 @@ impl Pool {
     /// Binds a worker to a scratch file and lets it try to break out.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error::Sandbox`] if it cannot be closed; else as for [`Pool::bind`].
     pub async fn self_test(&self) -> Result<Vec<Attempt>, Error> {
         let folder = tempfile::Builder::new().prefix("matinee-").tempdir()?;
         let (source, neighbour) = (folder.path().join("source"), folder.path().join("neighbour"));

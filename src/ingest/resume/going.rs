@@ -56,7 +56,7 @@ impl Resumables {
     /// says how long it will be, if that was not known.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error::Offset`] with where it stands, [`Error::Locked`] or [`Error::Superseded`] if another request has it.
     pub async fn go_on(
         &self,
         id: &UploadId,

@@ -257,7 +257,7 @@ impl Resumables {
     /// One that is complete but could not become a title is tried again.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error::Locked`] if whoever is at it does not let go; else why it could not become a title.
     pub async fn settle(&self, id: &UploadId) -> Result<Status, Error> {
         let upload = self.find(id)?;
         if matches!(upload.declared.purpose, Purpose::Whole(_)) || upload.status().title.is_some() {
@@ -270,7 +270,7 @@ impl Resumables {
     /// Removes one, also while it is received. What became a title stays one.
     ///
     /// # Errors
-    /// [`Error`].
+    /// [`Error::Locked`] if whoever is at it does not let go.
     pub async fn remove(&self, id: &UploadId) -> Result<(), Error> {
         let upload = self.find(id)?;
         let mut hold = self.take(&upload).await?;
