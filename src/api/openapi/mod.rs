@@ -100,7 +100,7 @@ impl Operation {
             out.insert(status.to_string(), schemas::response(gives));
         }
         // By the connection, before anybody looks at the path.
-        out.insert("431".into(), json!({ "description": "the request's head is longer than server.max_header_bytes" }));
+        out.insert("431".into(), json!({ "description": "the request head is longer than server.max_header_bytes" }));
         for (status, kinds) in by_status {
             let types: Vec<String> =
                 kinds.iter().map(|kind| format!("urn:matinee:problem:{}", kind.entry().1)).collect();
@@ -226,8 +226,8 @@ fn made() -> Value {
         "openapi": "3.1.0",
         "info": {
             "title": "Matinee", "version": env!("CARGO_PKG_VERSION"), "license": { "name": env!("CARGO_PKG_LICENSE") },
-            "description": "Films in, streams out. `x-scope` says what a key must be for; without keys, on loopback, \
-                none is needed. HEAD is answered wherever GET is, and described where it does something else.",
+            "description": "Films in, streams out. A video is what was made of one film; elsewhere it is called a title. `x-scope` is \
+                the scope that a key needs; on loopback none is needed as long as there are no keys. HEAD is answered wherever GET is, and described where it does something else.",
         },
         "servers": [{ "url": "/api/v1" }],
         "paths": paths,

@@ -38,7 +38,7 @@ pub(super) const BASE: Operation = Operation {
 
 const CREATE: Operation = Operation {
     id: "createVideo",
-    summary: "Uploads a film in one request. It is processed in the background once its last byte is there.",
+    summary: "Uploads a film in one request. It is processed in the background once its last byte has arrived.",
     parameters: &[
         "filename",
         "title",
@@ -113,7 +113,7 @@ fn videos(method: &Method) -> Option<Operation> {
     match *method {
         Method::GET => Some(Operation {
             id: "listVideos",
-            summary: "Lists titles, newest first.",
+            summary: "Lists videos, newest first.",
             parameters: &["cursor", "limit", "videoState"],
             gives: (200, Gives::VideoPage),
             fails: &[Kind::Query],
@@ -134,7 +134,7 @@ fn videos(method: &Method) -> Option<Operation> {
 fn file(method: &Method) -> Option<Operation> {
     // A name without a dot would be an id, which takes no PUT.
     const FAILS: [Kind; CREATE.fails.len() + 2] = and([Kind::Method, Kind::NoRoute]);
-    let summary = "Uploads a film under its file's name, as `curl -T film.mp4` does.";
+    let summary = "Uploads a film under its file name, as `curl -T film.mp4` does.";
     (*method == Method::PUT).then_some(Operation { id: "putFile", summary, fails: &FAILS, ..CREATE })
 }
 
@@ -143,8 +143,8 @@ fn video(method: &Method) -> Option<Operation> {
     match *method {
         Method::GET => Some(Operation {
             id: "getVideo",
-            summary: "Shows a title: its state, tracks, renditions and where it plays. A key with scope `upload` sees titles \
-                it brought.",
+            summary: "Shows a video: its state, tracks, renditions and where it plays. A key with scope `upload` sees the \
+                videos it added.",
             parameters: &["If-None-Match"],
             or_gives: Some((304, Gives::Nothing)),
             gives: (200, Gives::Video),
@@ -153,7 +153,7 @@ fn video(method: &Method) -> Option<Operation> {
         }),
         Method::PATCH => Some(Operation {
             id: "changeVideo",
-            summary: "Changes what an uploader says of a title, by a merge patch (RFC 7396).",
+            summary: "Changes title, description, metadata or policy of a video, by a merge patch (RFC 7396).",
             parameters: &["If-Match"],
             takes: Takes::Change,
             gives: (200, Gives::Video),
@@ -173,7 +173,7 @@ fn video(method: &Method) -> Option<Operation> {
         }),
         Method::DELETE => Some(Operation {
             id: "removeVideo",
-            summary: "Removes a title with all its bytes, also while somebody plays it.",
+            summary: "Deletes a video with all its bytes, also while somebody plays it.",
             parameters: &["If-Match"],
             gives: (200, Gives::Removed),
             fails: &[Kind::NoTitle, Kind::NoRoute, Kind::Method, Kind::Version, Kind::DiskFull],
@@ -186,9 +186,9 @@ fn video(method: &Method) -> Option<Operation> {
 fn source(method: &Method) -> Option<Operation> {
     (*method == Method::PUT).then_some(Operation {
         id: "replaceSource",
-        summary: "Gives a title another film. It plays the old one until the new one can be played: `replacement` of the \
-            video, the job and the event `replaced` tell. 200 if it is the same film. A key does that to titles it brought, \
-            one with scope `admin` to all.",
+        summary: "Replaces the film of a video. The old one plays until the new one can: `replacement` of the video, the job \
+            and the event `replaced` tell. 200 if it is the same film. A key may do that to videos it added, one with scope \
+            `admin` to all.",
         parameters: &["filename", "If-Match", "Content-Digest", "Repr-Digest"],
         takes: Takes::Film,
         gives: (202, Gives::CreatedVideo),
@@ -218,7 +218,7 @@ fn source(method: &Method) -> Option<Operation> {
 fn warm(method: &Method) -> Option<Operation> {
     (*method == Method::POST).then_some(Operation {
         id: "warmVideo",
-        summary: "Has a stretch of a title encoded ahead of demand, as a job.",
+        summary: "Encodes a video, or part of it, ahead of demand, as a job.",
         takes: Takes::Stretch,
         gives: (201, Gives::Job),
         fails: &[
@@ -353,7 +353,7 @@ const fn with(many: [Kind; 16], few: [Kind; 3]) -> [Kind; 20] {
 fn playback_tokens(method: &Method) -> Option<Operation> {
     (*method == Method::POST).then_some(Operation {
         id: "createPlaybackToken",
-        summary: "Gives URLs by which a signed title plays for a while, four hours unless said.",
+        summary: "Gives signed URLs by which a video plays for a limited time, by default four hours.",
         takes: Takes::PlaybackToken,
         gives: (201, Gives::PlaybackToken),
         fails: &[
@@ -373,8 +373,8 @@ fn video_events(method: &Method) -> Option<Operation> {
     (*method == Method::GET).then_some(Operation {
         id: "streamVideoEvents",
         tag: "events",
-        summary: "Tells states and progress of one title as Server-Sent Events, beginning with the state it is in. A key with \
-            scope `upload` hears of titles it brought.",
+        summary: "Streams state and progress of one video as Server-Sent Events, beginning with its present state. A key with \
+            scope `upload` may do that for videos it added.",
         parameters: &["Last-Event-ID"],
         gives: (200, Gives::Events),
         fails: &[Kind::NoTitle, Kind::NoRoute],
@@ -386,7 +386,7 @@ fn events(method: &Method) -> Option<Operation> {
     (*method == Method::GET).then_some(Operation {
         id: "streamEvents",
         tag: "events",
-        summary: "Tells states and progress of all titles as Server-Sent Events.",
+        summary: "Streams state and progress of all videos as Server-Sent Events.",
         parameters: &["Last-Event-ID"],
         gives: (200, Gives::Events),
         ..BASE
@@ -426,14 +426,14 @@ fn keys(method: &Method) -> Option<Operation> {
         Method::GET => Some(Operation {
             id: "listKeys",
             tag: "keys",
-            summary: "Lists keys, newest first, revoked ones included.",
+            summary: "Lists keys, newest first, including revoked ones.",
             gives: (200, Gives::KeyList),
             ..BASE
         }),
         Method::POST => Some(Operation {
             id: "createKey",
             tag: "keys",
-            summary: "Adds a key. Its text is in this answer and nowhere else.",
+            summary: "Adds a key. The key itself is in this answer and nowhere else.",
             takes: Takes::Key,
             gives: (201, Gives::IssuedKey),
             fails: &[
@@ -455,10 +455,10 @@ fn key(method: &Method) -> Option<Operation> {
     const KEY: Operation =
         Operation { tag: "keys", gives: (200, Gives::Key), fails: &[Kind::NoKey, Kind::NoRoute], ..BASE };
     match *method {
-        Method::GET => Some(Operation { id: "getKey", summary: "Shows a key, without its text.", ..KEY }),
+        Method::GET => Some(Operation { id: "getKey", summary: "Shows a key, without the key itself.", ..KEY }),
         Method::DELETE => Some(Operation {
             id: "revokeKey",
-            summary: "Makes a key worth nothing from now on. It stays in the list.",
+            summary: "Revokes a key. It stays in the list.",
             fails: &[Kind::NoKey, Kind::NoRoute, Kind::DiskFull],
             ..KEY
         }),
@@ -470,8 +470,8 @@ fn upload_tokens(method: &Method) -> Option<Operation> {
     (*method == Method::POST).then_some(Operation {
         id: "issueUploadToken",
         tag: "keys",
-        summary: "Gives a token by which one film can be sent without a key, in one request or by a resumable upload that \
-            begins within minutes, and its title looked at.",
+        summary: "Issues a token with which one film can be uploaded without a key, in one request or by a resumable upload \
+            that begins before it expires, and its video be looked at.",
         takes: Takes::UploadToken,
         gives: (201, Gives::UploadToken),
         fails: &[Kind::Body, Kind::Incomplete, Kind::Stalled, Kind::TooLarge, Kind::MediaType],

@@ -113,17 +113,17 @@ pub(super) fn response(gives: Gives) -> Value {
     match gives {
         Gives::Nothing => json!({ "description": "done" }),
         Gives::Video => {
-            let mut response = body("the title", "Video");
+            let mut response = body("the video", "Video");
             response["headers"] = tag();
             response
         }
         Gives::CreatedVideo => {
-            let mut response = body("the title, of which the film is being processed or fetched", "Video");
+            let mut response = body("the video, whose film is being processed or fetched", "Video");
             response["headers"] = tag();
             response["headers"]["Location"] = place();
             response
         }
-        Gives::VideoPage => body("a page of titles", "VideoPage"),
+        Gives::VideoPage => body("a page of videos", "VideoPage"),
         Gives::Removed => body("what was removed", "Removed"),
         Gives::Upload => json!({
             "description": "its bytes, or where it stands",
@@ -139,15 +139,15 @@ pub(super) fn response(gives: Gives) -> Value {
         Gives::BegunUpload => json!({ "description": "begun", "headers": upload_fields(&["Location"]) }),
         Gives::AppendedUpload => json!({ "description": "received", "headers": upload_fields(&[]) }),
         Gives::Events => json!({
-            "description": "`state`, `progress`, `changed`, `replaced` and `removed`, each with the title's id as `video`",
+            "description": "`state`, `progress`, `changed`, `replaced` and `removed`, each with the video's id as `video`",
             "content": { "text/event-stream": { "schema": { "description": "events as the WHATWG HTML standard has them (§9.2)" } } },
         }),
         Gives::Job => body("the job", "Job"),
         Gives::JobPage => body("a page of jobs", "JobPage"),
-        Gives::Key => body("the key, without its text", "Key"),
+        Gives::Key => body("the key, without the key itself", "Key"),
         Gives::KeyList => body("all keys", "KeyList"),
         Gives::IssuedKey => {
-            let mut response = body("the key, with its text", "IssuedKey");
+            let mut response = body("the key, with the key itself", "IssuedKey");
             response["headers"] = json!({ "Location": place() });
             response
         }
@@ -205,7 +205,7 @@ pub(super) fn add_health(paths: &mut Map<String, Value>) {
     add(
         "/healthz",
         "getHealth",
-        "The process answers.",
+        "The process is alive.",
         json!({
             "200": { "description": "alive", "content": text("text/plain") },
         }),
@@ -213,7 +213,7 @@ pub(super) fn add_health(paths: &mut Map<String, Value>) {
     add(
         "/readyz",
         "getReadiness",
-        "Catalog, disk and an encoder are there.",
+        "Catalog, disk and an encoder are available.",
         json!({
             "200": { "description": "able to serve", "content": text("text/plain") },
             "503": { "description": "not able to serve", "content": problem },
@@ -222,7 +222,7 @@ pub(super) fn add_health(paths: &mut Map<String, Value>) {
     add(
         "/metrics",
         "getMetrics",
-        "Counters as Prometheus reads them.",
+        "Metrics in the Prometheus text format.",
         json!({
             "200": { "description": "metrics", "content": text("text/plain") },
         }),
@@ -251,27 +251,27 @@ fn parameters() -> Value {
     json!({
         "cursor": query("cursor", "`next_cursor` of the page before",
             json!({ "type": "string", "pattern": "^-?[0-9]{1,15}-[0-9a-z]{12}$" })),
-        "limit": query("limit", "items on a page, 20 unless said; more than 100 count as 100",
+        "limit": query("limit", "items per page, by default 20; more than 100 count as 100",
             json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX })),
-        "videoState": query("state", "titles in this state alone", json!({ "enum": VIDEO_STATES })),
-        "jobState": query("state", "jobs in this state alone", json!({ "enum": JOB_STATES })),
-        "filename": query("filename", "the file's name; Content-Disposition may say it instead", json!({ "type": "string" })),
-        "title": query("title", "what the title is called; otherwise as its file is",
+        "videoState": query("state", "only videos in this state", json!({ "enum": VIDEO_STATES })),
+        "jobState": query("state", "only jobs in this state", json!({ "enum": JOB_STATES })),
+        "filename": query("filename", "the file name; Content-Disposition may give it instead", json!({ "type": "string" })),
+        "title": query("title", "name of the video; by default that of its file",
             line(MAX_TITLE_CHARS)),
         "description": query("description", "a text for people", json!({ "type": "string", "maxLength": 5000 })),
         // As JSON, which is what `content` says of a parameter (OpenAPI 3.1 §4.8.12).
         "metadata": {
-            "name": "metadata", "in": "query", "description": "for programs, up to 16 KiB",
+            "name": "metadata", "in": "query", "description": "a JSON object for programs, up to 16 KiB",
             "content": { "application/json": { "schema": { "type": "object" } } },
         },
         "policy": query("playback_policy", "who may play it", reference("schemas", "Policy")),
-        "Idempotency-Key": header("Idempotency-Key", "the same key makes one title, however often it is sent in a day",
+        "Idempotency-Key": header("Idempotency-Key", "requests with the same key make one video, however often they are sent within a day",
             json!({ "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$" })),
         "Content-Digest": header("Content-Digest", "SHA-256 of the film (RFC 9530), checked",
             json!({ "type": "string", "pattern": DIGEST })),
         "Repr-Digest": header("Repr-Digest", "the same; a film is sent as it is",
             json!({ "type": "string", "pattern": DIGEST })),
-        "If-None-Match": header("If-None-Match", "the ETag of what is known already", json!({ "type": "string" })),
+        "If-None-Match": header("If-None-Match", "the ETag of a copy that the client has", json!({ "type": "string" })),
         "Tus-Resumable": required("Tus-Resumable", "the version of tus", json!({ "const": "1.0.0" })),
         "Upload-Length": header("Upload-Length",
             "bytes of the film. Creation needs it, unless Upload-Defer-Length is sent or parts are put together; PATCH says \
@@ -292,8 +292,8 @@ fn parameters() -> Value {
             "pairs of a key and a value, UTF-8 in base64: filename, title, description, metadata, playback_policy, replaces, \
              and whatever the client wants to read again",
             json!({ "type": "string", "example": "filename ZmlsbS5tcDQ=,title QSBmaWxt" })),
-        "If-Match": header("If-Match", "the ETag of the version that is to be changed", json!({ "type": "string" })),
-        "Last-Event-ID": header("Last-Event-ID", "the event that was heard last", json!({ "type": "string" })),
+        "If-Match": header("If-Match", "the ETag of the version to be changed", json!({ "type": "string" })),
+        "Last-Event-ID": header("Last-Event-ID", "the last event that was received", json!({ "type": "string" })),
     })
 }
 
@@ -312,7 +312,7 @@ fn schemas() -> Value {
     let limit = |of: &str| {
         json!({
             "type": ["integer", "null"], "minimum": 0, "maximum": i64::MAX,
-            "description": format!("{of}; 0 for no limit, null for what the configuration says"),
+            "description": format!("{of}; 0 for no limit, null for the configured default"),
         })
     };
     let flag = || json!({ "type": "boolean" });
@@ -330,7 +330,7 @@ fn schemas() -> Value {
         "UploadId": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
         "Upload": closed(json!({
             "id": reference("schemas", "UploadId"), "offset": count(), "length": count_or_null(), "expires_at": time(),
-            "file_name": text(), "video": { "type": ["string", "null"], "description": "what became of it" },
+            "file_name": text(), "video": { "type": ["string", "null"], "description": "the video that it became" },
         })),
         "Policy": { "enum": ["public", "signed"] },
         "Scope": { "enum": ["read", "upload", "admin"] },
@@ -367,7 +367,7 @@ fn schemas() -> Value {
         })),
         "Playback": {
             "type": "object",
-            "description": "Paths, also of a title that is not ready yet; without poster and thumbnails until it is, and \
+            "description": "Paths, also of a video that is not ready yet; without poster and thumbnails until it is, and \
                             empty if it failed.",
             "properties": {
                 "hls": text(), "hls_ts": text(), "dash": text(), "poster": text(), "thumbnails": text_or_null(),
@@ -388,7 +388,7 @@ fn schemas() -> Value {
             "type": "object", "additionalProperties": false, "required": ["url"],
             "properties": {
                 "url": url(),
-                "filename": { "type": "string", "description": "without it, what the URL ends with" },
+                "filename": { "type": "string", "description": "by default the end of the URL" },
                 "title": line(MAX_TITLE_CHARS),
                 "description": { "type": "string", "maxLength": 5000 },
                 "metadata": { "type": "object" },
@@ -400,14 +400,14 @@ fn schemas() -> Value {
             "properties": {
                 "title": line(MAX_TITLE_CHARS),
                 "description": { "type": ["string", "null"], "maxLength": 5000 },
-                "metadata": { "type": ["object", "null"], "description": "merged; a field that is null goes" },
+                "metadata": { "type": ["object", "null"], "description": "merged; a field that is null is removed" },
                 "playback_policy": reference("schemas", "Policy"),
             },
         },
         "Removed": closed(json!({
             "id": id(), "removed": { "const": true },
             "source": { "type": "object" }, "cache": { "type": "object" }, "jobs_cancelled": list(id()),
-            "paths": { "type": "array", "items": text(), "description": "what a CDN is to forget" },
+            "paths": { "type": "array", "items": text(), "description": "what a CDN should purge" },
         })),
         "Job": closed(json!({
             "id": id(), "kind": text(), "video": id(), "state": { "enum": JOB_STATES }, "attempts": count(),
@@ -421,7 +421,7 @@ fn schemas() -> Value {
                 "name": line(MAX_NAME_CHARS),
                 "scopes": { "type": "array", "minItems": 1, "items": reference("schemas", "Scope") },
                 "max_bytes": limit("bytes of films"), "max_titles": limit("titles"),
-                "max_uploads": limit("uploads under way, unfinished resumable ones included"),
+                "max_uploads": limit("uploads in progress, including unfinished resumable ones"),
             },
         },
         "NewPlaybackToken": {
@@ -429,9 +429,9 @@ fn schemas() -> Value {
             "properties": {
                 "seconds": { "type": "integer", "minimum": 1, "maximum": MAX_PLAYBACK_SECONDS },
                 "expires_at": {
-                    "type": "string", "format": "date-time", "description": "instead of seconds, a week away at most",
+                    "type": "string", "format": "date-time", "description": "instead of seconds, at most a week away",
                 },
-                "client": { "type": ["string", "null"], "description": "the one address it is good for" },
+                "client": { "type": ["string", "null"], "description": "the only client address it is valid for" },
             },
         },
         "PlaybackToken": closed(json!({
@@ -439,7 +439,7 @@ fn schemas() -> Value {
             "playback_policy": reference("schemas", "Policy"), "playback": reference("schemas", "Playback"),
         })),
         "Stretch": {
-            "type": "object", "additionalProperties": false, "description": "all of the title unless said",
+            "type": "object", "additionalProperties": false, "description": "by default all of the video",
             "properties": {
                 "renditions": { "type": "array", "items": { "type": "string" }, "description": "their names" },
                 "from": { "type": "number", "minimum": 0, "description": "seconds" },
@@ -451,14 +451,14 @@ fn schemas() -> Value {
             "properties": {
                 "max_bytes": {
                     "type": "integer", "minimum": 1,
-                    "description": "of the film; up to what the server takes, which it is unless said",
+                    "description": "largest film; at most and by default what the server accepts",
                 },
                 "seconds": { "type": "integer", "minimum": 1, "maximum": MAX_UPLOAD_SECONDS },
             },
         },
         "UploadToken": closed(json!({
             "token": { "type": "string", "description": "a JWT, sent as `Authorization: Bearer` with the film" },
-            "video": { "type": "string", "description": "the id the title will have" },
+            "video": { "type": "string", "description": "the id that the video will have" },
             "max_bytes": count(), "expires_at": time(),
         })),
         "Key": closed(key),

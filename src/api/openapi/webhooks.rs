@@ -48,7 +48,7 @@ pub(super) fn webhook(method: &Method) -> Option<Operation> {
         Method::GET => Some(Operation { id: "getWebhook", summary: "Shows a webhook, without its secret.", ..WEBHOOK }),
         Method::DELETE => Some(Operation {
             id: "removeWebhook",
-            summary: "Removes a webhook, and what waits for it.",
+            summary: "Removes a webhook, and the deliveries that wait for it.",
             fails: &[Kind::NoWebhook, Kind::NoRoute, Kind::DiskFull],
             ..WEBHOOK
         }),
@@ -59,7 +59,7 @@ pub(super) fn webhook(method: &Method) -> Option<Operation> {
 pub(super) fn deliveries(method: &Method) -> Option<Operation> {
     (*method == Method::GET).then_some(Operation {
         id: "listDeliveries",
-        summary: "Lists what a webhook was told, is to be told, or could not be told, newest first.",
+        summary: "Lists deliveries to a webhook, queued, delivered and failed, newest first.",
         parameters: &["deliveryCursor", "limit", "deliveryState"],
         gives: (200, Gives::DeliveryPage),
         fails: &[Kind::NoWebhook, Kind::NoRoute, Kind::Query],
@@ -76,7 +76,7 @@ pub(super) fn add_parameters(parameters: &mut Value) {
         "schema": { "type": "string", "pattern": "^[0-9]{1,15}$" },
     });
     parameters["deliveryState"] = json!({
-        "name": "state", "in": "query", "description": "deliveries in this state alone", "schema": { "enum": STATES },
+        "name": "state", "in": "query", "description": "only deliveries in this state", "schema": { "enum": STATES },
     });
 }
 
@@ -107,7 +107,7 @@ pub(super) fn add_schemas(all: &mut Value) {
                     "url": schemas::url(),
                     "events": {
                         "type": "array", "minItems": 1, "items": reference("schemas", "NewsType"),
-                        "description": "all of them unless said",
+                        "description": "by default all of them",
                     },
                 },
             }),
@@ -160,7 +160,7 @@ pub(super) fn news() -> Value {
         "news": {
             "post": {
                 "operationId": "news", "tags": ["webhooks"],
-                "summary": "Tells of a change, at least once, signed as Standard Webhooks has it.",
+                "summary": "Reports a change, at least once, signed as Standard Webhooks specifies.",
                 "parameters": [
                     header("webhook-id", "the same in each attempt"),
                     header("webhook-timestamp", "when it was sent, seconds since the Unix epoch"),
@@ -169,7 +169,7 @@ pub(super) fn news() -> Value {
                 "requestBody": { "content": { "application/json": { "schema": reference("schemas", "News") } } },
                 "responses": {
                     "2XX": { "description": "taken" },
-                    "410": { "description": "the receiver wants to hear nothing any more" },
+                    "410": { "description": "the receiver does not want any more" },
                     "default": { "description": "sent again later" },
                 },
             },
