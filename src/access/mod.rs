@@ -42,8 +42,8 @@ pub enum Error {
     #[error("there are {} keys, revoked ones included, and there may be no more", catalog::MAX_KEYS)]
     TooMany,
     /// The secret cannot be read, or made.
-    #[error("{} cannot be used ({why}): give it back, or delete it, and every URL and token signed with it is worth \
-        nothing", .path.display())]
+    #[error("{} cannot be used ({why}): restore it, or delete it, which invalidates every URL and token signed \
+        with it", .path.display())]
     Secret {
         /// The file.
         path: PathBuf,

@@ -120,8 +120,8 @@ fn videos(method: &Method) -> Option<Operation> {
             ..BASE
         }),
         Method::POST => Some(Operation {
-            summary: "Uploads a film in one request, or has one fetched by its URL. It is processed in the background once \
-                its last byte is there.",
+            summary: "Uploads a film in one request, or fetches one by URL. It is processed in the background once its last \
+                byte has arrived.",
             takes: Takes::FilmOrUrl,
             fails: &FETCH,
             ..CREATE
