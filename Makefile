@@ -5,6 +5,7 @@ DATA ?= data
 LISTEN ?= 127.0.0.1:8080
 MATINEE := target/release/matinee
 FUZZ_MINUTES ?= 10
+CORPUS ?= ../shared/corpus
 comma := ,
 
 .DEFAULT_GOAL := help
@@ -51,14 +52,21 @@ test:
 	@scripts/packages.sh run build test
 	cargo test --locked
 
+define needs_corpus
+@[ -e "$(CORPUS)/MANIFEST.json" ] || { echo "make $@: there is no $(CORPUS)/MANIFEST.json: set CORPUS to a folder of films" >&2; exit 1; }
+endef
+
 # Needs a folder of real files, CORPUS=folder (../shared/corpus); CHECK_HOME=folder has the validators. What both hold is
 # told in docs/ARCHITECTURE.md, "Real files". FILMS="part of a name" walks only some.
+corpus mutants: export CORPUS := $(CORPUS)
 corpus:
+	$(needs_corpus)
 	@scripts/packages.sh run build test
 	cargo test --locked --test suite corpus:: -- --include-ignored --nocapture --test-threads=1
 
 # Needs CORPUS, too. MUTANTS=100..200 makes only some; a mutant is a function of its number.
 mutants:
+	$(needs_corpus)
 	@scripts/packages.sh run build test
 	cargo test --locked --test suite mutants:: -- --include-ignored --nocapture --test-threads=1
 
