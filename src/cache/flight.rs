@@ -137,15 +137,6 @@ impl Reader {
         })
         .await
     }
-
-    /// Length of the whole object, bytes, once it is known: it can be a `Content-Length` then.
-    #[must_use]
-    pub fn total(&self) -> Option<u64> {
-        match &lock(&self.flight.progress).state {
-            State::Done(whole) => Some(whole.len() as u64),
-            State::Open { .. } | State::Failed(_) => None,
-        }
-    }
 }
 
 impl Drop for Reader {

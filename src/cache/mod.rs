@@ -105,8 +105,6 @@ pub enum Tier {
     Memory,
     /// It was read from a file.
     Disk,
-    /// It was made for this request. [`Cache::claim`] never says so; whoever led does.
-    Made,
 }
 
 /// What becomes of one who asks.

@@ -200,8 +200,6 @@ impl From<Tier> for Came {
         match tier {
             Tier::Memory => Self::Memory,
             Tier::Disk => Self::Disk,
-            // Another request's encode ended between the peek and the claim.
-            Tier::Made => Self::Shared,
         }
     }
 }

@@ -211,17 +211,6 @@ impl Pool {
         outcome
     }
 
-    /// Resolves once as many workers as configured stand by. For readiness and tests; does not end if none can start.
-    pub async fn warm(&self) {
-        let mut count = self.0.living.count.subscribe();
-        while lock(&self.0.standby).len() < self.0.config.standby {
-            // Every start and every worker that becomes ready passes here.
-            if count.changed().await.is_err() {
-                return;
-            }
-        }
-    }
-
     /// Why no work can begin, if none can: the last start of a worker failed, and none stands by.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
@@ -424,7 +413,6 @@ async fn keep_standby(pool: Weak<Inner>, refill: Arc<Notify>) {
                     lock(&inner.standby).clear();
                     return;
                 }
-                inner.living.count.send_modify(|_| {});
             }
             Err(Error::Closed) => return,
             Err(error) => {

@@ -75,13 +75,11 @@ fn watch(number: i32) -> AsyncFd<std::os::fd::OwnedFd> {
 #[tokio::test]
 async fn standby_workers_are_ready_before_anyone_asks() {
     let pool = Pool::start(Config { standby: 2, ..config() }).unwrap();
-    timeout(PATIENCE, pool.warm()).await.unwrap();
-    assert_eq!(pool.counts(), (2, 2));
+    until("two stand by", || pool.counts() == (2, 2)).await;
     let before = children(std::process::id().cast_signed());
     let (worker, _source) = bound(&pool).await;
     assert!(before.contains(&worker.pid()), "the worker came from standby");
-    timeout(PATIENCE, pool.warm()).await.unwrap();
-    assert_eq!(pool.counts(), (2, 3), "and was replaced");
+    until("it was replaced", || pool.counts() == (2, 3)).await;
     worker.kill().await;
     pool.close().await;
 }
