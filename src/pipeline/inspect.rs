@@ -6,7 +6,6 @@ use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use super::codecs::no_decoder;
 use super::decode::{Decoder, Raw, decoder_for};
@@ -377,11 +376,7 @@ fn undecodable(codec: &str) -> Refusal {
     refuse(RefusalCode::Damaged, format!("the {codec} track cannot be decoded: the file is damaged"))
 }
 
-/// What took no longer than this to be undecodable is tried once more.
-const AGAIN_WITHIN: Duration = Duration::from_secs(1);
-
-/// Decodes until the first frame comes out. What is damaged is so twice; a good file was refused once on a busy host, and it is
-/// not known why.
+/// Decodes until the first frame comes out.
 fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps) -> Result<Raw, Refusal> {
     if !media_type(caps).ends_with("/x-raw") && decoder_for(caps).is_none() {
         return Err(no_decoder(caps));
@@ -392,17 +387,10 @@ fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps) -> Result<Raw, Ref
     let end = (first..track.packets.len()).filter(has_bytes).nth(PROBE_PACKETS);
     let range: Range<usize> = start..end.unwrap_or(track.packets.len());
     let chain = if media_type(caps).starts_with("audio/") { "audio/x-raw" } else { "video/x-raw" };
-    let first_frame = || {
-        let mut decoder = Decoder::open(source, track, range.clone(), i64::MIN, chain)
-            .map_err(|e| refuse(RefusalCode::UnsupportedCodec, e.to_string()))?;
-        Ok(decoder.next(&mut || Ok(())).ok().flatten())
-    };
-    let began = Instant::now();
-    let found = match first_frame()? {
-        None if began.elapsed() < AGAIN_WITHIN => first_frame()?,
-        found => found,
-    };
-    found.ok_or_else(|| undecodable(&track.codec))
+    let mut decoder = Decoder::open(source, track, range, i64::MIN, chain)
+        .map_err(|e| refuse(RefusalCode::UnsupportedCodec, e.to_string()))?;
+    let first = decoder.next(&mut || Ok(())).ok().flatten();
+    first.ok_or_else(|| undecodable(&track.codec))
 }
 
 /// The track without what its container says of colours, so that the decoder tells what the bitstream says.

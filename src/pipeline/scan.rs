@@ -447,16 +447,20 @@ fn add_sink(
     rest: &Arc<Rest>,
     wanted: Option<&str>,
 ) {
+    if shared.lock().map_or(true, |shared| shared.tracks.len() >= MOST_TRACKS) {
+        return;
+    }
     let stream_id = pad.stream_id().map(|id| track_part(&id)).unwrap_or_default();
     let sink = gst_app::AppSink::builder().sync(false).max_buffers(QUEUED_PACKETS).build();
     sink.set_property("enable-last-sample", false);
     // Without this a sink waits for the others to have data, which a demuxer with one thread cannot give them.
     sink.set_property("async", false);
+    // Running before anybody sees it: a sink that is not looks like one whose stream has ended.
+    if pipeline.add(&sink).is_err() || sink.sync_state_with_parent().is_err() {
+        return;
+    }
     let number = {
         let Ok(mut shared) = shared.lock() else { return };
-        if shared.tracks.len() >= MOST_TRACKS {
-            return;
-        }
         let mut found = Found {
             stream_id: stream_id.clone(),
             caps: pad.current_caps(),
@@ -486,9 +490,7 @@ fn add_sink(
         );
     }
     // Every pad must be linked to something, or the demuxer stops with "not linked" once the linked ones end.
-    if pipeline.add(&sink).is_ok() && sink.sync_state_with_parent().is_ok() {
-        let _ = pad.link(&sink.static_pad("sink").expect("an appsink has a sink pad"));
-    }
+    let _ = pad.link(&sink.static_pad("sink").expect("an appsink has a sink pad"));
 }
 
 /// Takes down a packet, and with the first one what the parser has made of the caps by then.
