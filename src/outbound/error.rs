@@ -7,25 +7,25 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// It cannot be asked for.
-    #[error("not an address that can be asked for: {0}")]
+    #[error("not a valid URL: {0}")]
     Url(String),
     /// Only http and https are spoken.
-    #[error("{0:?} is not spoken: http and https are")]
+    #[error("{0:?} is not supported: use http or https")]
     Scheme(String),
     /// Names and passwords in a URL end up in logs and listings.
-    #[error("the address has a name or password in it: that is not taken")]
+    #[error("the URL contains a user name or password, which is not allowed")]
     Credentials,
     /// What listens there speaks no HTTP, or is not for everybody.
-    #[error("port {0} is not asked: 80, 443, and 1024 and above are")]
+    #[error("port {0} is not allowed: use 80, 443, or 1024 and above")]
     Port(u16),
     /// It leads to where outsiders must not get by this server.
-    #[error("{host} does not lead to a public address: set outbound.private_networks if it may")]
+    #[error("{host} is not at a public address: set outbound.private_networks to allow that")]
     Private {
         /// As the URL says it.
         host: String,
     },
     /// An answer over https led to http.
-    #[error("{host} leads from https to http")]
+    #[error("{host} redirects from https to http")]
     Downgrade {
         /// Who did.
         host: String,
@@ -37,13 +37,13 @@ pub enum Error {
         limit: usize,
     },
     /// An answer leads somewhere, but says no place.
-    #[error("{host} leads elsewhere and does not say where")]
+    #[error("{host} redirects without saying where")]
     Nowhere {
         /// Who did.
         host: String,
     },
     /// The name is not known, or nobody who knows names answers.
-    #[error("{host} is not found: {why}")]
+    #[error("{host} was not found: {why}")]
     Name {
         /// As the URL says it.
         host: String,
@@ -80,7 +80,7 @@ pub enum Error {
         limit: Duration,
     },
     /// The answer broke off, or is no HTTP.
-    #[error("the answer of {host} broke off: {why}")]
+    #[error("the response of {host} was cut off: {why}")]
     Broken {
         /// As the URL says it.
         host: String,
@@ -88,13 +88,13 @@ pub enum Error {
         why: String,
     },
     /// The answer is longer than was wanted.
-    #[error("more than the {limit_bytes} bytes that are taken")]
+    #[error("more than the {limit_bytes} bytes that are allowed")]
     TooLarge {
         /// Bytes that are taken.
         limit_bytes: u64,
     },
     /// The answer is packed, although it was asked for as it is.
-    #[error("the answer is coded as {0:?}, which was not asked for")]
+    #[error("the response has the content coding {0:?}, which was not requested")]
     Coded(String),
 }
 
