@@ -1,6 +1,13 @@
 //! A form with a film in it: `multipart/form-data` (RFC 7578), read as it comes. Fields may stand before or after the
 //! file.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::Frame;
 use http_body_util::BodyDataStream;
 use multer::{Constraints, Field, Multipart, SizeLimit};
 
@@ -15,8 +22,10 @@ use crate::library::Staged;
 const MAX_PARTS: usize = 32;
 /// Longest part that is not the file, bytes.
 const MAX_FIELD_BYTES: u64 = 64 << 10;
-/// What names and lines between parts may take beside the file, bytes.
-const MAX_FRAME_BYTES: u64 = 4 << 20;
+/// What may come beside the file, bytes: the other parts, lines between parts, and what one look at the connection reads of
+/// the file with its head, which over HTTP/2 is a window of 1 MiB. The parser holds whatever comes before the end of a
+/// part's head.
+const MAX_FRAME_BYTES: u64 = 2 << 20;
 /// Name of the part that is the film.
 const FILE: &str = "file";
 
@@ -36,7 +45,9 @@ pub(super) async fn receive(
     let announced = payload.announced_bytes().map(|length| length.saturating_sub(MAX_FRAME_BYTES));
     let sizes = SizeLimit::new().whole_stream(limit).per_field(MAX_FIELD_BYTES).for_field(FILE, u64::MAX);
     let constraints = Constraints::new().size_limit(sizes);
-    let mut form = Multipart::with_constraints(BodyDataStream::new(payload), boundary, constraints);
+    let in_file = Arc::new(AtomicBool::new(false));
+    let counted = Counted { payload, in_file: in_file.clone(), beside_bytes: 0 };
+    let mut form = Multipart::with_constraints(BodyDataStream::new(counted), boundary, constraints);
     let mut film = None;
     let mut parts = 0;
     while let Some(mut part) = form.next_field().await? {
@@ -59,7 +70,9 @@ pub(super) async fn receive(
         if about.file_name.is_empty() {
             about.file_name = part.file_name().unwrap_or_default().to_owned();
         }
+        in_file.store(true, Relaxed);
         film = Some(file(uploads, announced, bounds, &mut part).await?);
+        in_file.store(false, Relaxed);
     }
     let film =
         film.ok_or_else(|| Problem::new(Kind::Body, "the form has no part named file: curl -F file=@film.mp4"))?;
@@ -81,6 +94,31 @@ async fn file(
     let staged = receiving.end().await?;
     digest::check(&expected, staged.digest())?;
     Ok(staged)
+}
+
+/// A body of which little may come while no file is read.
+struct Counted {
+    payload: Payload,
+    in_file: Arc<AtomicBool>,
+    beside_bytes: u64,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let polled = ready!(Pin::new(&mut self.payload).poll_frame(cx));
+        if let Some(Ok(frame)) = &polled
+            && !self.in_file.load(Relaxed)
+        {
+            self.beside_bytes += frame.data_ref().map_or(0, Bytes::len) as u64;
+            if self.beside_bytes > MAX_FRAME_BYTES {
+                return Poll::Ready(Some(Err(Cut::Frame(MAX_FRAME_BYTES))));
+            }
+        }
+        Poll::Ready(polled)
+    }
 }
 
 impl From<multer::Error> for Problem {

@@ -35,6 +35,8 @@ pub(super) enum Cut {
     Stalled(u64),
     #[error("the body did not come within {} s", SHORT_TIME.as_secs())]
     Late,
+    #[error("a form may have {0} bytes at most beside its file")]
+    Frame(u64),
 }
 
 /// The body of a request. Dropped before its end, the rest is read for a moment.
@@ -161,6 +163,7 @@ impl From<Cut> for Problem {
         match cut {
             Cut::Broken(_) => Self::of(Kind::Incomplete),
             Cut::Stalled(_) | Cut::Late => Self::new(Kind::Stalled, format!("{cut}: send it again")),
+            Cut::Frame(_) => Self::new(Kind::TooLarge, cut.to_string()),
         }
     }
 }

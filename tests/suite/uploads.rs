@@ -258,6 +258,27 @@ fn a_form_carries_what_people_and_programs_say_of_a_film() {
     assert_eq!(videos(&server).len(), 1);
 }
 
+/// The parser holds what comes before the end of a part's head, so a form that never gets there would fill the memory.
+#[test]
+fn a_form_that_never_gets_to_its_file_is_refused_long_before_it_is_as_long_as_a_film() {
+    let server = TestServer::start();
+    let head = "content-type: multipart/form-data; boundary=b\r\ncontent-length: 99999999";
+    let part = "--b\r\ncontent-disposition: form-data; name=";
+    let beginnings = [
+        String::new(),
+        format!("{part}file\r\nx-long: "),
+        format!("{part}title\r\n\r\nA film\r\n--b\r\nx-long: "),
+        format!("{part}file\r\n\r\nfilm\r\n--b\r\nx-long: "),
+    ];
+    for beginning in beginnings {
+        let mut socket = raw(&server, head);
+        socket.write_all(beginning.as_bytes()).unwrap();
+        socket.write_all(&vec![b'x'; 4 << 20]).unwrap();
+        assert_eq!(status(&mut socket), 413, "{beginning}");
+    }
+    assert_nothing(&server);
+}
+
 #[test]
 fn what_is_no_film_by_its_type_is_not_even_read() {
     let server = TestServer::start();
