@@ -5,15 +5,20 @@
 use std::fs::{self, File};
 use std::io;
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::fs::{FlockOperation, OFlags, fcntl_getfl, fcntl_lock, fcntl_setfl};
 use rustix::process::{getppid, test_kill_process};
 
 use super::protocol::Attempt;
 use super::sandbox;
+
+/// Such a lock keeps nobody from reading, and ends with its descriptor.
+const LOCK: FlockOperation = FlockOperation::NonBlockingLockShared;
 
 /// Tries everything, from inside the worker bound to `source`; `neighbour` is another file that the server can read.
 pub fn all(source: &Path, neighbour: &Path) -> Vec<Attempt> {
@@ -26,6 +31,8 @@ pub fn all(source: &Path, neighbour: &Path) -> Vec<Attempt> {
         attempt("list the source's folder", fs::read_dir(folder)),
         attempt("open another file", File::open(neighbour)),
         attempt("open the source for writing", File::options().append(true).open(source)),
+        attempt("shorten the source", shorten(source)),
+        attempt("lock the source", File::open(source).and_then(|file| Ok(fcntl_lock(file, LOCK)?))),
         attempt("create a file beside the source", create(&fresh)),
         attempt("create a file in the temporary folder", create(&temporary)),
         attempt("create a folder beside the source", fs::create_dir(&fresh).and_then(|()| fs::remove_dir(&fresh))),
@@ -38,6 +45,7 @@ pub fn all(source: &Path, neighbour: &Path) -> Vec<Attempt> {
         attempt("open the server's memory", File::open(format!("/proc/{parent}/mem"))),
         attempt("list processes", fs::read_dir("/proc")),
         attempt("signal the server", getppid().map_or(Ok(()), test_kill_process).map_err(Into::into)),
+        attempt("have a socket signal its owner", signal_owner()),
         attempt("listen on TCP", TcpListener::bind("127.0.0.1:0")),
         attempt("connect over TCP", TcpStream::connect("127.0.0.1:9")),
         attempt("open a UDP socket", UdpSocket::bind("127.0.0.1:0")),
@@ -69,6 +77,19 @@ fn attempt<T>(act: &str, outcome: io::Result<T>) -> Attempt {
 fn create(path: &Path) -> io::Result<()> {
     File::create_new(path)?;
     fs::remove_file(path)
+}
+
+/// As it is no folder, the kernel would stop before it empties it.
+fn shorten(path: &Path) -> io::Result<()> {
+    let flags = OFlags::TRUNC | OFlags::DIRECTORY;
+    File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path).map(drop)
+}
+
+/// It has no owner, so nobody is signalled.
+fn signal_owner() -> io::Result<()> {
+    let (socket, _other) = UnixStream::pair()?;
+    let flags = fcntl_getfl(&socket)? | OFlags::from_bits_retain(libc::O_ASYNC.cast_unsigned());
+    Ok(fcntl_setfl(&socket, flags)?)
 }
 
 fn start() -> io::Result<()> {

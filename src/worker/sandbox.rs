@@ -53,6 +53,10 @@ pub(super) const LIBRARY_VARIABLES: [&str; 5] = [
     "GST_PLUGIN_SYSTEM_PATH_1_0",
 ];
 
+/// Requests that `libc` does not name (`asm-generic/sockios.h`).
+const FIOSETOWN: libc::Ioctl = 0x8901;
+const SIOCSPGRP: libc::Ioctl = 0x8902;
+
 /// Open files of a worker: a source, devices, and three descriptors for each of a few dozen elements.
 const MAX_OPEN_FILES: u64 = 256;
 
@@ -95,8 +99,8 @@ fn cannot_open(path: &Path, error: &dyn std::error::Error) -> Unbound {
 }
 
 /// The first version of Landlock decides about opening, creating and removing, and is required. What later versions
-/// add (truncation, TCP, device ioctls, signals, abstract sockets) is taken where the kernel has it; seccomp refuses
-/// those calls anyway.
+/// add (truncation, TCP, device ioctls, signals, abstract sockets) is taken where the kernel has it. Seccomp refuses the
+/// same by itself, [`opens`] and [`descriptors`] included, but for the ioctls of devices that were configured.
 fn confine_files(source: PathFd, binding: &Binding) -> Result<(), String> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::IoctlDev;
@@ -145,10 +149,7 @@ fn filter_calls(devices: bool) -> Result<(), String> {
     let own_pid = u64::from(std::process::id());
     let error = |e: &dyn std::error::Error| e.to_string();
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> = ALLOWED.iter().map(|call| (*call, Vec::new())).collect();
-    if devices {
-        rules.insert(libc::SYS_ioctl, Vec::new());
-    }
-    for (call, conditions) in [
+    let once = [
         // A thread, not a process.
         (libc::SYS_clone, vec![(0, masked(libc::CLONE_THREAD), libc::CLONE_THREAD as u64)]),
         // A stream pair cannot be addressed to anyone else, a datagram pair can.
@@ -157,13 +158,14 @@ fn filter_calls(devices: bool) -> Result<(), String> {
         (libc::SYS_tgkill, vec![(0, Is::Eq, own_pid)]),
         (libc::SYS_prlimit64, vec![(0, Is::Eq, 0)]),
         (libc::SYS_prctl, vec![(0, Is::Eq, libc::PR_SET_NAME as u64)]),
-    ] {
+    ];
+    for (call, conditions) in once.into_iter().chain(opens()).chain(descriptors(devices)) {
         let conditions: Result<Vec<_>, _> = conditions
             .into_iter()
             .map(|(argument, is, value)| SeccompCondition::new(argument, Width::Dword, is, value))
             .collect();
         let rule = SeccompRule::new(conditions.map_err(|e| error(&e))?).map_err(|e| error(&e))?;
-        rules.insert(call, vec![rule]);
+        rules.entry(call).or_default().push(rule);
     }
     // The C library makes threads with `clone3`, whose flags are out of a filter's sight, and falls back to `clone` if
     // the kernel does not know it. Of two filters the stricter answer holds, so the other one may allow it.
@@ -180,6 +182,35 @@ fn filter_calls(devices: bool) -> Result<(), String> {
         apply_filter_all_threads(&program).map_err(|e| error(&e))?;
     }
     Ok(())
+}
+
+/// A call, and what must hold of its arguments.
+type Conditional = (i64, Vec<(u8, Is, u64)>);
+
+/// Opening shortens no file: `O_TRUNC` works on one that is opened for reading, and Landlock knows of it only from its third
+/// version (Linux 6.2) on. `openat2`, whose flags are out of a filter's sight, is not allowed at all.
+fn opens() -> Vec<Conditional> {
+    let keeps = |flags| vec![(flags, masked(libc::O_TRUNC), 0)];
+    vec![
+        (libc::SYS_openat, keeps(2)),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_open, keeps(1)),
+    ]
+}
+
+/// What may be asked of a descriptor. Not that it signals a process when it moves, which any process of this user may be
+/// made the target of, and Landlock knows of signals only from its sixth version (Linux 6.12) on; nor a lock on a file.
+fn descriptors(devices: bool) -> Vec<Conditional> {
+    let commands = [libc::F_DUPFD, libc::F_DUPFD_CLOEXEC, libc::F_GETFD, libc::F_SETFD, libc::F_GETFL];
+    let mut calls: Vec<_> =
+        commands.map(|command| (libc::SYS_fcntl, vec![(1, Is::Eq, command as u64)])).into_iter().collect();
+    calls.push((libc::SYS_fcntl, vec![(1, Is::Eq, libc::F_SETFL as u64), (2, masked(libc::O_ASYNC), 0)]));
+    if devices {
+        // Drivers have requests of their own, without end.
+        let signals = [libc::FIOASYNC, FIOSETOWN, SIOCSPGRP];
+        calls.push((libc::SYS_ioctl, signals.map(|request| (1, Is::Ne, request)).to_vec()));
+    }
+    calls
 }
 
 fn masked(bits: i32) -> Is {
@@ -235,8 +266,8 @@ const ALLOWED: &[i64] = &[
     libc::SYS_rt_sigreturn,
     libc::SYS_rt_sigpending,
     libc::SYS_sigaltstack,
-    // Files: which, Landlock says. No mode is changed, nothing is renamed, linked or removed.
-    libc::SYS_openat,
+    // Files: which, Landlock says, and how they are opened, `opens`. No mode is changed, nothing is renamed, linked or
+    // removed.
     libc::SYS_close,
     libc::SYS_read,
     libc::SYS_readv,
@@ -255,7 +286,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_readlinkat,
     libc::SYS_getdents64,
     libc::SYS_getcwd,
-    libc::SYS_fcntl,
     libc::SYS_fadvise64,
     libc::SYS_readahead,
     libc::SYS_dup,
@@ -282,8 +312,6 @@ const ALLOWED: &[i64] = &[
     libc::SYS_uname,
     libc::SYS_sysinfo,
     // The older names of some of these, which only this architecture has.
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_open,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_stat,
     #[cfg(target_arch = "x86_64")]

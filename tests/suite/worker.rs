@@ -91,7 +91,14 @@ async fn a_bound_worker_can_read_its_source_and_do_nothing_else() {
     let allowed: Vec<_> = attempts.iter().filter(|a| a.refused.is_none()).map(|a| &a.act).collect();
     assert!(allowed.is_empty(), "allowed: {allowed:?}");
     let acts = attempts.iter().map(|a| a.act.as_str());
-    for act in ["open another file", "create a file beside the source", "open a UDP socket", "start a process"] {
+    for act in [
+        "open another file",
+        "create a file beside the source",
+        "shorten the source",
+        "have a socket signal its owner",
+        "open a UDP socket",
+        "start a process",
+    ] {
         assert!(acts.clone().any(|a| a == act), "{act} was not tried");
     }
     pool.close().await;
