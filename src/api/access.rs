@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, HOST, ORIGIN, WWW_AUTHENTICATE};
-use http::{HeaderValue, Method, request};
+use http::header::{ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, FORWARDED, HOST, ORIGIN, VIA, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, Method, request};
 
 use super::problem::{Kind, Problem};
 use super::{Route, blocking, tus};
-use crate::access::{Grant, Grants, Keys};
+use crate::access::{Client, Grant, Grants, Keys};
 use crate::catalog::{ApiKey, now_ms};
 pub use crate::media::Scope;
 use crate::media::{KeyId, TitleId};
@@ -56,27 +56,26 @@ pub type Authorise = Arc<dyn Fn(&request::Parts, Scope) -> Authorised + Send + S
 pub type Authorised = Pin<Box<dyn Future<Output = Result<Caller, Problem>> + Send>>;
 
 /// Everybody may do everything; but no web page of another site, which any browser that can reach the server would let
-/// send (a form needs no permission by CORS).
+/// send (a form needs no permission by CORS), nor one that came by a foreign name, where only this machine is to come in.
 #[must_use]
-pub fn everybody(grants: Grants, origins: Vec<String>) -> Authorise {
+pub fn everybody(grants: Grants, origins: Vec<String>, is_loopback: bool) -> Authorise {
     Arc::new(move |parts, _scope| {
         let verdict = match bearer(parts) {
             // Who issued it counts on its title and its limit.
             Said::Key(text) if Grants::looks_like(&text) => granted(&grants, &text, grace(parts)),
-            _ if is_cross_site(parts, &origins) => Err(Problem::of(Kind::CrossSite)),
-            _ => Ok(Caller::default()),
+            _ => foreign(parts, &origins, is_loopback).map_or(Ok(Caller::default()), |kind| Err(Problem::of(kind))),
         };
         Box::pin(std::future::ready(verdict))
     })
 }
 
-/// Who has a key may do what the key is for. On loopback anybody may do everything as long as no key was ever added,
-/// except for web pages of other sites.
+/// Who has a key may do what the key is for. If the server `may_be_open`, whoever asks from this machine may do everything
+/// as long as no key was ever added, except for web pages of other sites.
 #[must_use]
-pub fn by_keys(keys: Keys, grants: Grants, origins: Vec<String>, is_loopback: bool) -> Authorise {
+pub fn by_keys(keys: Keys, grants: Grants, origins: Vec<String>, may_be_open: bool) -> Authorise {
     Arc::new(move |parts, scope| {
-        let foreign =
-            is_cross_site(parts, &origins).then_some(Kind::CrossSite).or(is_rebound(parts).then_some(Kind::Host));
+        let foreign = foreign(parts, &origins, true);
+        let (is_near, is_forwarded) = (may_be_open && is_near(parts), is_forwarded(parts));
         let (keys, grants, said, grace) = (keys.clone(), grants.clone(), bearer(parts), grace(parts));
         let sees_one = Route::parse(parts.uri.path()).is_some_and(|route| route.seen(&parts.method).is_some());
         Box::pin(blocking(move || match said {
@@ -90,9 +89,13 @@ pub fn by_keys(keys: Keys, grants: Grants, origins: Vec<String>, is_loopback: bo
                 }
             }
             Said::Key(text) => check(&keys, &text, scope, sees_one),
-            Said::Nothing if is_loopback && keys.never_used()? => {
+            Said::Nothing if is_near && !is_forwarded && keys.never_used()? => {
                 foreign.map_or(Ok(Caller::default()), |kind| Err(Problem::of(kind)))
             }
+            Said::Nothing if is_forwarded => Err(unauthorised(
+                "",
+                "this came through a proxy, and then nothing is open without a key: send Authorization: Bearer matinee_...",
+            )),
             Said::Nothing => Err(unauthorised("", "send a key: Authorization: Bearer matinee_...")),
             Said::Else => Err(unauthorised("", "only Authorization: Bearer is understood")),
         }))
@@ -179,6 +182,24 @@ fn unauthorised(more: &str, detail: &str) -> Problem {
     Problem::new(Kind::Unauthorised, detail).header(WWW_AUTHENTICATE, &format!("Bearer realm=\"matinee\"{more}"))
 }
 
+/// Why a web page may not send this by itself.
+fn foreign(parts: &request::Parts, origins: &[String], is_loopback: bool) -> Option<Kind> {
+    let is_rebound = is_loopback && is_rebound(parts);
+    is_cross_site(parts, origins).then_some(Kind::CrossSite).or(is_rebound.then_some(Kind::Host))
+}
+
+/// True if it was sent from this machine.
+fn is_near(parts: &request::Parts) -> bool {
+    parts.extensions.get::<Client>().is_some_and(|client| client.0.is_loopback())
+}
+
+/// True if a proxy says that it passes this on: then this machine is not who asks.
+#[must_use]
+pub fn is_forwarded(parts: &request::Parts) -> bool {
+    let fields = [FORWARDED, VIA, HeaderName::from_static("x-forwarded-for"), HeaderName::from_static("x-real-ip")];
+    fields.iter().any(|field| parts.headers.contains_key(field))
+}
+
 /// True for what changes something and comes from a page of another site (RFC 6454 §7).
 fn is_cross_site(parts: &request::Parts, origins: &[String]) -> bool {
     if matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS) {
@@ -223,6 +244,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
+        let request = request.extension(Client([127, 0, 0, 1].into()));
         guard(&request.body(()).unwrap().into_parts().0, scope).await.map_err(|problem| problem.kind())
     }
 
@@ -239,7 +261,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_of_another_site_cannot_change_anything_while_there_are_no_keys() {
         let (_folder, keys) = keys();
-        for guard in [everybody(grants(), Vec::new()), by_keys(keys, grants(), Vec::new(), true)] {
+        for guard in [everybody(grants(), Vec::new(), true), by_keys(keys, grants(), Vec::new(), true)] {
             let ask = async |method, origin: Option<&str>| {
                 let origin = origin.map(|origin| ("origin", origin));
                 let headers: Vec<_> = [("host", "127.0.0.1:8080")].into_iter().chain(origin).collect();
@@ -263,7 +285,7 @@ mod tests {
     #[tokio::test]
     async fn a_name_that_somebody_made_lead_here_opens_nothing() {
         let (_folder, keys) = keys();
-        let guard = by_keys(keys, grants(), Vec::new(), true);
+        let guards = [everybody(grants(), Vec::new(), true), by_keys(keys, grants(), Vec::new(), true)];
         for (host, good) in [
             ("127.0.0.1:8080", true),
             ("[::1]:8080", true),
@@ -277,8 +299,28 @@ mod tests {
             ("evil.example:x", false),
         ] {
             let origin = format!("http://{host}");
-            let asked = ask(&guard, Scope::Read, "GET", &[("host", host), ("origin", &origin)]).await;
-            assert_eq!(asked.err(), (!good).then_some(Kind::Host), "{host}");
+            for guard in &guards {
+                let asked = ask(guard, Scope::Read, "GET", &[("host", host), ("origin", &origin)]).await;
+                assert_eq!(asked.err(), (!good).then_some(Kind::Host), "{host}");
+            }
+        }
+        let beyond = everybody(grants(), Vec::new(), false);
+        assert!(ask(&beyond, Scope::Read, "GET", &[("host", "films.example")]).await.is_ok(), "a name of its own");
+    }
+
+    #[tokio::test]
+    async fn who_comes_through_a_proxy_on_this_machine_is_not_this_machine() {
+        let (_folder, keys) = keys();
+        let guard = by_keys(keys, grants(), Vec::new(), true);
+        assert!(ask(&guard, Scope::Admin, "POST", &[]).await.is_ok());
+        for field in ["forwarded", "x-forwarded-for", "x-real-ip", "via"] {
+            let asked = ask(&guard, Scope::Admin, "POST", &[(field, "127.0.0.1")]).await;
+            assert_eq!(asked, Err(Kind::Unauthorised), "{field}");
+        }
+        for (client, good) in [("127.0.0.2", true), ("::1", true), ("192.0.2.1", false)] {
+            let request = http::Request::builder().extension(Client(client.parse().unwrap()));
+            let asked = guard(&request.body(()).unwrap().into_parts().0, Scope::Read).await;
+            assert_eq!(asked.is_ok(), good, "{client}");
         }
     }
 

@@ -76,6 +76,12 @@ pub enum Error {
         /// Where it should listen.
         address: SocketAddr,
     },
+    /// Anybody whose requests a proxy passes on would manage it.
+    #[error(
+        "server.trusted_proxies: must be empty as long as there is no API key: add a key with matinee key add NAME --scope \
+        admin, or set auth = \"off\" to let anybody who can connect manage this server"
+    )]
+    NoKeyBehindProxy,
     /// The keys.
     #[error(transparent)]
     Access(#[from] access::Error),

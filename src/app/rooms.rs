@@ -41,7 +41,7 @@ pub(super) fn origin(
         cache: data.cache,
         find: find(data.catalog.clone(), recipe.clone()),
         mark: mark(data.catalog.clone()),
-        list: list(data.catalog, recipe, config.auth),
+        list: list(data.catalog, recipe, config),
         manage: Arc::new(move |request| Box::pin(here(&runtime, api.handle(request)))),
         readers: readers(config),
         is_rebound,
@@ -89,10 +89,11 @@ fn readers(config: &Config) -> Readers {
 /// Where and as long as management is open to whoever is near, as it does itself.
 fn is_rebound(config: &Config, catalog: Catalog) -> IsRebound {
     let keys = Keys::new(catalog);
-    let may_be_open = config.auth == Auth::Keys && config.server.listen.ip().is_loopback();
-    Arc::new(move |parts| {
-        let is_suspect = may_be_open && api::access::is_rebound(parts);
-        Ok(is_suspect && keys.never_used().map_err(|error| error.to_string())?)
+    let (auth, is_loopback) = (config.auth, config.server.listen.ip().is_loopback());
+    Arc::new(move |parts| match auth {
+        _ if !is_loopback || !api::access::is_rebound(parts) => Ok(false),
+        Auth::Off => Ok(true),
+        Auth::Keys => keys.never_used().map_err(|error| error.to_string()),
     })
 }
 
@@ -112,9 +113,13 @@ pub(super) fn api(
             keys.clone(),
             data.grants.clone(),
             config.uploads.origins.clone(),
+            is_near_only(config),
+        ),
+        Auth::Off => api::access::everybody(
+            data.grants.clone(),
+            config.uploads.origins.clone(),
             config.server.listen.ip().is_loopback(),
         ),
-        Auth::Off => api::access::everybody(data.grants.clone(), config.uploads.origins.clone()),
     };
     let recipe = Arc::new(encoder.recipe().clone());
     let stop = encoder.clone();
@@ -165,9 +170,15 @@ fn mark(catalog: Catalog) -> Mark {
     Arc::new(move |id| catalog.mark(id).map_err(|error| error.to_string()))
 }
 
-/// What there is, for anybody who opens the server in a browser; nothing once looking needs a key.
-fn list(catalog: Catalog, recipe: Arc<Recipe>, auth: Auth) -> List {
+/// Whether nobody but this machine can ask. A proxy that is trusted passes on what others ask.
+pub(super) fn is_near_only(config: &Config) -> bool {
+    config.server.listen.ip().is_loopback() && config.server.trusted_proxies.is_empty()
+}
+
+/// What there is, for anybody who opens the server in a browser; nothing where looking needs a key.
+fn list(catalog: Catalog, recipe: Arc<Recipe>, config: &Config) -> List {
     let keys = Keys::new(catalog.clone());
+    let (auth, may_be_open) = (config.auth, is_near_only(config));
     let newest = move |limit: usize| -> Result<Vec<Title>, catalog::Error> {
         let found = catalog.titles(None, u32::try_from(limit).unwrap_or(u32::MAX), None)?;
         let mut titles = Vec::with_capacity(found.entries.len());
@@ -177,11 +188,13 @@ fn list(catalog: Catalog, recipe: Arc<Recipe>, auth: Auth) -> List {
         }
         Ok(titles)
     };
-    Arc::new(move |limit| {
-        if auth == Auth::Keys && !keys.never_used().map_err(|error| error.to_string())? {
-            return Ok(Vec::new());
-        }
-        newest(limit).map_err(|error| error.to_string())
+    Arc::new(move |parts, limit| {
+        let is_open = match auth {
+            Auth::Off => true,
+            Auth::Keys if !may_be_open || api::access::is_forwarded(parts) => false,
+            Auth::Keys => keys.never_used().map_err(|error| error.to_string())?,
+        };
+        if is_open { newest(limit).map_err(|error| error.to_string()) } else { Ok(Vec::new()) }
     })
 }
 

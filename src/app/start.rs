@@ -197,12 +197,13 @@ fn open(config: &Config) -> Result<(Claim, Data), Error> {
     Ok((claim, Data { catalog, library, cache, playback, grants, signer, outbound }))
 }
 
-/// Beyond loopback somebody must have a key, unless anybody may do anything.
+/// Where others than this machine can ask somebody must have a key, unless anybody may do anything.
 fn must_have_key(config: &Config, catalog: &Catalog) -> Result<(), Error> {
+    if rooms::is_near_only(config) || config.auth == Auth::Off || Keys::new(catalog.clone()).any()? {
+        return Ok(());
+    }
     let address = config.server.listen;
-    let open = address.ip().is_loopback() || config.auth == Auth::Off;
-    let any = || Keys::new(catalog.clone()).any();
-    if open || any()? { Ok(()) } else { Err(Error::NoKey { address }) }
+    if address.ip().is_loopback() { Err(Error::NoKeyBehindProxy) } else { Err(Error::NoKey { address }) }
 }
 
 /// Removes sources that no title names: whoever stored them died before the title was entered.

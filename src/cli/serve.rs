@@ -48,7 +48,9 @@ impl Serve {
                 runtime.shutdown_timeout(LAST_WAIT);
                 ended.map(drop).map_err(|error| match error {
                     // What was set contradicts what is in the data folder.
-                    matinee::app::Error::NoKey { .. } => Failure::Usage(vec![error.to_string()]),
+                    matinee::app::Error::NoKey { .. } | matinee::app::Error::NoKeyBehindProxy => {
+                        Failure::Usage(vec![error.to_string()])
+                    }
                     other => failed(other),
                 })
             }

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
+use http::request;
+
 use crate::media::Policy;
 
 use super::error::Problem;
@@ -13,14 +15,14 @@ use super::{Found, Origin, Title};
 /// Titles on the page.
 const SHOWN: usize = 100;
 
-/// The newest titles, at most so many; blocks.
-pub type List = Arc<dyn Fn(usize) -> Result<Vec<Title>, String> + Send + Sync>;
+/// The newest titles that who asks may see, at most so many; blocks.
+pub type List = Arc<dyn Fn(&request::Parts, usize) -> Result<Vec<Title>, String> + Send + Sync>;
 
 /// `/`: for whoever opens the server in a browser.
 pub(super) async fn answer(origin: &Origin, asked: &Asked) -> Result<Response, Problem> {
     refuse_rebound(origin, asked).await?;
-    let list = origin.rooms.list.clone();
-    let titles = blocking(move || list(SHOWN)).await?;
+    let (list, parts) = (origin.rooms.list.clone(), asked.parts.clone());
+    let titles = blocking(move || list(&parts, SHOWN)).await?;
     let mut html = String::from(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
          <link rel=\"icon\" href=\"data:,\"><title>Matinee</title><style>body{font:1rem/1.5 system-ui;max-width:48rem;margin:2rem auto;padding:0 1rem}\

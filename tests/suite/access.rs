@@ -148,6 +148,26 @@ fn beyond_loopback_a_server_starts_with_a_key_and_not_without() {
 }
 
 #[test]
+fn who_comes_through_a_proxy_needs_a_key_though_the_proxy_is_on_this_machine() {
+    let data = Data::new();
+    data.ingest(film().0);
+    let server = TestServer::over(&data);
+    let (open, shown) = (server.get(VIDEOS), server.text("/"));
+    assert!(open.status == 200 && shown.contains("<li>"), "{shown}");
+    let passed_on = |path| server.ask(path).header("x-forwarded-for", "203.0.113.7").send().unwrap();
+    assert_eq!(word(&passed_on(VIDEOS)), (401, "unauthorised".into()));
+    assert!(!passed_on("/").text().contains("<li>"));
+    assert_eq!(passed_on("/healthz").status, 200);
+    drop(server);
+    // One that is trusted says that others will come.
+    let mut command = data.command(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("MATINEE_SERVER__TRUSTED_PROXIES", "[\"127.0.0.1\"]").env("MATINEE_LOG", "off");
+    let ran = run(command);
+    assert_eq!(ran.code(), 2, "{ran:?}");
+    assert!(ran.error().contains("server.trusted_proxies") && ran.error().contains("matinee key add"), "{ran:?}");
+}
+
+#[test]
 fn a_key_needs_a_name_and_a_known_scope() {
     let data = Data::new();
     assert_eq!(key(&data, &["add", "x", "--scope", "root"]).code(), 2);

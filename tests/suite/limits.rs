@@ -21,6 +21,7 @@ fn an_address_that_asks_too_often_is_told_when_to_come_back_and_others_are_not_a
         ("MATINEE_SERVER__API_REQUESTS_PER_MINUTE", "2"),
         ("MATINEE_SERVER__PLAYBACK_REQUESTS_PER_MINUTE", "1"),
         ("MATINEE_SERVER__TRUSTED_PROXIES", "[\"127.0.0.1\"]"),
+        ("MATINEE_AUTH", "off"),
     ];
     let server = TestServer::with(&Data::new(), &limits);
     let (one, other) = ("203.0.113.7", "203.0.113.8");
@@ -55,7 +56,8 @@ fn an_address_that_asks_too_often_is_told_when_to_come_back_and_others_are_not_a
 fn a_url_bound_to_a_client_plays_for_it_through_a_trusted_proxy_and_for_nobody_who_only_says_so() {
     let data = Data::new();
     let id = data.ingest(film().0);
-    let trusting = TestServer::with(&data, &[("MATINEE_SERVER__TRUSTED_PROXIES", "[\"127.0.0.0/8\"]")]);
+    let trusted = [("MATINEE_SERVER__TRUSTED_PROXIES", "[\"127.0.0.0/8\"]"), ("MATINEE_AUTH", "off")];
+    let trusting = TestServer::with(&data, &trusted);
     let path = format!("{VIDEOS}/{id}");
     let change = trusting.ask(&path).method("PATCH").header("content-type", "application/json");
     let change = change.body(json!({ "playback_policy": "signed" }).to_string()).send().unwrap();
