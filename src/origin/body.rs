@@ -1,6 +1,7 @@
 //! Bodies of answers: nothing, bytes that are there, bytes that are being made, or another room's.
 
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,12 +19,15 @@ use super::connection::Open;
 use super::respond::Asked;
 use super::{Counters, ForeignBody};
 
-/// HTTP/2 takes a body in pieces of this size, bytes, as its window allows: what a stalled peer holds stays visible.
-const H2_PIECE_BYTES: usize = 256 << 10;
+/// HTTP/2 takes a body in pieces of this size, bytes, as its window allows. Whoever takes none for too long is cut off, so a
+/// piece is small: many answers may share a slow line.
+const H2_PIECE_BYTES: usize = 32 << 10;
 
 /// The body of an answer.
 pub struct Body {
     kind: Kind,
+    /// What has yet to be taken of a chunk.
+    rest: Bytes,
     /// Says that the connection is busy until the body is sent or dropped.
     open: Option<Open>,
     /// Is told what is sent, if somebody wants to know.
@@ -62,19 +66,23 @@ pub(super) struct Stream {
 
 impl Body {
     pub(super) fn empty() -> Self {
-        Self { kind: Kind::Empty, open: None, entry: None }
+        Self::of(Kind::Empty)
     }
 
     pub(super) fn whole(bytes: Bytes) -> Self {
-        Self { kind: if bytes.is_empty() { Kind::Empty } else { Kind::Whole(bytes) }, open: None, entry: None }
+        Self::of(if bytes.is_empty() { Kind::Empty } else { Kind::Whole(bytes) })
     }
 
     pub(super) fn stream(stream: Stream) -> Self {
-        Self { kind: Kind::Stream(Box::new(stream)), open: None, entry: None }
+        Self::of(Kind::Stream(Box::new(stream)))
     }
 
     pub(super) fn foreign(body: ForeignBody) -> Self {
-        Self { kind: Kind::Foreign(body), open: None, entry: None }
+        Self::of(Kind::Foreign(body))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, rest: Bytes::new(), open: None, entry: None }
     }
 
     /// Ties the body to the connection it is sent on.
@@ -90,25 +98,18 @@ impl http_body::Body for Body {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let this = &mut *self;
-        let piece = if this.open.as_ref().is_some_and(Open::is_http2) { H2_PIECE_BYTES } else { usize::MAX };
-        let polled = match &mut this.kind {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Whole(bytes) => {
-                let next = bytes.split_to(bytes.len().min(piece));
-                if bytes.is_empty() {
-                    this.kind = Kind::Empty;
-                }
-                Poll::Ready(Some(Ok(next)))
-            }
-            Kind::Stream(stream) => stream.poll_next(cx),
-            Kind::Foreign(body) => match Pin::new(body).poll_frame(cx) {
-                Poll::Ready(Some(Ok(frame))) => Poll::Ready(frame.into_data().ok().map(Ok)),
-                Poll::Ready(Some(Err(never))) => match never {},
-                Poll::Ready(None) => Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
-            },
-        };
-        if let Some(open) = &mut this.open {
+        let is_rest = !this.rest.is_empty();
+        let mut polled = if is_rest { Poll::Ready(Some(Ok(mem::take(&mut this.rest)))) } else { this.kind.poll(cx) };
+        if let (Poll::Ready(Some(Ok(bytes))), true) = (&mut polled, this.open.as_ref().is_some_and(Open::is_http2)) {
+            let piece = match bytes.len() {
+                // hyper lets go of a body when its last piece is in the window, even if only by a byte. What hangs over would
+                // hold the whole, and nobody would see it; so the last piece of a long one is a byte.
+                2..=H2_PIECE_BYTES if is_rest => bytes.len() - 1,
+                length => length.min(H2_PIECE_BYTES),
+            };
+            this.rest = bytes.split_off(piece);
+        }
+        if let Some(open) = &this.open {
             open.waits_for_us(polled.is_pending());
         }
         if let (Some(entry), Poll::Ready(Some(Ok(bytes)))) = (&mut this.entry, &polled) {
@@ -119,6 +120,7 @@ impl http_body::Body for Body {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
+            _ if !self.rest.is_empty() => false,
             Kind::Empty => true,
             Kind::Whole(_) | Kind::Stream(_) => false,
             Kind::Foreign(body) => body.is_end_stream(),
@@ -127,10 +129,30 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Empty => SizeHint::with_exact(0),
+            Kind::Empty => SizeHint::with_exact(self.rest.len() as u64),
             Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Stream(_) => SizeHint::default(),
             Kind::Foreign(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Kind {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Broken>>> {
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Whole(bytes) => {
+                let whole = mem::take(bytes);
+                *self = Self::Empty;
+                Poll::Ready(Some(Ok(whole)))
+            }
+            Self::Stream(stream) => stream.poll_next(cx),
+            Self::Foreign(body) => match http_body::Body::poll_frame(Pin::new(body), cx) {
+                Poll::Ready(Some(Ok(frame))) => Poll::Ready(frame.into_data().ok().map(Ok)),
+                Poll::Ready(Some(Err(never))) => match never {},
+                Poll::Ready(None) => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            },
         }
     }
 }

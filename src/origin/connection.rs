@@ -3,12 +3,15 @@
 //!
 //! - a head that does not arrive, the first one or a later one;
 //! - an idle connection;
-//! - bytes that the client asked for and does not take, be it the socket or the HTTP/2 window that is full.
+//! - bytes that the client asked for and does not take. If the socket is full, that is the connection; if it is the window of
+//!   an answer over HTTP/2, that one is reset and the others go on: they may be other viewers', behind one proxy.
 //!
 //! A client that takes a little now and then holds one answer at a time (HTTP/2: `max_streams`) on one of
 //! `max_connections` connections; that is the bound.
 
+use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -16,16 +19,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::Origin;
 use super::config::{Config, Limits};
+use super::{Counters, Origin};
 
 /// The clocks are looked at this often within the shortest bound.
 const LOOKS_PER_BOUND: u32 = 4;
@@ -35,8 +39,8 @@ const LEAST_BUFFER_BYTES: usize = 8 << 10;
 const H2_SEND_BYTES: usize = 256 << 10;
 
 /// hyper's builder with our limits.
-pub(super) fn builder(config: &Config) -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+pub(super) fn builder(config: &Config, counters: Arc<Counters>) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(Streams { stall: config.limits().stall, counters });
     let head = config.max_header_bytes;
     // The clocks below bound the head; hyper's own would bound idle connections by the same time.
     builder.http1().max_buf_size((head as usize).max(LEAST_BUFFER_BYTES)).header_read_timeout(None);
@@ -52,7 +56,7 @@ pub(super) fn builder(config: &Config) -> auto::Builder<TokioExecutor> {
 pub(super) async fn serve(
     socket: TcpStream,
     origin: Arc<Origin>,
-    builder: Arc<auto::Builder<TokioExecutor>>,
+    builder: Arc<auto::Builder<Streams>>,
     limits: Limits,
     mut stop: watch::Receiver<bool>,
 ) {
@@ -122,16 +126,12 @@ struct Clocks {
     served: AtomicBool,
     /// Answers under way.
     open: AtomicUsize,
-    /// Those of them that wait for us, not for the client.
-    waiting_for_us: AtomicUsize,
     /// When the head that is not complete yet began.
     head_since: AtomicU64,
     /// When the socket took no more.
     blocked_since: AtomicU64,
     /// When bytes were last written or a request ended.
     active: AtomicU64,
-    /// When hyper last took a piece of a body.
-    taken: AtomicU64,
 }
 
 impl Clocks {
@@ -141,11 +141,9 @@ impl Clocks {
             http2: AtomicBool::new(false),
             served: AtomicBool::new(false),
             open: AtomicUsize::new(0),
-            waiting_for_us: AtomicUsize::new(0),
             head_since: AtomicU64::new(0),
             blocked_since: AtomicU64::new(0),
             active: AtomicU64::new(0),
-            taken: AtomicU64::new(0),
         }
     }
 
@@ -163,15 +161,12 @@ impl Clocks {
         if !self.served.load(Relaxed) {
             return passed(0, limits.head).then_some(Overdue::Head);
         }
-        let http2 = self.http2.load(Relaxed);
-        let open = self.open.load(Relaxed);
-        if open > 0 {
-            let held_by_client = open > self.waiting_for_us.load(Relaxed);
-            let stalled = http2 && held_by_client && passed(self.taken.load(Relaxed), limits.stall);
-            return stalled.then_some(Overdue::Stalled);
+        if self.open.load(Relaxed) > 0 {
+            // Over HTTP/2 each has a clock of its own.
+            return None;
         }
         let head = self.head_since.load(Relaxed);
-        if !http2 && head != 0 && passed(head, limits.head) {
+        if !self.http2.load(Relaxed) && head != 0 && passed(head, limits.head) {
             return Some(Overdue::Head);
         }
         passed(self.active.load(Relaxed), limits.idle).then_some(Overdue::Idle)
@@ -182,7 +177,6 @@ impl Clocks {
 #[derive(Debug)]
 pub(super) struct Open {
     clocks: Arc<Clocks>,
-    waits_for_us: bool,
 }
 
 impl Open {
@@ -191,8 +185,7 @@ impl Open {
         clocks.served.store(true, Relaxed);
         clocks.head_since.store(0, Relaxed);
         clocks.open.fetch_add(1, Relaxed);
-        clocks.waiting_for_us.fetch_add(1, Relaxed);
-        Self { clocks, waits_for_us: true }
+        Self { clocks }
     }
 
     pub(super) fn is_http2(&self) -> bool {
@@ -200,17 +193,9 @@ impl Open {
     }
 
     /// Says whose turn it is after a poll of the body.
-    pub(super) fn waits_for_us(&mut self, waits: bool) {
-        if waits != self.waits_for_us {
-            self.waits_for_us = waits;
-            if waits {
-                self.clocks.waiting_for_us.fetch_add(1, Relaxed);
-            } else {
-                self.clocks.waiting_for_us.fetch_sub(1, Relaxed);
-            }
-        }
-        if !waits {
-            self.clocks.taken.store(self.clocks.now(), Relaxed);
+    pub(super) fn waits_for_us(&self, waits: bool) {
+        if self.is_http2() {
+            TAKEN.set((!waits).then(Instant::now));
         }
     }
 }
@@ -218,11 +203,47 @@ impl Open {
 impl Drop for Open {
     /// The connection is idle again if this was its last answer.
     fn drop(&mut self) {
-        if self.waits_for_us {
-            self.clocks.waiting_for_us.fetch_sub(1, Relaxed);
-        }
         self.clocks.active.store(self.clocks.now(), Relaxed);
         self.clocks.open.fetch_sub(1, Relaxed);
+    }
+}
+
+thread_local! {
+    /// When a piece was last taken of the answer that is being polled; `None` while it waits for us.
+    static TAKEN: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// Runs hyper's answers over HTTP/2. One that is dropped is reset.
+#[derive(Clone)]
+pub(super) struct Streams {
+    stall: Duration,
+    counters: Arc<Counters>,
+}
+
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+    fn execute(&self, answer: F) {
+        let Self { stall, counters } = self.clone();
+        tokio::spawn(async move {
+            let (mut answer, mut clock) = (pin!(answer), pin!(sleep(stall)));
+            let mut turn = None;
+            poll_fn(|cx| {
+                TAKEN.set(turn);
+                let polled = answer.as_mut().poll(cx);
+                turn = TAKEN.take();
+                let Some(taken) = turn.filter(|_| polled.is_pending()) else { return polled };
+                // Set anew when it has run down, and not for each piece.
+                loop {
+                    ready!(clock.as_mut().poll(cx));
+                    if taken.elapsed() >= stall {
+                        counters.broken_bodies.fetch_add(1, Relaxed);
+                        tracing::debug!("an answer of which the client took nothing was reset");
+                        return Poll::Ready(());
+                    }
+                    clock.as_mut().reset(taken + stall);
+                }
+            })
+            .await;
+        });
     }
 }
 

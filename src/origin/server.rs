@@ -72,7 +72,7 @@ impl Server {
     pub async fn run(self, origin: Arc<Origin>, stop: impl Future<Output = ()>, on_drain: impl FnOnce()) -> Drained {
         let Self { listener, config } = self;
         let limits = config.limits();
-        let builder = Arc::new(connection::builder(&config));
+        let builder = Arc::new(connection::builder(&config, origin.counters.clone()));
         let places = Arc::new(Semaphore::new(config.max_connections));
         let turning = Arc::new(Semaphore::new(MAX_TURNING_AWAY));
         let (closing, closed) = watch::channel(false);

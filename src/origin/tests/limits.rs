@@ -48,22 +48,44 @@ async fn a_client_that_takes_nothing_is_cut() {
 }
 
 #[tokio::test]
-async fn an_h2_client_that_opens_no_window_is_cut() {
+async fn an_h2_answer_that_is_not_taken_is_reset_while_others_on_its_connection_move() {
     let mut server = TestServer::with(Config { stall_seconds: 1, ..Config::default() }).await;
-    let path = format!("{BASE}/720p/0.m4s");
-    let large = vec![7; 4 << 20];
-    let (_, ()) = tokio::join!(get(server.address, &path), async { make(server.orders.recv().await.unwrap(), &large) });
-    let before = server.origin.counters().cut_connections.load(Ordering::Relaxed);
+    let path = |number: u32| format!("{BASE}/720p/{number}.m4s");
+    // One is longer than its window, which is 65,535 bytes, by many pieces, and one by a byte.
+    for (number, length) in [(0, 4 << 20), (1, 65_536), (2, 100)] {
+        let (address, path) = (server.address, path(number));
+        tokio::join!(get(address, &path), async { make(server.orders.recv().await.unwrap(), &vec![7; length]) });
+    }
     let socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
-    let (mut send, connection) = h2::client::handshake(socket).await.unwrap();
-    let connection = tokio::spawn(connection);
-    let ask = http::Request::get(format!("http://t{path}")).body(()).unwrap();
-    let (answer, _) = send.send_request(ask, true).unwrap();
-    let body = answer.await.unwrap().into_body();
-    // The body is held, its window never opened.
-    let _ = bound(connection).await.unwrap();
-    drop(body);
-    assert_eq!(server.origin.counters().cut_connections.load(Ordering::Relaxed), before + 1);
+    let client = h2::client::Builder::new().initial_connection_window_size(1 << 20).handshake::<_, &[u8]>(socket);
+    let (send, connection) = client.await.unwrap();
+    tokio::spawn(connection);
+    let ask = async |number| {
+        let ask = http::Request::get(format!("http://t{}", path(number))).body(()).unwrap();
+        let (answer, _) = send.clone().ready().await.unwrap().send_request(ask, true).unwrap();
+        answer.await.unwrap().into_body()
+    };
+    for number in [0, 1] {
+        let mut held = ask(number).await;
+        // What comes is held, so its window is not opened any more.
+        let reset = async { while held.data().await.expect("it is not at its end").is_ok() {} };
+        let moving = async {
+            loop {
+                let mut body = ask(2).await;
+                while let Some(bytes) = body.data().await {
+                    let length = bytes.unwrap().len();
+                    body.flow_control().release_capacity(length).unwrap();
+                }
+            }
+        };
+        bound(async {
+            tokio::select! { () = reset => {}, () = moving => {} }
+        })
+        .await;
+    }
+    ask(2).await.data().await.unwrap().unwrap();
+    assert_eq!(server.origin.counters().broken_bodies.load(Ordering::Relaxed), 2);
+    assert_eq!(server.origin.counters().cut_connections.load(Ordering::Relaxed), 0);
 }
 
 #[tokio::test]
