@@ -34,7 +34,7 @@ pub(super) async fn replace(
     // What goes for it makes room for its owner alone.
     let replaced_bytes = if counted.owner == caller.owner { counted.bytes } else { 0 };
     let wanted = Wanted { bytes, titles: 0, replaced_bytes };
-    let open = api.rooms.resumables.open_of(caller.owner.as_ref(), &[]);
+    let open = || api.rooms.resumables.open_of(caller.owner.as_ref(), &[]);
     let admission = api.rooms.uploads.admit(caller.owner.as_ref(), open, wanted).await?;
     let bounds = Bounds { max_bytes: u64::MAX, admission };
     let (staged, about) = upload::receive(api, parts, payload, form, about, &bounds).await?;

@@ -12,7 +12,7 @@ use super::process::Processor;
 use super::{Config, Error, Rooms, name};
 use crate::catalog::{Arrival, Creation, Known, Metadata, Owner, Place, State, new_id, new_job_id, now_ms};
 use crate::library::Staged;
-use crate::media::{JobId, KeyId, Policy, Refusal, RefusalCode, TitleId};
+use crate::media::{JobId, KeyId, Policy, Refusal, RefusalCode, TitleId, Usage};
 
 /// What an uploader says of a film. Names may be anything; they are made harmless here.
 #[derive(Clone, Debug, Default)]
@@ -44,8 +44,8 @@ pub(super) struct Inner {
     pub rooms: Rooms,
     pub config: Config,
     pub places: Arc<Semaphore>,
-    /// Uploads that keys have under way in this moment.
-    under_way: Mutex<HashMap<KeyId, u64>>,
+    /// What keys have under way in this moment, without resumable uploads.
+    under_way: Mutex<HashMap<KeyId, Usage>>,
     pub processor: Processor,
     pub events: Events,
 }
@@ -59,7 +59,7 @@ impl Uploads {
         Self(Arc::new(Inner { rooms, config: config.clone(), places, under_way, processor, events }))
     }
 
-    pub(super) fn under_way(&self) -> MutexGuard<'_, HashMap<KeyId, u64>> {
+    pub(super) fn under_way(&self) -> MutexGuard<'_, HashMap<KeyId, Usage>> {
         self.0.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

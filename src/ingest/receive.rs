@@ -9,7 +9,6 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Admission, Error, Uploads, file::blocking};
 use crate::library::{Incoming, Staged};
-use crate::media::Exceeded;
 
 /// Bytes gathered before a thread writes them; one block is written while the next is gathered. An upload weighs twice
 /// this in memory, however long it is.
@@ -19,8 +18,8 @@ const BLOCK_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct Receiving {
     limit_bytes: u64,
-    /// What its sender's key may still have.
-    bound: Option<(u64, Exceeded)>,
+    /// What its sender's key may have.
+    admission: Option<Admission>,
     received_bytes: u64,
     block: BytesMut,
     /// What is written so far, unless a thread has it; neither, once writing failed.
@@ -48,7 +47,7 @@ impl Uploads {
         });
         let block = BytesMut::with_capacity(BLOCK_BYTES);
         let (idle, limit_bytes) = (Some(begun.await?), config.max_bytes);
-        Ok(Receiving { limit_bytes, bound: None, received_bytes: 0, block, idle, writing: None, _place: place })
+        Ok(Receiving { limit_bytes, admission: None, received_bytes: 0, block, idle, writing: None, _place: place })
     }
 }
 
@@ -62,8 +61,8 @@ impl Receiving {
         if self.received_bytes > self.limit_bytes {
             return Err(Error::TooLarge { limit_bytes: self.limit_bytes });
         }
-        if let Some((_, exceeded)) = self.bound.filter(|(left, _)| self.received_bytes > *left) {
-            return Err(Error::Quota(exceeded));
+        if let Some(admission) = &self.admission {
+            admission.came(self.received_bytes)?;
         }
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.block.len()));
@@ -86,7 +85,7 @@ impl Receiving {
     /// No more than its sender's key may have.
     #[must_use]
     pub fn within(mut self, admission: &Admission) -> Self {
-        self.bound = admission.bound();
+        self.admission = Some(admission.clone());
         self
     }
 

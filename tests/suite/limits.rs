@@ -1,6 +1,6 @@
 //! How much and how often: limits by address, also behind a proxy, and quotas of keys.
 
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -182,6 +182,41 @@ fn a_key_has_so_many_uploads_under_way_of_either_kind() {
     };
     assert_eq!(send(None).problem(), (403, "quota".into()));
     assert_eq!(send(Some("11")).problem(), (403, "quota".into()));
+}
+
+#[test]
+fn what_comes_at_once_counts_together_whether_its_length_was_said_or_not() {
+    let server = TestServer::start();
+    let admin = admin(&server);
+    let (key, id) = limited(&server, &["--max-bytes", "1MiB"]);
+    let begin = |fields: &str, body: &[u8]| {
+        let mut half = std::net::TcpStream::connect(server.address).unwrap();
+        let head = format!("POST {VIDEOS} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\n{fields}\r\n\r\n");
+        half.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        half
+    };
+    let under_way = |count: u64| until("so many are under way", || used(&server, &admin, &id)["uploads"] == count);
+    // What one of so many bytes is told at once: 100 is leave to send them.
+    let told = |bytes: usize| {
+        let socket = begin(&format!("content-length: {bytes}\r\nexpect: 100-continue"), b"");
+        let mut line = String::new();
+        std::io::BufReader::new(socket).read_line(&mut line).unwrap();
+        line.split(' ').nth(1).unwrap().parse::<u16>().unwrap()
+    };
+    // All but a kibibyte is announced, though nothing of it has come.
+    let announced = begin("content-length: 1047552", b"");
+    under_way(1);
+    assert_eq!((told(1024), told(1025)), (100, 403));
+    let tus = asks(&server, &key, "POST", "/api/v1/uploads").header("tus-resumable", "1.0.0");
+    assert_eq!(word(&tus.header("upload-length", "1025").send().unwrap()), (403, "quota".into()));
+    // One that says nothing takes what it brings.
+    let chunk = [b"3e8\r\n", &[7; 1000][..], b"\r\n"].concat();
+    let silent = begin("transfer-encoding: chunked", &chunk);
+    until("its bytes have come", || told(25) == 403);
+    assert_eq!(told(24), 100);
+    drop((announced, silent));
+    under_way(0);
+    assert_eq!(told(1025), 100);
 }
 
 #[test]

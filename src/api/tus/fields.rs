@@ -1,5 +1,6 @@
 //! The fields of requests.
 
+use std::collections::HashSet;
 use std::str::FromStr;
 
 use base64::Engine as _;
@@ -57,13 +58,15 @@ pub(super) fn length(parts: &request::Parts) -> Result<Option<u64>, Problem> {
 /// What an upload is for.
 pub(super) fn purpose(parts: &request::Parts) -> Result<Purpose, Problem> {
     let Some(text) = text(parts, &UPLOAD_CONCAT)? else { return Ok(Purpose::Title) };
-    let must = || bad(&UPLOAD_CONCAT, "\"partial\", or \"final;\" and the URLs of the parts");
+    let must = || bad(&UPLOAD_CONCAT, "\"partial\", or \"final;\" and the URLs of the parts, each once");
     if text == "partial" {
         return Ok(Purpose::Part);
     }
     let urls = text.strip_prefix("final;").ok_or_else(must)?;
     let ids = urls.split_ascii_whitespace().map(|url| upload(url).ok_or_else(must)).collect::<Result<Vec<_>, _>>()?;
-    if ids.is_empty() { Err(must()) } else { Ok(Purpose::Whole(ids)) }
+    // What a part holds counts on a quota once; copied a hundred times it would fill the disk.
+    let distinct: HashSet<_> = ids.iter().collect();
+    if ids.is_empty() || distinct.len() < ids.len() { Err(must()) } else { Ok(Purpose::Whole(ids)) }
 }
 
 /// The upload that a URL names, absolute or not.
@@ -145,10 +148,12 @@ mod tests {
     #[test]
     fn parts_are_named_by_url_or_path() {
         const ID: &str = "0123456789abcdef0123456789abcdef";
+        const OTHER: &str = "123456789abcdef0123456789abcdef0";
         let read = |text: &str| purpose(&parts(&[("upload-concat", text)]));
         assert_eq!(read("partial").unwrap(), Purpose::Part);
-        let two = read(&format!("final;/api/v1/uploads/{ID} https://x.example/api/v1/uploads/{ID}")).unwrap();
-        assert_eq!(two, Purpose::Whole(vec![ID.parse().unwrap(), ID.parse().unwrap()]));
+        let two = read(&format!("final;/api/v1/uploads/{ID} https://x.example/api/v1/uploads/{OTHER}")).unwrap();
+        assert_eq!(two, Purpose::Whole(vec![ID.parse().unwrap(), OTHER.parse().unwrap()]));
+        assert!(read(&format!("final;/api/v1/uploads/{ID} https://x.example/api/v1/uploads/{ID}")).is_err());
         for bad in ["", "final", "final;", "final;../../etc/passwd", "final;/api/v1/uploads/..", "whole", "final;x"] {
             assert!(read(bad).is_err(), "{bad}");
         }

@@ -79,10 +79,8 @@ impl Resumables {
         }
         let mut bound = None;
         if known.is_none() {
-            let (owner, open) = (
-                upload.declared.owner.as_ref(),
-                self.open_of(upload.declared.owner.as_ref(), std::slice::from_ref(id)),
-            );
+            let owner = upload.declared.owner.as_ref();
+            let open = || self.open_of(owner, std::slice::from_ref(id));
             let wanted = Wanted { bytes: length_bytes, titles: 0, replaced_bytes: 0 };
             let admission = self.0.uploads.admit(owner, open, wanted).await?;
             bound = admission.bound().filter(|_| length_bytes.is_none());

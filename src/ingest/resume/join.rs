@@ -56,7 +56,7 @@ impl Resumables {
         }
         let status = going.end().await?;
         for id in parts {
-            // One may stand in it twice, and one that stays for now expires.
+            // One that stays for now expires.
             let _ = self.remove(id).await;
         }
         Ok(status)

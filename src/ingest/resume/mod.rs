@@ -190,7 +190,7 @@ impl Resumables {
         let titles = u64::from(declared.purpose != Purpose::Part && declared.replaces.is_none());
         let wanted = Wanted { bytes, titles, replaced_bytes: 0 };
         let begun = declared.granted.as_ref().map_or_else(Vec::new, |granted| self.begun_by(granted));
-        let _admission = uploads.admit(owner, self.open_of(owner, &begun), wanted).await?;
+        let admission = uploads.admit(owner, || self.open_of(owner, &begun), wanted).await?;
         if self.all().len() >= config.max_open + begun.len() {
             return Err(Error::TooMany { limit: config.max_open });
         }
@@ -207,6 +207,8 @@ impl Resumables {
         let upload = Arc::new(Upload::new(id.clone(), declared, created.await?, uploads));
         let status = upload.status();
         self.all().insert(id, upload);
+        // It is open now, and counts as that.
+        drop(admission);
         for begun in begun {
             match self.remove(&begun).await {
                 Ok(()) | Err(Error::Unknown | Error::Expired) => {}
