@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ const MAX_TRIES: usize = 4;
 /// Looks a name up.
 pub type Resolve = Arc<dyn Fn(&str, u16) -> Later<Vec<SocketAddr>> + Send + Sync>;
 /// Connects to an address.
-pub type Dial = Arc<dyn Fn(SocketAddr) -> Later<Box<dyn Stream>> + Send + Sync>;
+pub type Dial = Arc<dyn Fn(SocketAddr) -> Later<Line> + Send + Sync>;
 /// What will be there.
 pub type Later<T> = Pin<Box<dyn Future<Output = io::Result<T>> + Send>>;
 
@@ -38,6 +38,14 @@ pub struct Network {
     pub dial: Dial,
     /// Whom to trust; `None` asks the system when it is first needed.
     pub roots: Option<Arc<RootCertStore>>,
+}
+
+/// A connection.
+pub struct Line {
+    /// Its bytes.
+    pub stream: Box<dyn Stream>,
+    /// Its end on this machine, if it has an address.
+    pub from: Option<IpAddr>,
 }
 
 /// Bytes to somebody and from them.
@@ -60,7 +68,8 @@ impl Network {
                     let stream = TcpStream::connect(at).await?;
                     // Requests are small, and an answer is waited for.
                     stream.set_nodelay(true)?;
-                    Ok(Box::new(stream) as Box<dyn Stream>)
+                    let from = stream.local_addr()?.ip();
+                    Ok(Line { stream: Box::new(stream), from: Some(from) })
                 })
             }),
             roots: None,
@@ -76,7 +85,7 @@ pub(super) async fn connect(
     is_open: bool,
 ) -> Result<Connection, Error> {
     let addresses = addresses(network, target, is_open).await?;
-    let stream = dial(network, target, &addresses).await?;
+    let stream = dial(network, target, &addresses, is_open).await?;
     if !target.is_secure() {
         return Ok(TokioIo::new(stream));
     }
@@ -110,9 +119,7 @@ async fn addresses(network: &Network, target: &Target, is_open: bool) -> Result<
     }
     for at in found.iter().filter(|_| !is_open) {
         if let Some(kind) = address::private(at.ip()) {
-            // Who asked is not told the address: that would make this server a telescope into its own network.
-            tracing::warn!(host, address = %at.ip(), kind, "a request to an address that is not public was refused");
-            return Err(Error::Private { host });
+            return Err(private(target, at.ip(), kind));
         }
     }
     // The port is the target's, whatever the resolver says.
@@ -124,16 +131,32 @@ fn with_port(mut at: SocketAddr, port: u16) -> SocketAddr {
     at
 }
 
-async fn dial(network: &Network, target: &Target, addresses: &[SocketAddr]) -> Result<Box<dyn Stream>, Error> {
+async fn dial(
+    network: &Network,
+    target: &Target,
+    addresses: &[SocketAddr],
+    is_open: bool,
+) -> Result<Box<dyn Stream>, Error> {
     let mut last = slow(target, "to be reached");
     for at in addresses.iter().take(MAX_TRIES) {
         last = match timeout(CONNECT, (network.dial)(*at)).await {
-            Ok(Ok(stream)) => return Ok(stream),
+            // A public address may be this machine's own, and then what listens on it takes this server for a neighbour.
+            Ok(Ok(line)) if !is_open && line.from.is_some_and(|from| from.to_canonical() == at.ip().to_canonical()) => {
+                return Err(private(target, at.ip(), "own"));
+            }
+            Ok(Ok(line)) => return Ok(line.stream),
             Ok(Err(why)) => Error::Unreachable { host: target.host(), why },
             Err(_) => slow(target, "to be reached"),
         };
     }
     Err(last)
+}
+
+/// Who asked is not told the address: that would make this server a telescope into its own network.
+fn private(target: &Target, address: IpAddr, kind: &str) -> Error {
+    let host = target.host();
+    tracing::warn!(host, %address, kind, "a request to an address that is not public was refused");
+    Error::Private { host }
 }
 
 /// How TLS is spoken. Certificates are read from files the first time.

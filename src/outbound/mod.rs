@@ -31,7 +31,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 pub use body::Body;
 pub use config::Config;
-pub use connect::{Dial, Later, Network, Resolve, Stream};
+pub use connect::{Dial, Later, Line, Network, Resolve, Stream};
 pub use error::Error;
 pub use target::Target;
 

@@ -27,6 +27,8 @@ struct State {
     looked_up: Vec<String>,
     dialled: Vec<SocketAddr>,
     requests: Vec<String>,
+    /// Every address is this machine's own.
+    is_here: bool,
 }
 
 impl World {
@@ -51,6 +53,7 @@ impl World {
             }),
             dial: Arc::new(move |at| {
                 dialling.0.lock().unwrap().dialled.push(at);
+                let from = dialling.0.lock().unwrap().is_here.then(|| at.ip());
                 let (mine, mut theirs) = duplex(64 << 10);
                 let (world, serve) = (dialling.clone(), serve.clone());
                 tokio::spawn(async move {
@@ -58,7 +61,7 @@ impl World {
                     world.0.lock().unwrap().requests.push(head.clone());
                     serve(head, theirs).await;
                 });
-                Box::pin(async move { Ok(Box::new(mine) as Box<dyn Stream>) })
+                Box::pin(async move { Ok(Line { stream: Box::new(mine), from }) })
             }),
             roots: None,
         };
@@ -264,6 +267,17 @@ async fn who_says_nothing_or_next_to_nothing_is_left() {
 }
 
 #[tokio::test]
+async fn a_public_address_of_this_machine_is_not_asked() {
+    let world = World::default().name("me.example", &[&[PUBLIC]]);
+    world.0.lock().unwrap().is_here = true;
+    let answer = saying("HTTP/1.1 200 OK\r\n\r\n");
+    assert_eq!(code(&world.client(&Config::default(), answer.clone()), "http://me.example/").await, "private_address");
+    assert_eq!(world.requests().concat(), "");
+    let open = world.client(&Config { private_networks: true }, answer);
+    assert_eq!(get(&open, "http://me.example/").await.unwrap().0, 200);
+}
+
+#[tokio::test]
 async fn a_range_is_asked_for_and_the_answer_says_what_came() {
     let world = World::default().name("a.example", &[&[PUBLIC]]);
     let answer = "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 2-3/4\r\nContent-Length: 2\r\n\r\nlm";
@@ -375,7 +389,7 @@ async fn over_https_the_server_is_who_it_says_and_leads_to_no_http() {
                     stream.write_all(answer.as_bytes()).await.unwrap();
                     let _ = stream.shutdown().await;
                 });
-                Box::pin(async move { Ok(Box::new(mine) as Box<dyn Stream>) })
+                Box::pin(async move { Ok(Line { stream: Box::new(mine), from: None }) })
             }),
             roots: Some(Arc::new(roots)),
         }
