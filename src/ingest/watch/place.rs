@@ -1,9 +1,13 @@
 //! What lies in the folder, and where it goes.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
 
 use super::{Config, Seen, Then};
 use crate::catalog::Watched;
@@ -90,86 +94,112 @@ fn may_be_film(name: &str) -> bool {
 /// Does with a file what is to be done, and with those beside it that are its own, named by their keys. It may have been
 /// done before.
 pub(super) fn put_away(config: &Config, seen: &Seen, known: &Watched, beside: &[String]) -> Result<(), Error> {
-    let path = config.folder.join(&seen.name);
-    if config.then == Then::Keep {
-        return Ok(());
-    }
     // Another file by now, or none, stays.
-    if unchanged(&config.folder, &seen.key()).is_none() {
+    if config.then == Then::Keep || unchanged(&config.folder, &seen.key()).is_none() {
         return Ok(());
     }
+    let folder = Folder::open(&config.folder)?;
     // Those beside it go first: they would belong to no film, and the film is what is found again.
-    let beside: Vec<PathBuf> = beside.iter().filter_map(|key| unchanged(&config.folder, key)).collect();
-    let files = || beside.iter().chain([&path]);
+    let beside: Vec<&str> = beside.iter().filter_map(|key| unchanged(&config.folder, key)).collect();
+    let files = || beside.iter().copied().chain([seen.name.as_str()]);
     match (known, config.then) {
         (Watched::Refused(failure), _) => {
+            let failed = folder.below(FAILED)?;
             for file in files() {
-                let to = moved(file, &config.folder.join(FAILED))?;
-                if file == &path {
-                    write_beside(&to, &format!("{}: {}\n", failure.code, failure.message))?;
+                let name = folder.move_to(file, &failed)?;
+                if file == seen.name {
+                    failed.write_beside(&name, &format!("{}: {}\n", failure.code, failure.message))?;
                 }
             }
         }
         (Watched::Title(_), Then::Delete) => {
             for file in files() {
-                fs::remove_file(file).map_err(|why| Error::unwritten(file.clone(), why))?;
+                let gone = unlinkat(&folder.open, file, AtFlags::empty());
+                gone.map_err(|why| Error::unwritten(folder.path.join(file), why.into()))?;
             }
         }
         (Watched::Title(_), Then::Move | Then::Keep) => {
+            let done = folder.below(DONE)?;
             for file in files() {
-                moved(file, &config.folder.join(DONE))?;
+                folder.move_to(file, &done)?;
             }
         }
     }
     Ok(())
 }
 
-/// The file that a key names, if it is still as it was.
-fn unchanged(folder: &Path, key: &str) -> Option<PathBuf> {
+/// The name of the file that a key names, if it is still as it was.
+fn unchanged<'a>(folder: &Path, key: &'a str) -> Option<&'a str> {
     let name = Seen::name_in(key)?;
-    let path = folder.join(name);
-    let found = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
-    (Seen::new(name, &found).key() == key).then_some(path)
+    let found = fs::symlink_metadata(folder.join(name)).ok().filter(fs::Metadata::is_file)?;
+    (Seen::new(name, &found).key() == key).then_some(name)
 }
 
-/// Writes a text beside a file, under a name nobody has there and through no link.
-fn write_beside(file: &Path, text: &str) -> Result<(), Error> {
-    let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-    let named = |n| if n == 1 { format!("{}.txt", file.display()) } else { format!("{} ({n}).txt", file.display()) };
-    for path in (1..=MAX_NAMES).map(|n| PathBuf::from(named(n))) {
-        let opened = OpenOptions::new().write(true).create_new(true).custom_flags(flags).open(&path);
-        match opened.and_then(|mut to| to.write_all(text.as_bytes())) {
-            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
-            written => return written.map_err(|why| Error::unwritten(path, why)),
-        }
-    }
-    let why = io::Error::other(format!("there are {MAX_NAMES} files that say why already"));
-    Err(Error::unwritten(file.to_owned(), why))
+/// A folder that stays the same one while things are done in it: whoever may write to the one that is watched could put a
+/// link in the place of one below it.
+struct Folder {
+    path: PathBuf,
+    open: OwnedFd,
 }
 
-/// Moves a file into a folder, under a name nobody has there.
-fn moved(file: &Path, folder: &Path) -> Result<PathBuf, Error> {
-    let fault = |why| Error::unwritten(folder.to_owned(), why);
-    let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let (stem, ending) = name.rsplit_once('.').map_or((name.as_str(), ""), |(stem, _)| (stem, &name[stem.len()..]));
-    for n in 1..=MAX_NAMES {
-        let to = folder.join(if n == 1 { name.clone() } else { format!("{stem} ({n}){ending}") });
-        // A link fails where something is, which a rename would put away for good.
-        match fs::hard_link(file, &to) {
-            Ok(()) => {
-                fs::remove_file(file).map_err(fault)?;
-                return Ok(to);
-            }
-            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => {}
-            // A file system without links.
-            Err(_) if fs::symlink_metadata(&to).is_err() => {
-                fs::rename(file, &to).map_err(fault)?;
-                return Ok(to);
-            }
-            Err(why) => return Err(fault(why)),
+impl Folder {
+    fn open(path: &Path) -> Result<Self, Error> {
+        Self::at(CWD, path, path.to_owned())
+    }
+
+    fn below(&self, name: &str) -> Result<Self, Error> {
+        Self::at(&self.open, Path::new(name), self.path.join(name))
+    }
+
+    fn at(from: impl std::os::fd::AsFd, name: &Path, path: PathBuf) -> Result<Self, Error> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(from, name, flags, Mode::empty()) {
+            Ok(open) => Ok(Self { path, open }),
+            Err(why) => Err(Error::unwritten(path, why.into())),
         }
     }
-    Err(fault(io::Error::other(format!("there are {MAX_NAMES} files called {name} already"))))
+
+    /// Moves a file to another folder, under a name nobody has there; says which.
+    fn move_to(&self, name: &str, to: &Self) -> Result<String, Error> {
+        let fault = |why: Errno| Error::unwritten(to.path.clone(), why.into());
+        let (stem, ending) = name.rsplit_once('.').map_or((name, ""), |(stem, _)| (stem, &name[stem.len()..]));
+        for n in 1..=MAX_NAMES {
+            let new = if n == 1 { name.to_owned() } else { format!("{stem} ({n}){ending}") };
+            // A link fails where something is, which a rename would put away for good.
+            match linkat(&self.open, name, &to.open, &new, AtFlags::empty()) {
+                Ok(()) => {
+                    unlinkat(&self.open, name, AtFlags::empty()).map_err(fault)?;
+                    return Ok(new);
+                }
+                Err(Errno::EXIST) => {}
+                // A file system without links.
+                Err(_) if statat(&to.open, &new, AtFlags::SYMLINK_NOFOLLOW).is_err() => {
+                    renameat(&self.open, name, &to.open, &new).map_err(fault)?;
+                    return Ok(new);
+                }
+                Err(why) => return Err(fault(why)),
+            }
+        }
+        let why = io::Error::other(format!("there are {MAX_NAMES} files called {name} already"));
+        Err(Error::unwritten(to.path.clone(), why))
+    }
+
+    /// Writes a text beside a file, under a name nobody has there and through no link.
+    fn write_beside(&self, file: &str, text: &str) -> Result<(), Error> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let named = |n| if n == 1 { format!("{file}.txt") } else { format!("{file} ({n}).txt") };
+        for name in (1..=MAX_NAMES).map(named) {
+            match openat(&self.open, &name, flags, Mode::from_raw_mode(0o666)) {
+                Err(Errno::EXIST) => {}
+                opened => {
+                    let written = opened.map_err(Into::into).and_then(|to| File::from(to).write_all(text.as_bytes()));
+                    return written.map_err(|why| Error::unwritten(self.path.join(name), why));
+                }
+            }
+        }
+        let why = io::Error::other(format!("there are {MAX_NAMES} files that say why already"));
+        Err(Error::unwritten(self.path.join(file), why))
+    }
 }
 
 #[cfg(test)]
@@ -238,6 +268,25 @@ mod tests {
         assert_eq!(fs::read_to_string(at("failed/film.mp4 (2).txt")).unwrap(), "not_media: no film\n");
         assert!(!elsewhere.exists());
         assert_eq!(names(&at("done")).len(), 4);
+    }
+
+    #[test]
+    fn a_folder_that_became_a_link_takes_no_film_elsewhere() {
+        let (folder, data, elsewhere) =
+            (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let at = |name: &str| folder.path().join(name);
+        let mut config = Config { folder: folder.path().to_owned(), then: Then::Move, ..Config::default() };
+        config.folder = usable(&config, data.path()).unwrap();
+        fs::write(at("film.mp4"), "x").unwrap();
+        let seen = Seen::new("film.mp4", &at("film.mp4").metadata().unwrap());
+        let refused = Watched::Refused(Failure { code: "not_media".into(), message: "no film".into() });
+        for (below, known) in [(DONE, Watched::Title("000000000001".parse().unwrap())), (FAILED, refused)] {
+            fs::remove_dir(at(below)).unwrap();
+            std::os::unix::fs::symlink(elsewhere.path(), at(below)).unwrap();
+            put_away(&config, &seen, &known, &[]).unwrap_err();
+        }
+        assert!(at("film.mp4").exists());
+        assert_eq!(names(elsewhere.path()), [""; 0]);
     }
 
     #[test]
