@@ -78,11 +78,18 @@ impl Config {
             ("attempts", u64::from(self.attempts), 1, 100),
         ];
         let bad = ranges.into_iter().filter(|(_, value, least, most)| !(least..=most).contains(&value));
-        bad.map(|(key, value, least, most)| match most {
+        let ranges = bad.map(|(key, value, least, most)| match most {
             u64::MAX => format!("uploads.{key} = {value}: must be {least} or more"),
             _ => format!("uploads.{key} = {value}: must be {least} to {most}"),
-        })
-        .collect()
+        });
+        let origins = self.origins.iter().filter(|origin| *origin != "*" && !may_come(origin));
+        let origins = origins.map(|origin| {
+            format!(
+                "uploads.origins = {origin:?}: must be \"*\" or what browsers call a site: https://example.org, in lower case, \
+                 with a port only if it is not the scheme's own, and nothing after it"
+            )
+        });
+        ranges.chain(origins).collect()
     }
 
     /// What a key may have of which nothing else was said.
@@ -105,6 +112,19 @@ impl Config {
     }
 }
 
+/// Whether a browser may ever say this in `Origin` (RFC 6454 §6.2).
+fn may_come(origin: &str) -> bool {
+    let Some((scheme, site)) = origin.split_once("://") else { return origin == "null" };
+    let own_port = match scheme {
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => None,
+    };
+    let Ok(authority) = site.trim_end_matches('/').parse::<http::uri::Authority>() else { return false };
+    let is_bare = !authority.host().is_empty() && !authority.as_str().contains(['@', '*']) && !site.ends_with(':');
+    is_bare && origin == origin.to_ascii_lowercase() && (authority.port_u16() != own_port || own_port.is_none())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +135,41 @@ mod tests {
         let bad = Config { max_bytes: 0, workers: 33, ..Config::default() };
         let expected = ["uploads.max_bytes = 0: must be 1 or more", "uploads.workers = 33: must be 1 to 32"];
         assert_eq!(bad.problems(), expected);
+    }
+
+    #[test]
+    fn an_origin_that_no_browser_says_is_named() {
+        let problems = |origin: &str| Config { origins: vec![origin.to_owned()], ..Config::default() }.problems();
+        for good in [
+            "*",
+            "https://example.org",
+            "https://example.org/",
+            "http://example.org:8080",
+            "https://example.org:80",
+            "http://[::1]:3000",
+            "app://films",
+            "null",
+        ] {
+            assert_eq!(problems(good), Vec::<String>::new(), "{good}");
+        }
+        for bad in [
+            "",
+            "example.org",
+            "https://",
+            "https://:1",
+            "https://Example.org",
+            "HTTPS://example.org",
+            "https://example.org:443",
+            "http://example.org:80",
+            "https://example.org/films",
+            "https://example.org?x",
+            "https://me@example.org",
+            "https://*.example.org",
+            "https://example.org:",
+            "https://example.org ",
+        ] {
+            let said = problems(bad);
+            assert!(said.len() == 1 && said[0].starts_with(&format!("uploads.origins = {bad:?}: must be")), "{said:?}");
+        }
     }
 }

@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
+/// What stands before an IPv4 address that is written as an IPv6 one, bits (RFC 4291 §2.5.5.2).
+const MAPPED_BITS: u32 = 96;
+
 /// A proxy, or a network of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
@@ -108,7 +111,14 @@ impl FromStr for Prefix {
         let address: IpAddr = address.parse().map_err(|_| ())?;
         let most = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.map_or(Ok(most), str::parse).map_err(|_| ())?;
-        if bits <= most { Ok(Self { address, bits }) } else { Err(()) }
+        // Who comes over IPv4 is known by an IPv4 address, so the same written as an IPv6 one would never match.
+        match (address, address.to_canonical()) {
+            (IpAddr::V6(_), IpAddr::V4(inner)) if (MAPPED_BITS..=most).contains(&bits) => {
+                Ok(Self { address: inner.into(), bits: bits - MAPPED_BITS })
+            }
+            _ if bits <= most => Ok(Self { address, bits }),
+            _ => Err(()),
+        }
     }
 }
 
@@ -147,6 +157,10 @@ mod tests {
         assert_eq!(ask(&["10.0.0.0/8"], "11.0.0.1"), "11.0.0.1");
         assert_eq!(ask(&["10.0.0.0/8"], "10.255.0.1"), "203.0.113.7");
         assert_eq!(ask(&["10.0.0.0/8"], "::ffff:10.0.0.1"), "203.0.113.7", "IPv4 on a socket for both");
+        for mapped in ["::ffff:10.0.0.1", "::ffff:10.0.0.0/104", "::ffff:0:0/96"] {
+            assert_eq!(ask(&[mapped], "10.0.0.1"), "203.0.113.7", "{mapped}");
+        }
+        assert_eq!(ask(&["::ffff:10.0.0.1"], "10.0.0.2"), "10.0.0.2");
         assert_eq!(ask(&["::/0"], "10.0.0.1"), "10.0.0.1");
         assert_eq!(ask(&["0.0.0.0/0"], "10.0.0.1"), "203.0.113.7");
     }
