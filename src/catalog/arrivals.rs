@@ -7,14 +7,21 @@ use super::jobs::{Kind, enqueue};
 use super::keys::exceeded;
 use super::webhooks::{News, tell, tell_purge};
 use super::{Catalog, Error, Metadata, Owner, State, now_ms};
-use crate::media::{Digest, Exceeded, JobId, Policy, TitleId};
+use crate::media::{Digest, Exceeded, JobId, Policy, TitleId, UploadId};
 
 /// How long a client's Idempotency-Key is remembered, milliseconds: a day is longer than any client retries.
 const CREATION_MS: i64 = 24 * 3600 * 1000;
 
+/// How long a creation of the server's own is remembered that nobody [forgets](Catalog::forget_creation), milliseconds:
+/// longer than any resumable upload is kept, `uploads.expire_hours` at most.
+const OWN_CREATION_MS: i64 = 366 * 24 * 3600 * 1000;
+
 /// How much longer than it is good a token is remembered as spent, milliseconds: an upload that began in time may take
 /// as long as this.
 const SPENT_MS: i64 = 7 * 24 * 3600 * 1000;
+
+/// What keys of resumable uploads begin with: no client's key has two line ends.
+const UPLOAD: &str = "upload\n\n";
 
 /// A title whose bytes are complete and which is to be processed, or whose bytes are still to be fetched.
 #[derive(Clone, Debug)]
@@ -66,10 +73,18 @@ pub enum Place {
 /// A client's name for one creation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Creation {
-    /// The Idempotency-Key, with whatever tells one client's keys from another's.
+    /// The Idempotency-Key, with whatever tells one client's keys from another's; or [`Creation::of_upload`].
     pub key: String,
     /// What was to be created, without a line end: the same key with another fingerprint is a mistake.
     pub fingerprint: String,
+}
+
+impl Creation {
+    /// The creation of a resumable upload's title: a crash after it was entered makes no second one.
+    #[must_use]
+    pub fn of_upload(id: &UploadId) -> Self {
+        Self { key: format!("{UPLOAD}{id}"), fingerprint: String::new() }
+    }
 }
 
 /// What is known of a creation.
@@ -125,7 +140,10 @@ impl Catalog {
             Place::Here { source, size_bytes } => (Kind::Process, State::Processing, Some(source), *size_bytes, "{}"),
             Place::Elsewhere { detail, .. } => (Kind::Fetch, State::Receiving, None, 0, detail.as_str()),
         };
-        transaction.execute("DELETE FROM creations WHERE created_at_ms < ?1", [now - CREATION_MS])?;
+        transaction.execute(
+            "DELETE FROM creations WHERE created_at_ms < iif(instr(key, ?1) = 1, ?2, ?3)",
+            params![UPLOAD, now - OWN_CREATION_MS, now - CREATION_MS],
+        )?;
         if let Some(creation) = &arrival.creation
             && let Some(known) = known(&transaction, creation, source)?
         {
@@ -190,6 +208,15 @@ impl Catalog {
     /// [`Error::Damaged`] if a row cannot be understood.
     pub fn creation(&self, creation: &Creation, source: Option<&Digest>) -> Result<Option<Known>, Error> {
         known(&self.reader(), creation, source)
+    }
+
+    /// Forgets a creation that will not be asked for again.
+    ///
+    /// # Errors
+    /// As any call.
+    pub fn forget_creation(&self, creation: &Creation) -> Result<(), Error> {
+        self.writer().execute("DELETE FROM creations WHERE key = ?1", [&creation.key])?;
+        Ok(())
     }
 
     /// Whether the token that names this title was spent.

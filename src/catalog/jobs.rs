@@ -237,12 +237,12 @@ impl Catalog {
             "UPDATE jobs SET state = 'cancelled', owner = NULL, lease_until_ms = NULL, ended_at_ms = ?2 WHERE id = ?1",
             params![id.as_str(), now_ms],
         )?;
-        let message = "its processing was cancelled: upload it again".to_owned();
-        let failure = Failure { code: "cancelled".to_owned(), message };
+        let failure = |message: &str| Failure { code: "cancelled".to_owned(), message: message.to_owned() };
         if kind == Kind::Replace.as_str() {
-            not_replaced(&transaction, &title, &failure, now_ms)?;
+            let why = failure("its processing was cancelled: the film before it still plays; upload the new one again");
+            not_replaced(&transaction, &title, &why, now_ms)?;
         } else {
-            fail(&transaction, &title, &failure, now_ms)?;
+            fail(&transaction, &title, &failure("its processing was cancelled: upload it again"), now_ms)?;
         }
         forget_old(&transaction)?;
         transaction.commit()?;

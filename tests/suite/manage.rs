@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use matinee::catalog::{Arrival, Catalog, Lease, Place, new_id, new_job_id, now_ms};
 use matinee::library::Library;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 use crate::support::{Data, PATIENCE, TestServer, until};
@@ -100,11 +100,22 @@ fn a_film_answered_201_survives_a_server_killed_at_once() {
 #[test]
 fn a_server_that_stops_in_order_puts_its_jobs_back() {
     let server = TestServer::start();
-    let ids = [upload(&server), upload(&server), upload(&server)];
-    let server = server.restart();
-    for id in ids {
-        assert_eq!(settled(&server, &id)["state"], "ready");
+    until("two workers stand by", || server.metric("matinee_workers_standby") == 2.0);
+    for worker in server.workers() {
+        // Whoever is given the film gets no answer, so that it is under way when the server stops.
+        let _ = kill_process(Pid::from_raw(worker).unwrap(), Signal::STOP);
     }
+    let id = upload(&server);
+    until("it is under way", || server.get(JOBS).json()["jobs"][0]["state"] == "running");
+    let data = server.data.clone();
+    drop(server);
+    let catalog = rusqlite::Connection::open(data.path().join("catalog.sqlite")).unwrap();
+    let job = catalog.query_row("SELECT state, owner, lease_until_ms FROM jobs", [], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<i64>>(2)?))
+    });
+    assert_eq!(job.unwrap(), ("queued".to_owned(), None, None));
+    drop(catalog);
+    assert_eq!(settled(&TestServer::over(&data), &id)["state"], "ready");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Tests of the catalog, by table; here is what they have in common.
 
+mod arrivals;
 mod bridged;
 mod file;
 mod jobs;

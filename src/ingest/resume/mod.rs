@@ -314,9 +314,15 @@ impl Resumables {
             })
             .await?;
             let id = self.bring(staged, &upload).await?;
+            let (catalog, creation) =
+                (self.0.uploads.0.rooms.catalog.clone(), Creation::of_upload(&upload.status().id));
             let finished = blocking(move || {
                 let mut held = held;
                 held.finish(id, now_ms())?;
+                // From here on the mark says so, and that is looked at first.
+                if let Err(error) = catalog.forget_creation(&creation) {
+                    tracing::warn!(%error, "the creation of an upload is left to be forgotten in time");
+                }
                 Ok(held)
             });
             let held = finished.await?;
@@ -418,9 +424,7 @@ impl Upload {
     fn about(&self) -> About {
         let Declared { title, description, metadata, policy, file_name, owner, granted, .. } = (*self.declared).clone();
         let reserved = granted.map(|granted| (granted.title, granted.until_ms));
-        // No client's key has two line ends. A crash after the title was entered makes no second one.
-        let key = format!("upload\n\n{}", self.status().id);
-        let creation = Some(Creation { key, fingerprint: String::new() });
+        let creation = Some(Creation::of_upload(&self.status().id));
         About { title, description, metadata, file_name, policy, reserved, creation, owner }
     }
 }
