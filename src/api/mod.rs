@@ -197,8 +197,8 @@ impl Api {
         if let Some(id) = route.seen(&parts.method) {
             videos::must_see(self, id, &caller).await?;
         }
-        if let (Route::Upload(id), Some(grant)) = (&route, &caller.grant) {
-            tus::must_be_of(self, id, grant)?;
+        if let Route::Upload(id) = &route {
+            tus::must_be_of(self, id, &caller, &parts.method)?;
         }
         match (&route, &parts.method) {
             (Route::Videos, &Method::POST) if fetch::is_meant(parts) => {

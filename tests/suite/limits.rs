@@ -220,6 +220,42 @@ fn what_comes_at_once_counts_together_whether_its_length_was_said_or_not() {
 }
 
 #[test]
+fn an_upload_is_gone_on_with_by_the_key_that_began_it_and_by_an_admin() {
+    let server = TestServer::start();
+    let admin = admin(&server);
+    let (mine, _) = limited(&server, &[]);
+    let ran = run(server.data.command(&["key", "add", "theirs", "--scope", "upload"]));
+    let theirs = ran.stdout.trim_end().to_owned();
+    let tus = |key: &str, method, path: &str| asks(&server, key, method, path).header("tus-resumable", "1.0.0");
+    let begin = || {
+        let asking = tus(&mine, "POST", "/api/v1/uploads").header("upload-concat", "partial");
+        let begun = asking.header("upload-length", "4").send().unwrap();
+        begun.header("location").unwrap().to_owned()
+    };
+    let place = begin();
+    let send = |key: &str| {
+        let asking = tus(key, "PATCH", &place).header("content-type", "application/offset+octet-stream");
+        asking.header("upload-offset", "0").body("film").send().unwrap()
+    };
+    let join = |key: &str| {
+        let asking = tus(key, "POST", "/api/v1/uploads").header("upload-concat", &format!("final;{place}"));
+        asking.send().unwrap()
+    };
+    assert_eq!(word(&send(&theirs)), (403, "scope".into()));
+    for method in ["GET", "DELETE"] {
+        assert_eq!(word(&tus(&theirs, method, &place).send().unwrap()), (403, "scope".into()), "{method}");
+    }
+    assert_eq!(tus(&theirs, "HEAD", &place).send().unwrap().status, 403);
+    assert_eq!(send(&mine).status, 204);
+    assert_eq!(word(&join(&theirs)), (400, "body".into()));
+    for key in [&mine, &admin] {
+        assert_eq!(tus(key, "HEAD", &place).send().unwrap().header("upload-offset"), Some("4"));
+    }
+    assert_eq!(tus(&admin, "DELETE", &begin()).send().unwrap().status, 204);
+    assert_eq!(join(&mine).status, 201);
+}
+
+#[test]
 fn a_key_changes_its_own_titles_and_their_films_and_an_admin_everybodys() {
     use base64::Engine as _;
     let server = TestServer::start();

@@ -42,7 +42,7 @@ pub(in crate::api) async fn create(
     // Of two that one token begins at once neither is to take the place of the other.
     let alone = declared.granted.as_ref().map(|granted| api.creations.begin_alone(&granted.title)).transpose()?;
     if let Purpose::Whole(_) = declared.purpose {
-        let status = resumables.create_whole(declared).await?;
+        let status = resumables.create_whole(declared, |owner| caller.may_change(owner)).await?;
         return Ok(with_location(standing(StatusCode::CREATED, &status), &location(&status.id)));
     }
     let length = fields::length(parts)?;

@@ -23,8 +23,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::problem::{Kind, Problem};
-use super::{Api, Response, Route, access};
-use crate::access::Grant;
+use super::{Api, Caller, Response, Route, access};
 use crate::ingest::resume::{Purpose, Status};
 use crate::media::UploadId;
 
@@ -149,11 +148,20 @@ fn check_version(parts: &request::Parts) -> Result<(), Problem> {
     Err(Problem::of(Kind::TusVersion).header(TUS_VERSION, VERSION))
 }
 
-/// An upload token is for the upload it began.
-pub(super) fn must_be_of(api: &Api, id: &UploadId, grant: &Grant) -> Result<(), Problem> {
-    let status = api.rooms.resumables.look(id)?;
-    let own = status.declared.granted.as_ref().is_some_and(|granted| granted.title == grant.title);
-    if own { Ok(()) } else { Err(Problem::new(Kind::Scope, "an upload token goes on with its own upload alone")) }
+/// An upload is for who began it, by token or by key, and for who may change everything.
+pub(super) fn must_be_of(api: &Api, id: &UploadId, caller: &Caller, method: &Method) -> Result<(), Problem> {
+    let declared = api.rooms.resumables.look(id)?.declared;
+    let (own, detail) = match &caller.grant {
+        Some(grant) => (
+            declared.granted.as_ref().is_some_and(|granted| granted.title == grant.title),
+            "an upload token goes on with its own upload alone",
+        ),
+        None => (
+            caller.may_change(declared.owner.as_ref()) || (*method == Method::GET && caller.is_reader),
+            "an upload of another key is for a key with scope admin",
+        ),
+    };
+    if own { Ok(()) } else { Err(Problem::new(Kind::Scope, detail)) }
 }
 
 /// `DELETE /uploads/{id}`.

@@ -7,22 +7,30 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::{Declared, Error, Purpose, Resumables, Status, Upload, defect};
-use crate::media::UploadId;
+use crate::media::{KeyId, UploadId};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
 
 impl Resumables {
-    /// Makes an upload of these parts, in this order, and removes them. Runs to its end also if nobody waits for it any
-    /// more.
+    /// Makes an upload of these parts, in this order, and removes them, if all are of whom it `may` take. Runs to its end
+    /// also if nobody waits for it any more.
     ///
     /// # Errors
     /// [`Error::Part`], and what can befall any upload; the parts stay then.
-    pub async fn create_whole(&self, declared: Declared) -> Result<Status, Error> {
+    pub async fn create_whole(
+        &self,
+        declared: Declared,
+        may: impl Fn(Option<&KeyId>) -> bool,
+    ) -> Result<Status, Error> {
         let Purpose::Whole(parts) = &declared.purpose else { return Err(defect(&"it has no parts").into()) };
         let mut length = 0_u64;
         for id in parts {
-            length = length.saturating_add(self.part(id)?.status().offset_bytes);
+            let part = self.part(id)?;
+            if !may(part.declared.owner.as_ref()) {
+                return Err(Error::Part { id: id.to_string() });
+            }
+            length = length.saturating_add(part.status().offset_bytes);
         }
         let status = self.create(declared, Some(length)).await?;
         let (this, upload) = (self.clone(), self.find(&status.id)?);
