@@ -1,12 +1,18 @@
-//! If-None-Match and If-Range (RFC 9110 §13). Nothing here has a modification time, so the date forms never match.
+//! If-Match, If-None-Match and If-Range (RFC 9110 §13). Nothing here has a modification time, so the date forms never match.
 
 use http::HeaderMap;
-use http::header::{IF_NONE_MATCH, IF_RANGE};
+use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE};
+
+/// False if the client wants none but other representations than the one that `etag` names: 412. Strong comparison.
+pub(super) fn wanted(headers: &HeaderMap, etag: &str) -> bool {
+    let mut lists = headers.get_all(IF_MATCH).iter().peekable();
+    lists.peek().is_none() || lists.any(|value| matches(value.as_bytes(), etag, true))
+}
 
 /// True if the client already has the representation that `etag` names: 304. Weak comparison.
 #[must_use]
 pub fn not_modified(headers: &HeaderMap, etag: &str) -> bool {
-    headers.get_all(IF_NONE_MATCH).iter().any(|value| matches(value.as_bytes(), etag))
+    headers.get_all(IF_NONE_MATCH).iter().any(|value| matches(value.as_bytes(), etag, false))
 }
 
 /// True if a Range of this request may be answered with a part. Strong comparison (RFC 9110 §13.1.5).
@@ -16,10 +22,11 @@ pub fn range_applies(headers: &HeaderMap, etag: &str) -> bool {
 }
 
 /// Walks the list. A tag is quoted and may hold commas, so splitting at commas would be wrong.
-fn matches(mut list: &[u8], etag: &str) -> bool {
+fn matches(mut list: &[u8], etag: &str, is_strong: bool) -> bool {
     let wanted = opaque(etag.as_bytes());
     loop {
         list = list.trim_ascii_start();
+        let is_weak = list.starts_with(b"W/") || etag.starts_with("W/");
         list = match list {
             [] => return false,
             [b'*', rest @ ..] => return rest.trim_ascii().is_empty(),
@@ -29,7 +36,7 @@ fn matches(mut list: &[u8], etag: &str) -> bool {
                     return false;
                 };
                 let (tag, after) = rest.split_at(end + 2);
-                if tag == wanted {
+                if tag == wanted && !(is_strong && is_weak) {
                     return true;
                 }
                 after
@@ -63,6 +70,19 @@ mod tests {
             assert!(!not_modified(&asked(miss), "\"a\""), "{miss}");
         }
         assert!(!not_modified(&HeaderMap::new(), "\"a\""));
+    }
+
+    #[test]
+    fn if_match_takes_lists_and_stars_and_no_weak_tag() {
+        let with = |v: &str| HeaderMap::from_iter([(IF_MATCH, HeaderValue::from_str(v).unwrap())]);
+        assert!(wanted(&HeaderMap::new(), "\"a\""));
+        for good in ["\"a\"", "*", "\"x\", \"a\"", "W/\"a\", \"a\""] {
+            assert!(wanted(&with(good), "\"a\""), "{good}");
+        }
+        for bad in ["W/\"a\"", "\"b\"", "", "a"] {
+            assert!(!wanted(&with(bad), "\"a\""), "{bad}");
+        }
+        assert!(!wanted(&with("W/\"a\""), "W/\"a\"") && !wanted(&with("\"a\""), "W/\"a\""));
     }
 
     #[test]

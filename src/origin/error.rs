@@ -73,6 +73,8 @@ pub(super) enum Problem {
     TooOften { wait_seconds: u32 },
     #[error("the title is not ready: {}", state.as_str())]
     NotReady { state: State, failure: Option<Failure> },
+    #[error("this is not the version that If-Match names")]
+    Version,
     #[error("the range lies outside the body, which has {length} bytes")]
     Outside { length: usize },
     #[error("too busy to make this segment now")]
@@ -126,6 +128,7 @@ impl Problem {
             Self::NotReady { state: State::Failed, .. } => (StatusCode::NOT_FOUND, "title-failed", "Title failed"),
             Self::NotReady { .. } => (StatusCode::TOO_EARLY, "not-ready", "Title not ready"),
             Self::TooOften { .. } => (StatusCode::TOO_MANY_REQUESTS, "too-often", "Too many requests"),
+            Self::Version => (StatusCode::PRECONDITION_FAILED, "version", "Precondition failed"),
             Self::Outside { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "range", "Range not satisfiable"),
             Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Server busy"),
             Self::NoWorker { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no-worker", "No encoder available"),

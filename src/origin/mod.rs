@@ -54,7 +54,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{ETAG, HOST};
 use http::{HeaderName, Method};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
@@ -234,7 +234,7 @@ impl Origin {
         if asked.parts.method != Method::GET && asked.parts.method != Method::HEAD {
             return Err(Problem::Method);
         }
-        match route.ok_or(Problem::NoRoute)? {
+        let response = match route.ok_or(Problem::NoRoute)? {
             Route::Master(title) => playlist::master(self, asked, &title).await,
             Route::Manifest(title) => playlist::manifest(self, asked, &title).await,
             Route::Iframes(title, generation, rendition) => {
@@ -267,7 +267,12 @@ impl Origin {
             Route::Home => Box::pin(home::answer(self, asked)).await,
             // Answered before.
             Route::Management => Err(Problem::NoRoute),
+        }?;
+        let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
+        if etag.is_some_and(|etag| !conditional::wanted(&asked.parts.headers, etag)) {
+            return Err(Problem::Version);
         }
+        Ok(response)
     }
 
     /// The snapshot of a title that this request may have.

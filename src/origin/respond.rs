@@ -34,8 +34,9 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 /// A star alone would do for browsers, but not for those that predate it.
-const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("Range, If-Range, If-None-Match, Accept-Encoding, Cache-Control, X-Request-Id, *");
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
+    "Range, If-Range, If-Match, If-None-Match, Accept-Encoding, Cache-Control, X-Request-Id, *",
+);
 
 /// Longest request id taken over from a client, bytes: it ends up in every log line.
 const MAX_REQUEST_ID_BYTES: usize = 64;

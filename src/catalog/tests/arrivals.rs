@@ -1,3 +1,5 @@
+//! Creations: what is remembered of how a title came.
+
 use super::*;
 
 #[test]

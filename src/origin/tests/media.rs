@@ -52,6 +52,13 @@ async fn a_segment_has_every_header_of_the_contract() {
         let known = ask(server.address, "GET", &path, &[("if-none-match", &tag)]).await;
         assert_eq!((known.status, known.the("etag")), (304, hit.the("etag")));
         known.the("access-control-allow-origin");
+        // RFC 9110 §13.2.2: If-Match comes before all others.
+        for (wanted, status) in [("\"x\"", 412), (&tag, 412), (hit.the("etag"), 304), ("*", 304)] {
+            let answer = ask(server.address, "GET", &path, &[("if-match", wanted), ("if-none-match", &tag)]).await;
+            assert_eq!(answer.status, status, "{wanted}");
+        }
+        let other = ask(server.address, "GET", &path, &[("if-match", "\"x\""), ("range", "bytes=0-1")]).await;
+        assert_eq!((other.status, other.the("cache-control")), (412, "no-store"));
     }
     let last = made(&mut server, "720p/29.m4s", b"last").await;
     assert_eq!(get(server.address, &last).await.header("link"), None);

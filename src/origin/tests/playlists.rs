@@ -43,6 +43,9 @@ async fn playlists_are_compressed_tagged_and_revalidated_per_coding() {
         assert_eq!(tags.len(), 3, "one strong tag for each coding");
         let weak = format!("\"nope\", W/{}", plain.the("etag"));
         assert_eq!(ask(server.address, "GET", &path, &[("if-none-match", &weak)]).await.status, 304);
+        for (wanted, status) in [(weak.as_str(), 412), (plain.the("etag"), 200)] {
+            assert_eq!(ask(server.address, "GET", &path, &[("if-match", wanted)]).await.status, status, "{wanted}");
+        }
         let head = ask(server.address, "HEAD", &path, &[]).await;
         for name in ["content-length", "etag", "content-type", "cache-control"] {
             assert_eq!(head.header(name), plain.header(name), "{name}");
