@@ -50,7 +50,7 @@ pub(super) async fn create(
         }
     }
     let open = || api.rooms.resumables.open_of(caller.owner.as_ref(), &[]);
-    let wanted = Wanted { bytes: None, titles: 1, replaced_bytes: 0 };
+    let wanted = Wanted { bytes: None, titles: 1, uploads: 1, replaced_bytes: 0 };
     let admission = api.rooms.uploads.admit(caller.owner.as_ref(), open, wanted).await?;
     let id = api.rooms.uploads.fetch(&target, max_bytes, &admission, about).await?;
     upload::created(api, id).await

@@ -33,7 +33,7 @@ pub(super) async fn replace(
     let bytes = if form == Form::Raw { payload.announced_bytes() } else { None };
     // What goes for it makes room for its owner alone.
     let replaced_bytes = if counted.owner == caller.owner { counted.bytes } else { 0 };
-    let wanted = Wanted { bytes, titles: 0, replaced_bytes };
+    let wanted = Wanted { bytes, titles: 0, uploads: 1, replaced_bytes };
     let open = || api.rooms.resumables.open_of(caller.owner.as_ref(), &[]);
     let admission = api.rooms.uploads.admit(caller.owner.as_ref(), open, wanted).await?;
     let bounds = Bounds { max_bytes: u64::MAX, admission };

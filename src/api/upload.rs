@@ -88,7 +88,7 @@ pub(super) struct Bounds {
 
 async fn admit(api: &Api, caller: &Caller, form: &Form, payload: &Payload) -> Result<Admission, Problem> {
     let bytes = if *form == Form::Raw { payload.announced_bytes() } else { None };
-    let wanted = Wanted { bytes, titles: 1, replaced_bytes: 0 };
+    let wanted = Wanted { bytes, titles: 1, uploads: 1, replaced_bytes: 0 };
     let open = || api.rooms.resumables.open_of(caller.owner.as_ref(), &[]);
     Ok(api.rooms.uploads.admit(caller.owner.as_ref(), open, wanted).await?)
 }

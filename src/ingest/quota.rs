@@ -32,6 +32,8 @@ pub struct Wanted {
     pub bytes: Option<u64>,
     /// Titles that will be more: 0 or 1.
     pub titles: u64,
+    /// Uploads that will be more: 0 for one that is open already.
+    pub uploads: u64,
     /// Bytes that go for it.
     pub replaced_bytes: u64,
 }
@@ -51,7 +53,7 @@ impl Uploads {
         let Some(key) = key.cloned() else { return Ok(Admission(None)) };
         let (this, of) = (self.clone(), key.clone());
         let (quota, usage) = blocking(move || Ok((this.quota(&of)?, this.0.rooms.catalog.usage(&of)?))).await?;
-        let takes = Usage { bytes: wanted.bytes.unwrap_or(0), titles: wanted.titles, uploads: 1 };
+        let takes = Usage { bytes: wanted.bytes.unwrap_or(0), titles: wanted.titles, uploads: wanted.uploads };
         let mut under_way = self.under_way();
         // Asked here: one that is opened meanwhile is under way or open.
         let open = open();

@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Error, Hold, Purpose, Resumables, Status, Turn, Upload, defect};
 use crate::catalog::now_ms;
-use crate::ingest::{self, Wanted};
+use crate::ingest::{self, Admission, Wanted};
 use crate::media::{Exceeded, Refusal, RefusalCode, UploadId};
 
 /// As in `receive`: one block is written while the next is gathered.
@@ -28,8 +28,8 @@ pub struct Going {
     /// The bytes count only together, once their sender's checksum was found right.
     is_checked: bool,
     length_bytes: Option<u64>,
-    /// What its sender's key may have, as long as its length is not known.
-    bound: Option<(u64, Exceeded)>,
+    /// Leave for what comes of it from an offset on, if its length was not known and so did not count yet.
+    admission: Option<(Admission, u64)>,
     offset_bytes: u64,
     block: BytesMut,
     state: State,
@@ -77,13 +77,13 @@ impl Resumables {
         if there != offset_bytes {
             return Err(Error::Offset { offset_bytes: there });
         }
-        let mut bound = None;
+        let mut admission = None;
         if known.is_none() {
             let owner = upload.declared.owner.as_ref();
-            let open = || self.open_of(owner, std::slice::from_ref(id));
-            let wanted = Wanted { bytes: length_bytes, titles: 0, replaced_bytes: 0 };
-            let admission = self.0.uploads.admit(owner, open, wanted).await?;
-            bound = admission.bound().filter(|_| length_bytes.is_none());
+            let bytes = length_bytes.map(|length| length.saturating_sub(there));
+            let wanted = Wanted { bytes, titles: 0, uploads: 0, replaced_bytes: 0 };
+            let admitted = self.0.uploads.admit(owner, || self.open_of(owner, &[]), wanted).await?;
+            admission = Some((admitted, there));
         }
         match (length_bytes, known) {
             (Some(new), Some(known)) if new != known => return Err(Error::Length { length_bytes: known }),
@@ -101,7 +101,7 @@ impl Resumables {
             _ => {}
         }
         let mut going = self.begin(hold, is_checked).await?;
-        going.bound = bound;
+        going.admission = admission;
         Ok(going)
     }
 
@@ -127,7 +127,7 @@ impl Resumables {
             turn,
             is_checked,
             length_bytes,
-            bound: None,
+            admission: None,
             offset_bytes,
             block: BytesMut::new(),
             state: State::Idle(writer),
@@ -146,7 +146,7 @@ impl Going {
     /// How many bytes may come yet.
     #[must_use]
     pub fn missing_bytes(&self) -> u64 {
-        let most = self.bound.map_or(u64::MAX, |(left, _)| left).min(self.limit_bytes());
+        let most = self.bound().map_or(u64::MAX, |(end, _)| end).min(self.limit_bytes());
         let limit = self.length_bytes.unwrap_or(most);
         limit.saturating_sub(self.offset_bytes)
     }
@@ -155,11 +155,17 @@ impl Going {
     #[must_use]
     pub fn too_long(&self) -> Error {
         let limit_bytes = self.limit_bytes();
-        match (self.length_bytes, self.bound) {
+        match (self.length_bytes, self.bound()) {
             (Some(length_bytes), _) => Error::TooLong { length_bytes },
-            (None, Some((left, exceeded))) if left < limit_bytes => ingest::Error::Quota(exceeded).into(),
+            (None, Some((end, exceeded))) if end < limit_bytes => ingest::Error::Quota(exceeded).into(),
             (None, _) => ingest::Error::TooLarge { limit_bytes }.into(),
         }
+    }
+
+    /// Where it must end for its sender's key.
+    fn bound(&self) -> Option<(u64, Exceeded)> {
+        let (admission, from) = self.admission.as_ref()?;
+        admission.bound().map(|(left, exceeded)| (from.saturating_add(left), exceeded))
     }
 
     fn limit_bytes(&self) -> u64 {
@@ -182,6 +188,9 @@ impl Going {
     pub async fn push(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         if bytes.len() as u64 > self.missing_bytes() {
             return Err(self.too_long());
+        }
+        if let Some((admission, from)) = &self.admission {
+            admission.came((self.offset_bytes + bytes.len() as u64).saturating_sub(*from))?;
         }
         while !bytes.is_empty() {
             if self.block.capacity() == 0 {

@@ -188,7 +188,7 @@ impl Resumables {
         // What is put together of others was counted with them.
         let bytes = if matches!(declared.purpose, Purpose::Whole(_)) { None } else { length_bytes };
         let titles = u64::from(declared.purpose != Purpose::Part && declared.replaces.is_none());
-        let wanted = Wanted { bytes, titles, replaced_bytes: 0 };
+        let wanted = Wanted { bytes, titles, uploads: 1, replaced_bytes: 0 };
         let begun = declared.granted.as_ref().map_or_else(Vec::new, |granted| self.begun_by(granted));
         let admission = uploads.admit(owner, || self.open_of(owner, &begun), wanted).await?;
         if self.all().len() >= config.max_open + begun.len() {
