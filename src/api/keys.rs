@@ -93,10 +93,11 @@ fn read(mut body: Map<String, Value>) -> Result<(String, Scopes, Quota), Problem
 /// With what it has, to which what is under way is added.
 fn shown(api: &Api, key: &ApiKey, used: Usage) -> Value {
     let open = api.rooms.resumables.open_of(Some(&key.id), &[]);
+    let under_way = api.rooms.uploads.under_way_of(&key.id);
     let used = Usage {
-        bytes: used.bytes + open.bytes,
+        bytes: used.bytes + open.bytes + under_way.bytes,
         titles: used.titles,
-        uploads: used.uploads + open.uploads + api.rooms.uploads.under_way_of(&key.id),
+        uploads: used.uploads + open.uploads + under_way.uploads,
     };
     let mut shown = described(key);
     shown["used"] = json!(used);

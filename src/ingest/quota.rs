@@ -90,10 +90,10 @@ impl Uploads {
         key.map(|key| Ok(Owner { quota: self.quota(&key)?, key })).transpose()
     }
 
-    /// Uploads of a key under way in this moment, without resumable ones.
+    /// What a key has under way in this moment, without what it has open of resumable uploads.
     #[must_use]
-    pub fn under_way_of(&self, key: &KeyId) -> u64 {
-        self.under_way().get(key).map(|mine| mine.uploads).unwrap_or_default()
+    pub fn under_way_of(&self, key: &KeyId) -> Usage {
+        self.under_way().get(key).copied().unwrap_or_default()
     }
 }
 

@@ -195,8 +195,8 @@ fn what_comes_at_once_counts_together_whether_its_length_was_said_or_not() {
         half.write_all(&[head.as_bytes(), body].concat()).unwrap();
         half
     };
-    let under_way = |count: u64| until("so many are under way", || used(&server, &admin, &id)["uploads"] == count);
-    // What one of so many bytes is told at once: 100 is leave to send them.
+    let has = |bytes: u64| until("it has so much", || used(&server, &admin, &id)["bytes"] == bytes);
+    // What one of so many bytes is told at once: 100 is leave to send them. It is gone when the server sees it.
     let told = |bytes: usize| {
         let socket = begin(&format!("content-length: {bytes}\r\nexpect: 100-continue"), b"");
         let mut line = String::new();
@@ -205,29 +205,31 @@ fn what_comes_at_once_counts_together_whether_its_length_was_said_or_not() {
     };
     // All but a kibibyte is announced, though nothing of it has come.
     let announced = begin("content-length: 1047552", b"");
-    under_way(1);
-    assert_eq!((told(1024), told(1025)), (100, 403));
-    let tus = asks(&server, &key, "POST", "/api/v1/uploads").header("tus-resumable", "1.0.0");
-    assert_eq!(word(&tus.header("upload-length", "1025").send().unwrap()), (403, "quota".into()));
+    has(1_047_552);
+    assert_eq!(told(1025), 403);
+    let tus = |method, path: &str| asks(&server, &key, method, path).header("tus-resumable", "1.0.0");
+    let begun = tus("POST", "/api/v1/uploads").header("upload-length", "1025").send().unwrap();
+    assert_eq!(begun.problem(), (403, "quota".into()));
+    assert_eq!(told(1024), 100);
+    has(1_047_552);
     // One that says nothing takes what it brings.
     let chunk = [b"3e8\r\n", &[7; 1000][..], b"\r\n"].concat();
     let silent = begin("transfer-encoding: chunked", &chunk);
-    until("its bytes have come", || told(25) == 403);
-    assert_eq!(told(24), 100);
+    has(1_048_552);
+    assert_eq!((told(25), told(24)), (403, 100));
     drop(silent);
-    until("they have gone again", || told(1024) == 100);
+    has(1_047_552);
     // So does a resumable one that says its length at the end.
-    let tus = asks(&server, &key, "POST", "/api/v1/uploads").header("tus-resumable", "1.0.0");
-    let place = tus.header("upload-defer-length", "1").send().unwrap().header("location").unwrap().to_owned();
+    let place = tus("POST", "/api/v1/uploads").header("upload-defer-length", "1").send().unwrap();
+    let place = place.header("location").unwrap().to_owned();
     let head = format!("PATCH {place} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ntus-resumable: 1.0.0\r\n");
     let bytes = "upload-offset: 0\r\ncontent-type: application/offset+octet-stream\r\ncontent-length: 1024\r\n\r\n";
     let mut deferred = std::net::TcpStream::connect(server.address).unwrap();
     deferred.write_all(&[head.as_bytes(), bytes.as_bytes(), &[7; 1000]].concat()).unwrap();
-    until("its bytes have come", || told(25) == 403);
-    assert_eq!(told(24), 100);
+    has(1_048_552);
+    assert_eq!((told(25), told(24)), (403, 100));
     drop((announced, deferred));
-    under_way(1);
-    until("what is open counts", || told(1025) == 100);
+    has(1000);
 }
 
 #[test]
@@ -252,13 +254,13 @@ fn an_upload_is_gone_on_with_by_the_key_that_began_it_and_by_an_admin() {
         let asking = tus(key, "POST", "/api/v1/uploads").header("upload-concat", &format!("final;{place}"));
         asking.send().unwrap()
     };
-    assert_eq!(word(&send(&theirs)), (403, "scope".into()));
+    assert_eq!(send(&theirs).problem(), (403, "scope".into()));
     for method in ["GET", "DELETE"] {
-        assert_eq!(word(&tus(&theirs, method, &place).send().unwrap()), (403, "scope".into()), "{method}");
+        assert_eq!(tus(&theirs, method, &place).send().unwrap().problem(), (403, "scope".into()), "{method}");
     }
     assert_eq!(tus(&theirs, "HEAD", &place).send().unwrap().status, 403);
     assert_eq!(send(&mine).status, 204);
-    assert_eq!(word(&join(&theirs)), (400, "body".into()));
+    assert_eq!(join(&theirs).problem(), (400, "body".into()));
     for key in [&mine, &admin] {
         assert_eq!(tus(key, "HEAD", &place).send().unwrap().header("upload-offset"), Some("4"));
     }
