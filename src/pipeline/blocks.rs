@@ -7,9 +7,9 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use super::found::Found;
 use super::matroska::{EBML, MOST_HEAD_BYTES, SEGMENT, TRACK_ENTRY, TRACKS, child, children, head, unsigned};
 use super::raw::{RawPacket, believable};
-use super::scan::Found;
 
 /// What is looked at: blocks, tracks, and elements of any kind; and how large a description of tracks may be. Fonts that are
 /// attached may take megabytes before the first block; of each only the head is read.

@@ -7,8 +7,9 @@ use gst::prelude::*;
 
 use super::Error;
 use super::decode::decoder_for;
+use super::found::Found;
 use super::picture::Asked;
-use super::scan::{Found, Scan};
+use super::scan::Scan;
 use crate::media::Refusal;
 
 /// Most pixels of cover art: more is a bomb, or not meant to be looked at on a phone.

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::found::{Found, Words};
 use super::keys::{Codec, Place, Start, Told};
 use super::raw::{RawPacket, believable};
-use super::scan::{Found, Words};
 use super::{blocks, geometry, inspect, matroska, mp4, pcr, quicktime, repeats, subtitles, tracks};
 use crate::media::{Colour, Index, Label, Rotation, Sidecar, Timescale, VideoTrack};
 

@@ -426,7 +426,7 @@ fn peak_nits(caps: &gst::CapsRef) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::scan::Found;
+    use crate::pipeline::found::Found;
 
     #[test]
     fn a_first_picture_of_which_less_than_a_quarter_is_left_is_not_shown() {

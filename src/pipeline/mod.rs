@@ -8,7 +8,7 @@
 //! The rule not to break: what a segment holds depends on source, rendition and number alone (promise 2). A decoder may be
 //! kept between segments, because decoding is exact; an encoder never is.
 //!
-//! Reading order: `inspect` (`scan`, `tracks`, `mp4`, `rate`, `subtitles`), `packets`, `decode`, `template`, `encode`, `groups`, then `video` and `audio`;
+//! Reading order: `inspect` (`scan`, `found`, `tracks`, `mp4`, `rate`, `subtitles`), `packets`, `decode`, `template`, `encode`, `groups`, then `video` and `audio`;
 //! for posters and thumbnails `picture` (`choose`, `score`, `cover`, `upright`).
 //!
 //! Arrow: `pipeline` -> `media`.
@@ -23,6 +23,7 @@ mod cover;
 mod decode;
 mod deinterlace;
 mod encode;
+mod found;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
 mod geometry;

@@ -8,7 +8,7 @@ use std::path::Path;
 use mp4_atom::{Decode, Moov, StszSamples, Trak};
 
 use super::complaint::encrypted;
-use super::scan::MOST_PACKETS;
+use super::found::MOST_PACKETS;
 use crate::media::{Refusal, RefusalCode};
 
 /// Largest movie header that is read, bytes.

@@ -9,12 +9,13 @@ use std::path::Path;
 
 use super::blocks::Off;
 use super::complaint::encrypted;
+use super::found::Found;
 use super::geometry::Movie;
 use super::keys::{Codec, HEAD_BYTES, Start};
 use super::mp4::{self, Table};
 use super::order::{Ordered, UNTOLD_NS, ordered};
 use super::raw::{RawPacket, believable};
-use super::scan::{Found, Scan};
+use super::scan::Scan;
 use super::{Output, blocks, codecs, decode, matroska, quicktime};
 use crate::media::{Packet, Refresh, Refusal, Timescale};
 

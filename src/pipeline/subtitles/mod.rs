@@ -10,8 +10,8 @@ mod timed;
 
 use std::path::Path;
 
+use super::found::{Found, Words};
 use super::mp4::Table;
-use super::scan::{Found, Words};
 use crate::media::{Cue, Label, Sidecar, Skipped, TextTrack, TrackKind};
 
 /// Most cues of a track: a long film has two thousand, live captions of a day some tens of thousands.
