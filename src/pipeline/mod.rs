@@ -20,6 +20,7 @@ mod codecs;
 mod colour;
 mod complaint;
 mod cover;
+mod cursor;
 mod decode;
 mod deinterlace;
 mod encode;

@@ -1,11 +1,10 @@
 //! Segments of video: decoded and encoded anew, or packets passed through.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use bytes::Bytes;
 
-use super::decode::{Decoder, Raw};
+use super::cursor::{Cursor, black};
 use super::encode::Encoder;
 use super::groups::groups;
 use super::packets::Reader;
@@ -14,14 +13,8 @@ use super::rungs::{Rung, Span};
 use super::template::{Template, VideoValues};
 use super::treatment::{Treatment, has_fields};
 use super::{Error, Finished, Job, Output};
-use crate::media::{
-    Grid, Rendition, Rotation, Sample, Shown, Track, VideoRendition, VideoSource, VideoTrack, decimate,
-};
+use crate::media::{Grid, Rendition, Rotation, Sample, VideoRendition, VideoSource, VideoTrack, decimate};
 
-/// Frames decoded without result before progress is told: the watchdog must know a long way from a key frame as work.
-const PROGRESS_EVERY: usize = 8;
-/// Decoding on to a frame at most this far ahead is cheaper than starting anew.
-const SKIP_AT_MOST: usize = 8;
 /// Pass-through samples handed over together.
 const BATCH: usize = 24;
 /// What a first picture should be able to take, hundredths of a bit for each pixel: less shows, above all in short
@@ -39,47 +32,22 @@ const RATE_CONTROL_SLACK: u64 = 97;
 
 /// The video track of an open source, with a decoder that is kept between segments.
 pub struct Video {
-    source: PathBuf,
-    track: Arc<Track>,
+    cursor: Cursor,
     rotation: Rotation,
-    size: (u32, u32),
-    /// Black is zero in its pictures, not 16.
-    is_full: bool,
     treatment: Treatment,
-    shown: Vec<Shown>,
-    decoder: Option<Running>,
-}
-
-/// A decoder on its way.
-struct Running {
-    decoder: Decoder,
-    /// Position in `shown` from which on all frames will come out.
-    next: usize,
-    /// Decoded, but not wanted yet.
-    ahead: Option<(usize, gst::Sample)>,
-    /// The last picture that came out, held where the next one is missing.
-    last: Option<gst::Sample>,
-    /// Its position, once one that was wanted has come out: from then on all come out, one after the other.
-    seen: Option<usize>,
-    /// A frame was missing or is not whole: what the decoder holds now may depend on where it started.
-    damaged: bool,
 }
 
 impl Video {
     /// Prepares; nothing runs yet.
     pub fn new(source: &Path, video: &VideoTrack) -> Self {
-        let shown = video.track.shown();
-        let track = Arc::new(video.track.clone());
-        let size = (video.width, video.height);
-        let (treatment, is_full) = (Treatment::of(video), video.colour.full_range);
-        let (source, rotation) = (source.to_owned(), video.rotation);
-        Self { source, track, rotation, size, is_full, treatment, shown, decoder: None }
+        Self { cursor: Cursor::new(source, video), rotation: video.rotation, treatment: Treatment::of(video) }
     }
 
     /// What posters and thumbnails are made from.
     pub fn film(&self) -> Film<'_> {
-        let Self { source, track, rotation, size, shown, treatment, .. } = self;
-        Film { source, track, shown, rotation: *rotation, size: *size, treatment }
+        let Self { cursor, rotation, treatment } = self;
+        let (source, track, shown) = (cursor.source(), cursor.track(), cursor.shown());
+        Film { source, track, shown, rotation: *rotation, size: cursor.size(), treatment }
     }
 
     /// Makes a segment by decoding and encoding.
@@ -148,7 +116,7 @@ impl Video {
         let all_over = |rungs: &[Rung]| rungs.iter().all(Rung::is_over);
         // Neighbours of interlaced frames, inside the segment alone: the first looks at the second, the others back.
         let (mut before, mut after): (Option<gst::Sample>, Option<(gst::Sample, bool)>) = (None, None);
-        after = Some(self.first(span.frames[0], &go_on, &mut |output| emit(at, output))?).or(after);
+        after = Some(self.cursor.first(span.frames[0], &go_on, &mut |output| emit(at, output))?).or(after);
         for group in groups(&span.times, span.end, timescale) {
             if !alone {
                 rungs.iter_mut().for_each(|rung| rung.drain(span, emit));
@@ -156,12 +124,12 @@ impl Video {
             for i in group.clone() {
                 let (sample, real) = match after.take() {
                     Some(fetched) => fetched,
-                    None => self.frame(span.frames[i], &go_on, &mut |output| emit(at, output))?,
+                    None => self.cursor.frame(span.frames[i], &go_on, &mut |output| emit(at, output))?,
                 };
                 bridged += u32::from(!real);
                 let fields = has_fields(&sample);
                 if let (true, None, Some(&next)) = (fields, &before, span.frames.get(i + 1)) {
-                    after = Some(self.frame(next, &go_on, &mut |output| emit(at, output))?);
+                    after = Some(self.cursor.frame(next, &go_on, &mut |output| emit(at, output))?);
                 }
                 let neighbour = before.as_ref().or(after.as_ref().map(|(sample, _)| sample));
                 for rung in rungs.iter_mut() {
@@ -181,11 +149,11 @@ impl Video {
     pub fn pass(&mut self, job: Job, avcc: &[u8], emit: &mut dyn FnMut(Output)) -> Result<Finished, Error> {
         let Job { rendition, number, .. } = job;
         let range = self.range(&rendition.grid, number)?;
-        let shown = &self.shown[range.clone()];
+        let shown = &self.cursor.shown()[range.clone()];
         let times: Vec<i64> = shown.iter().map(|s| s.at).collect();
         let end = segment_end(&rendition.grid, number)?;
         let first = shown.iter().map(|s| s.packet).min().unwrap_or(0);
-        let mut reader = Reader::open(&self.source, &self.track, first)?;
+        let mut reader = Reader::open(self.cursor.source(), self.cursor.track(), first)?;
         let mut batch = Vec::with_capacity(BATCH);
         for (i, &decode) in times.iter().enumerate() {
             job.check()?;
@@ -194,8 +162,8 @@ impl Video {
             let next = times.get(i + 1).copied().unwrap_or(end);
             batch.push(Sample {
                 duration: ticks_u32(next - decode)?,
-                composition: ticks_i32(self.track.packets[packet].pts - decode)?,
-                sync: self.track.packets[packet].key,
+                composition: ticks_i32(self.cursor.track().packets[packet].pts - decode)?,
+                sync: self.cursor.track().packets[packet].key,
                 data: Bytes::copy_from_slice(map.as_slice()),
             });
             if batch.len() == BATCH {
@@ -231,7 +199,7 @@ impl Video {
     /// Positions in `shown` that lie in a segment.
     fn range(&self, grid: &Grid, number: u32) -> Result<std::ops::Range<usize>, Error> {
         let (from, to) = grid.segment(number).ok_or_else(|| Error::Failed(format!("there is no segment {number}")))?;
-        let position = |at: u64| self.shown.partition_point(|s| s.at < at.cast_signed());
+        let position = |at: u64| self.cursor.shown().partition_point(|s| s.at < at.cast_signed());
         let range = position(from.at)..position(to.at);
         if range.is_empty() { Err(Error::Failed(format!("segment {number} holds no frame"))) } else { Ok(range) }
     }
@@ -239,7 +207,7 @@ impl Video {
     /// The frames of a segment that this rendition keeps, their times, and the segment's end.
     fn frames_of(&self, rendition: &Rendition, video: &VideoRendition, number: u32) -> Result<Span, Error> {
         let range = self.range(&rendition.grid, number)?;
-        let all: Vec<i64> = self.shown[range.clone()].iter().map(|s| s.at).collect();
+        let all: Vec<i64> = self.cursor.shown()[range.clone()].iter().map(|s| s.at).collect();
         let min = match video.source {
             VideoSource::Encode { min_frame_ticks, .. } => min_frame_ticks,
             VideoSource::Passthrough { .. } => 0,
@@ -248,133 +216,6 @@ impl Video {
         let frames = kept.iter().map(|&i| range.start + i).collect();
         let times = kept.iter().map(|&i| all[i]).collect();
         Ok(Span { frames, times, end: segment_end(&rendition.grid, number)? })
-    }
-
-    /// The first picture of a segment, and whether it is the real one. What a decoder that goes on shows in place of a
-    /// damaged one rests on pictures that one that begins has not seen: it begins here, too.
-    fn first(
-        &mut self,
-        frame: usize,
-        go_on: &dyn Fn() -> Result<(), Error>,
-        emit: &mut dyn FnMut(Output),
-    ) -> Result<(gst::Sample, bool), Error> {
-        loop {
-            let goes_on = self.position(frame)?;
-            // A demuxer that has fallen silent may have been waited for, and then its decoder.
-            emit(Output::Progress(0));
-            let picture = self.frame(frame, go_on, emit)?;
-            if !goes_on || self.decoder.as_ref().is_some_and(|d| !d.damaged) {
-                return Ok(picture);
-            }
-        }
-    }
-
-    /// Makes sure that the decoder is on its way to this frame. True if it was before.
-    fn position(&mut self, frame: usize) -> Result<bool, Error> {
-        let near = |d: &Running| (d.next..=d.next + SKIP_AT_MOST).contains(&frame);
-        // However the segment before ended: what a damaged decoder would make, a cold seek to here might not.
-        if self.decoder.as_ref().is_some_and(|d| !d.damaged && near(d)) {
-            return Ok(true);
-        }
-        self.decoder = None;
-        let wanted = self.shown[frame];
-        let packets = &self.track.packets;
-        let start = self.track.start_for(wanted);
-        let chain = "video/x-raw";
-        // The picture before may be held in place of this one, so it is decoded as well, whether others need it or not.
-        let held = self.shown[..frame].iter().rev().find(|s| packets[s.packet].size > 0);
-        let from = held.map_or(wanted.at, |s| s.at);
-        let decoder = Decoder::open(&self.source, &self.track, start..packets.len(), from, chain)?;
-        self.decoder = Some(Running { decoder, next: frame, ahead: None, last: None, seen: None, damaged: false });
-        Ok(false)
-    }
-
-    /// The picture at a position, and whether it is the real one. A picture that cannot be decoded is replaced by the one
-    /// before it, or the one after it at the start.
-    fn frame(
-        &mut self,
-        wanted: usize,
-        go_on: &dyn Fn() -> Result<(), Error>,
-        emit: &mut dyn FnMut(Output),
-    ) -> Result<(gst::Sample, bool), Error> {
-        let (shown, packets, size, is_full) = (&self.shown, &self.track.packets, self.size, self.is_full);
-        // Where the container repeats a picture, holding the last one is right.
-        let repeats = packets[shown[wanted].packet].size == 0;
-        let running = self.decoder.as_mut().ok_or_else(|| Error::Failed("no decoder".into()))?;
-        let mut passed = 0;
-        loop {
-            go_on()?;
-            let (position, sample) = match running.ahead.take() {
-                Some(ahead) => ahead,
-                None => match running.next_picture(go_on, emit)? {
-                    Some(Raw { at, sample }) => match nearest(shown, at) {
-                        Some(position) => {
-                            running.see(position, wanted, &sample, |n| packets[shown[n].packet].size > 0);
-                            (position, sample)
-                        }
-                        // Decoded but not presented: before an edit list's start.
-                        None => continue,
-                    },
-                    None => {
-                        emit(Output::Progress(0));
-                        running.damaged |= !repeats;
-                        running.next = wanted + 1;
-                        let held = running.last.clone();
-                        return Ok((held.map_or_else(|| black(size, is_full), Ok)?, repeats));
-                    }
-                },
-            };
-            match position.cmp(&wanted) {
-                std::cmp::Ordering::Less => {
-                    // It may end here, and another segment go on from where the decoder is by then.
-                    running.next = running.next.max(position + 1);
-                    running.last = Some(sample);
-                    passed += 1;
-                    if passed % PROGRESS_EVERY == 0 {
-                        emit(Output::Progress(0));
-                    }
-                }
-                std::cmp::Ordering::Equal => {
-                    running.next = wanted + 1;
-                    running.last = Some(sample.clone());
-                    return Ok((sample, true));
-                }
-                std::cmp::Ordering::Greater => {
-                    running.damaged |= !repeats;
-                    running.next = wanted + 1;
-                    let held = running.last.clone().unwrap_or_else(|| sample.clone());
-                    running.ahead = Some((position, sample));
-                    return Ok((held, repeats));
-                }
-            }
-        }
-    }
-}
-
-impl Running {
-    /// Takes note of a picture that has come out while one was wanted: of damage that nobody may have asked for.
-    fn see(&mut self, position: usize, wanted: usize, sample: &gst::Sample, is_real: impl Fn(usize) -> bool) {
-        let is_corrupt = sample.buffer().is_some_and(|b| b.flags().contains(gst::BufferFlags::CORRUPTED));
-        let is_missing = self.seen.is_some_and(|seen| (seen + 1..position).any(is_real));
-        // Before the first that was wanted some are not even decoded.
-        self.damaged |= is_missing || (is_corrupt && (self.seen.is_some() || position >= wanted));
-        if self.seen.is_some() || position >= wanted {
-            self.seen = Some(position);
-        }
-    }
-
-    fn next_picture(
-        &mut self,
-        go_on: &dyn Fn() -> Result<(), Error>,
-        emit: &mut dyn FnMut(Output),
-    ) -> Result<Option<Raw>, Error> {
-        let picture = self.decoder.next(&mut || {
-            emit(Output::Progress(0));
-            go_on()
-        });
-        // What did not come may be bridged only where it would not come to anybody.
-        self.damaged |= picture.is_err();
-        picture
     }
 }
 
@@ -397,14 +238,6 @@ pub(super) fn without_parameter_sets(data: Vec<u8>) -> Vec<u8> {
         return data;
     }
     units().filter(|u| !redundant(u)).flat_map(|u| data[u].to_vec()).collect()
-}
-
-/// Position of the presented frame whose time is that of a decoded picture, within a tick.
-fn nearest(shown: &[Shown], at: i64) -> Option<usize> {
-    let after = shown.partition_point(|s| s.at < at);
-    let close = |i: usize| shown.get(i).filter(|s| (s.at - at).abs() <= 1).map(|_| i);
-    let exact = shown.get(after).filter(|s| s.at == at).map(|_| after);
-    exact.or_else(|| close(after)).or_else(|| after.checked_sub(1).and_then(close))
 }
 
 /// For a group of so many ticks.
@@ -449,20 +282,6 @@ pub(super) fn input_caps(mut caps: gst::Caps, video: &VideoRendition) -> gst::Ca
     caps
 }
 
-/// A black picture; `is_full` if it will be taken for one of full range.
-fn black(size: (u32, u32), is_full: bool) -> Result<gst::Sample, Error> {
-    let failed = |e: gst::glib::BoolError| Error::Failed(e.to_string());
-    let even = |n: u32| n.next_multiple_of(2);
-    let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, even(size.0), even(size.1))
-        .build()
-        .map_err(failed)?;
-    let mut data = vec![128; info.size()];
-    let luma = info.stride()[0].unsigned_abs() as usize * even(size.1) as usize;
-    data[..luma].fill(if is_full { 0 } else { 16 });
-    let caps = info.to_caps().map_err(failed)?;
-    Ok(gst::Sample::builder().buffer(&gst::Buffer::from_mut_slice(data)).caps(&caps).build())
-}
-
 pub(super) fn clock(ticks: i64, timescale: crate::media::Timescale) -> gst::ClockTime {
     gst::ClockTime::from_nseconds(timescale.convert(ticks, crate::media::Timescale::NANOSECONDS).max(0).cast_unsigned())
 }
@@ -478,82 +297,4 @@ pub(super) fn ticks_u32(ticks: i64) -> Result<u32, Error> {
 
 pub(super) fn ticks_i32(ticks: i64) -> Result<i32, Error> {
     i32::try_from(ticks).map_err(|_| Error::Failed(format!("a composition offset of {ticks} ticks")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::media::Colour;
-    use crate::pipeline::decode::tests::raw_track;
-
-    fn video(source: &Path, full_range: bool) -> Video {
-        gst::init().unwrap();
-        let track = raw_track(8);
-        let colour = Colour { primaries: 1, transfer: 1, matrix: 1, full_range };
-        Video::new(
-            source,
-            &VideoTrack {
-                track: Arc::unwrap_or_clone(track),
-                width: 64,
-                height: 64,
-                crop: None,
-                pixel_aspect: (1, 1),
-                rotation: Rotation::None,
-                rate: None,
-                colour,
-                peak_nits: None,
-                is_8bit_420: true,
-                interlaced: false,
-                avcc: None,
-                keys_are_idr: true,
-            },
-        )
-    }
-
-    /// A segment that was given up half-way left a decoder behind that had lost pictures, and the next one went on with it.
-    #[test]
-    fn a_decoder_that_lost_a_picture_is_not_gone_on_with_however_its_segment_ended() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), vec![7; 2 * 64 * 64 * 3 / 2]).unwrap();
-        let mut video = video(file.path(), false);
-        video.position(0).unwrap();
-        let mut is_real = |n| video.frame(n, &|| Ok(()), &mut |_| ()).unwrap().1;
-        assert_eq!([0, 1, 2].map(&mut is_real), [true, true, false]);
-        video.position(3).unwrap();
-        assert!(!video.decoder.unwrap().damaged, "a decoder that begins");
-    }
-
-    /// The next segment began with pictures that had gone by, and held another in their place.
-    #[test]
-    fn a_decoder_that_was_on_its_way_to_a_later_picture_is_not_gone_on_with_for_an_earlier_one() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), vec![7; 8 * 64 * 64 * 3 / 2]).unwrap();
-        let mut video = video(file.path(), false);
-        Arc::make_mut(&mut video.track).packets.iter_mut().skip(1).for_each(|packet| packet.key = false);
-        for given_up_after in 1..8 {
-            let looks = std::cell::Cell::new(0);
-            let go_on = || {
-                looks.set(looks.get() + 1);
-                if looks.get() > given_up_after { Err(Error::Cancelled) } else { Ok(()) }
-            };
-            video.decoder = None;
-            video.position(7).unwrap();
-            assert!(video.frame(7, &go_on, &mut |_| ()).is_err());
-            for n in [0, 1, 4] {
-                video.position(n).unwrap();
-                assert!(video.frame(n, &|| Ok(()), &mut |_| ()).unwrap().1, "{n} after {given_up_after} looks");
-            }
-        }
-    }
-
-    #[test]
-    fn where_no_picture_is_there_at_all_black_is_black_in_the_range_of_the_source() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        for (full_range, black) in [(false, 16), (true, 0)] {
-            let mut video = video(file.path(), full_range);
-            video.position(0).unwrap();
-            let (sample, is_real) = video.frame(0, &|| Ok(()), &mut |_| ()).unwrap();
-            assert_eq!((sample.buffer().unwrap().map_readable().unwrap()[0], is_real), (black, false));
-        }
-    }
 }
