@@ -2,7 +2,9 @@
 //!
 //! A record is its length (16 bits), a CRC-32 of it (32 bits), both little endian, and the record in postcard. A file is
 //! noted before it gets its name and after it lost it, so that the journal knows at least what there is. It is not
-//! synced; [`Record::Closed`] as the last one says that everything was, and that the folder need not be looked at.
+//! synced; [`Record::Closed`] as the last one says that everything was, and that the folder need not be looked at. The
+//! first change after it takes it out, on disk as well: a power failure may take what came later, and would leave it as
+//! the last word.
 //!
 //! Whoever cannot lock the journal deletes it: what two processes do in one folder no journal of one can tell. A lost
 //! journal costs a walk through the folder and what is known of costs, nothing else.
@@ -117,13 +119,18 @@ impl Journal {
     /// # Errors
     /// The disk is full. Whatever else goes wrong is the end of the journal, and not of the cache.
     pub(super) fn note(&mut self, record: &Record) -> io::Result<()> {
+        if self.closed
+            && let Err(error) = self.reopen()
+        {
+            tracing::warn!(%error, "the cache's journal cannot be reopened and is given up");
+            self.give_up();
+        }
         let Some(file) = self.file.as_mut().filter(|_| self.len > 0) else { return Ok(()) };
         let framed = frame(record);
         match file.write_all(&framed) {
             Ok(()) => {
                 self.len += framed.len() as u64;
                 self.records += 1;
-                self.closed = *record == Record::Closed;
                 Ok(())
             }
             // Half a record may be there.
@@ -134,6 +141,16 @@ impl Journal {
                 Ok(())
             }
         }
+    }
+
+    /// Takes [`Record::Closed`] out, before anything becomes untrue that is above it.
+    fn reopen(&mut self) -> io::Result<()> {
+        self.closed = false;
+        let Some(file) = &self.file else { return Ok(()) };
+        self.len -= frame(&Record::Closed).len() as u64;
+        self.records -= 1;
+        file.set_len(self.len)?;
+        file.sync_all()
     }
 
     /// True if the journal is mostly past.

@@ -74,6 +74,33 @@ async fn what_a_killed_server_kept_is_known_to_the_next_with_what_it_cost() {
     assert_eq!(lock(&cache.0.disk.index).get(&key(1)).unwrap().cost, Cost::Seconds(0.7));
 }
 
+/// The word that all is known stayed above what was noted later, and was the last one again once that was lost.
+#[tokio::test]
+async fn a_power_failure_after_an_end_in_order_leaves_no_journal_that_is_believed() {
+    let folder = filled(5).await;
+    let closed = fs::read(journal(&folder)).unwrap();
+    let cache = open_in(&DISK_ALONE, folder.path());
+    make(&cache, &key(77), 1000).await;
+    cache.0.pending.subscribe().wait_for(|bytes| *bytes == 0).await.unwrap();
+    end(cache).await;
+    let noted = fs::read(journal(&folder)).unwrap();
+    // Nothing that was appended was synced: what is left is what was there before, as far as it still is.
+    let kept = closed.iter().zip(&noted).take_while(|(before, after)| before == after).count();
+    fs::write(journal(&folder), &noted[..kept]).unwrap();
+    let cache = open_in(&DISK_ALONE, folder.path());
+    assert_eq!(cache.stats().disk, Held { bytes: 6 * 1024, entries: 6 });
+    assert!(cache.holds(&key(77)));
+}
+
+/// An end in order stays one as long as nothing changes: a start costs no sync, and no walk the next time.
+#[tokio::test]
+async fn a_journal_that_nothing_was_added_to_is_left_as_it_is() {
+    let folder = filled(5).await;
+    let closed = fs::read(journal(&folder)).unwrap();
+    end(open_in(&DISK_ALONE, folder.path())).await;
+    assert!(fs::read(journal(&folder)).unwrap() == closed);
+}
+
 #[tokio::test]
 async fn files_are_served_and_not_made_twice_before_anything_is_known_of_them() {
     let folder = filled(5).await;
