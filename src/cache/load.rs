@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 
 use super::ranking::Cost;
 use super::slots::Work;
@@ -25,17 +24,7 @@ impl Load {
 
     /// Reads the file, or makes the asker the leader; `None` if it must ask again.
     pub(super) async fn run(self) -> Option<Claim> {
-        // Nobody closes the semaphore: there is no error to handle.
-        let permit = Arc::clone(&self.cache.0.reads).acquire_owned().await;
-        let (inner, key) = (Arc::clone(&self.cache.0), self.key.clone());
-        let read = spawn_blocking(move || {
-            // Held until it is read, also when nobody waits for it any more.
-            let _permit = permit;
-            inner.disk.read(&key)
-        });
-        let read = read.await;
-        // A panic while reading counts as a miss.
-        let Some((bytes, heat)) = read.ok().flatten() else { return self.lead() };
+        let Some((bytes, heat)) = self.cache.read(&self.key).await else { return self.lead() };
         let mut slots = lock(&self.cache.0.slots);
         if slots.take(&self.key, self.ticket) {
             self.cache.0.memory.insert(&self.key, bytes.clone(), Cost::Read, heat);

@@ -203,6 +203,15 @@ impl Cache {
         self.0.memory.get(key)
     }
 
+    /// The object, if either tier holds it. Nobody makes it for this, and it is not read into memory: for what is looked at
+    /// once.
+    pub async fn look(&self, key: &Key) -> Option<Bytes> {
+        if let Some(bytes) = self.peek(key) {
+            return Some(bytes);
+        }
+        self.read(key).await.map(|(bytes, _)| bytes)
+    }
+
     /// The object, or someone's work on it, or the right to make it. Cancelling this harms nobody. Call it within a
     /// tokio runtime.
     pub async fn claim(&self, key: &Key) -> Claim {
@@ -340,6 +349,19 @@ impl Cache {
             pending: watch::Sender::new(0),
             skipped_writes: AtomicU64::new(0),
         })))
+    }
+
+    /// Reads the file. A panic while reading counts as a miss.
+    async fn read(&self, key: &Key) -> Option<(Bytes, Arc<Heat>)> {
+        // Nobody closes the semaphore: there is no error to handle.
+        let permit = Arc::clone(&self.0.reads).acquire_owned().await;
+        let (inner, key) = (Arc::clone(&self.0), key.clone());
+        let read = spawn_blocking(move || {
+            // Held until it is read, also when nobody waits for it any more.
+            let _permit = permit;
+            inner.disk.read(&key)
+        });
+        read.await.ok().flatten()
     }
 
     fn step(&self, key: &Key) -> Step {

@@ -147,12 +147,18 @@ impl Writer {
     /// Stops if there is still no reader, in one step with looking: nobody is counted in between and then left alone.
     /// Otherwise gives the writer back.
     #[must_use = "a writer that comes back has work to do"]
-    pub fn abandon_if_unwatched(mut self) -> Option<Self> {
+    pub fn abandon_if_unwatched(self) -> Option<Self> {
+        self.fail_if_unwatched(FlightError::Abandoned)
+    }
+
+    /// The same, for another reason: those who wait for the end and are no viewers are told it.
+    #[must_use = "a writer that comes back has work to do"]
+    pub fn fail_if_unwatched(mut self, error: FlightError) -> Option<Self> {
         if !self.cache.release_if(&self.key, self.ticket, || self.flight.viewers() == 0) {
             return Some(self);
         }
         self.ended = true;
-        self.flight.end(Err(FlightError::Abandoned));
+        self.flight.end(Err(error));
         None
     }
 

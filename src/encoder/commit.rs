@@ -11,7 +11,7 @@ use crate::media::RenditionKind;
 
 /// The parameter sets must be those of the init segment; the first to know them provides it. `init` is what is known of it,
 /// and `writer` that of the segment: once its title was removed, it has no init segment either.
-pub fn agree(
+pub async fn agree(
     inner: &Inner,
     work: &Work,
     rendition: usize,
@@ -24,24 +24,28 @@ pub fn agree(
         return Ok(());
     }
     let made = crate::packager::init(of, &outcome.config)?;
-    if init.is_none() && !outcome.is_init {
+    if init.is_none() {
         let key = work.key(of, Object::Init);
-        // An init segment that is just being made comes from another worker's same answer.
-        match writer.lead_beside(&key) {
-            Some(mut writer) => {
+        *init = match (outcome.is_init, writer.lead_beside(&key)) {
+            (true, _) => Some(made.clone()),
+            (false, Some(mut writer)) => {
                 writer.push(made.clone());
-                let _ = writer.commit();
+                writer.commit().ok()
             }
-            None => *init = inner.rooms.cache.peek(&key),
-        }
+            // One that is just being made comes from another worker's same answer, and is looked at next time.
+            (false, None) => inner.rooms.cache.look(&key).await,
+        };
     }
-    let known = init.get_or_insert_with(|| made.clone());
-    if *known == made { Ok(()) } else { Err(Error::Parameters) }
+    match init {
+        Some(known) if *known != made => Err(Error::Parameters),
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Commits what was made and checked.
 pub fn commit(inner: &Inner, work: &Work, rendition: usize, outcome: Outcome, mut writer: Writer) {
     let key = writer.key().clone();
+    writer.took(outcome.took);
     for (at, bytes) in outcome.rest {
         if let Err(mismatch) = writer.offer(at, bytes) {
             return writer.fail(FlightError::failed(mismatch.to_string()));

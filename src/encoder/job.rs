@@ -1,20 +1,26 @@
 //! One object on one worker: asks for it, packages what comes, checks it against the grid, and stops when nobody needs it.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 
 use super::Error;
 use super::schedule::{Lane, Slot};
-use crate::cache::{Object, Writer};
+use crate::cache::{Flight, Object, Writer};
 use crate::media::{Rendition, RenditionKind};
 use crate::packager::{Chunker, Tally};
 use crate::worker::protocol::{Event, Request};
 use crate::worker::{SendError, Worker};
 
 /// A worker that was told to stop has this long to say so; then it is killed.
-pub const STOP_TIME: std::time::Duration = std::time::Duration::from_millis(800);
+const STOP_TIME: Duration = Duration::from_millis(800);
 /// One picture or two frames of sound are encoded for parameter sets. A worker that says it is busy with it for longer is
 /// out of its mind, and nobody's leaving would stop it.
-const PARAMETERS_TIME: std::time::Duration = std::time::Duration::from_secs(20);
+const PARAMETERS_TIME: Duration = Duration::from_secs(20);
 /// A segment may have this many times the bytes its bandwidth explains, and a fixed amount more: rate control may miss, a
 /// worker gone wrong may not fill the memory.
 const BYTES_FACTOR: u64 = 8;
@@ -24,7 +30,6 @@ const BYTES_EXTRA: u64 = 4 << 20;
 pub struct Job<'a> {
     pub rendition: &'a Rendition,
     pub object: Object,
-    pub lane: Lane,
     pub chunk_seconds: f64,
 }
 
@@ -38,6 +43,15 @@ pub struct Outcome {
     pub bridged: u32,
     /// It is the init segment.
     pub is_init: bool,
+    /// What the worker took for it, from the request on.
+    pub took: Duration,
+}
+
+/// For whom a job is done.
+pub struct Interest<'a> {
+    flight: Arc<Flight>,
+    slot: &'a Slot,
+    lane: Lane,
 }
 
 /// Takes a segment's samples and sends its chunks.
@@ -64,6 +78,16 @@ pub fn number() -> u64 {
     JOBS.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
+/// The first of these that somebody waits for.
+pub async fn watched<'a>(writers: impl Iterator<Item = &'a Writer>) -> usize {
+    let mut all: Vec<_> = writers.map(|writer| Box::pin(writer.flight().watched())).collect();
+    poll_fn(|context| {
+        let ready = all.iter_mut().position(|one| one.as_mut().poll(context).is_ready());
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
+}
+
 /// Sends a request. That the worker is gone is told as how it died.
 pub async fn ask(worker: &mut Worker, request: &Request) -> Result<(), Error> {
     match worker.send(request).await {
@@ -76,10 +100,71 @@ pub async fn ask(worker: &mut Worker, request: &Request) -> Result<(), Error> {
     }
 }
 
+/// Stops jobs, and waits until the worker is free for others. Says how that ended: [`Error::Cancelled`], and the worker can
+/// be used again.
+pub async fn stop(worker: &mut Worker, mut jobs: Vec<u64>) -> Error {
+    let stopped = async {
+        for job in &jobs {
+            ask(worker, &Request::Cancel { job: *job }).await?;
+        }
+        while !jobs.is_empty() {
+            if let Event::Cancelled { job } | Event::Finished { job, .. } | Event::Failed { job, .. } =
+                worker.next().await?
+            {
+                jobs.retain(|left| *left != job);
+            }
+        }
+        Ok(())
+    };
+    match tokio::time::timeout(STOP_TIME, stopped).await {
+        Ok(Ok(())) => Error::Cancelled,
+        Ok(Err(error)) => error,
+        Err(_) => Error::Stuck,
+    }
+}
+
+impl<'a> Interest<'a> {
+    pub fn new(writer: &Writer, slot: &'a Slot, lane: Lane) -> Self {
+        Self { flight: Arc::clone(writer.flight()), slot, lane }
+    }
+
+    /// Resolves when the job is to stop. A viewer's is when all of them have left; any other when somebody who waits needs
+    /// its slot, or `called` resolves. What is made ahead is a viewer's from the moment that one joins; warming stops then,
+    /// because its worker is too kind to be a viewer's. May be cancelled and called again.
+    pub async fn lost(&mut self, called: impl Future<Output = ()>) {
+        let mut called = pin!(called);
+        while self.lane != Lane::Viewer {
+            tokio::select! {
+                biased;
+                () = self.flight.watched() => {
+                    if self.lane == Lane::Warm {
+                        return;
+                    }
+                    self.joined();
+                }
+                () = self.slot.wanted.notified() => return,
+                () = &mut called => return,
+            }
+        }
+        self.flight.unwatched().await;
+    }
+
+    /// A viewer has come: it is theirs, and nobody else's need ends it any more.
+    pub fn joined(&mut self) {
+        self.lane = Lane::Viewer;
+        self.slot.promote();
+    }
+}
+
 impl Job<'_> {
-    /// Makes it. On [`Error::Cancelled`] and on success the worker can be used again.
-    pub async fn run(&self, worker: &mut Worker, writer: &mut Writer, slot: &Slot) -> Result<Outcome, Error> {
-        let job = number();
+    /// Makes it, or stops when `lost` resolves. On [`Error::Cancelled`] and on success the worker can be used again.
+    pub async fn run(
+        &self,
+        worker: &mut Worker,
+        writer: &mut Writer,
+        mut lost: Pin<&mut impl Future<Output = ()>>,
+    ) -> Result<Outcome, Error> {
+        let (job, since) = (number(), Instant::now());
         let rendition = Box::new(self.rendition.clone());
         let request = match self.object {
             Object::Init => Request::Parameters { job, rendition },
@@ -87,33 +172,29 @@ impl Job<'_> {
             Object::Iframe(_) => return Err(Error::Job("pictures are carved, not encoded".into())),
         };
         ask(worker, &request).await?;
-        let Object::Segment(number) = self.object else { return self.parameters(worker, job).await };
+        let Object::Segment(number) = self.object else { return self.parameters(worker, job, since).await };
         let mut assembly = Assembly::new(self.rendition, number, self.chunk_seconds)?;
-        let mut watched = self.lane == Lane::Viewer;
         loop {
-            let flight = std::sync::Arc::clone(writer.flight());
-            tokio::select! {
-                event = worker.next() => match event? {
-                    Event::Samples { job: of, samples } if of == job => samples.into_iter().try_for_each(|s| assembly.take(writer, s))?,
-                    Event::Finished { job: of, config, bridged } if of == job => {
-                        let rest = assembly.end()?;
-                        return Ok(Outcome { rest, config, bridged, is_init: false });
-                    }
-                    Event::Failed { job: of, message } if of == job => return Err(Error::Job(message)),
-                    // Heartbeats, and late answers to a job that was cancelled.
-                    _ => {}
-                },
-                () = flight.unwatched(), if watched => return Err(self.stop(worker, job).await),
-                () = flight.watched(), if !watched => {
-                    watched = true;
-                    slot.promote();
+            let event = tokio::select! {
+                event = worker.next() => event?,
+                () = &mut lost => return Err(stop(worker, vec![job]).await),
+            };
+            match event {
+                Event::Samples { job: of, samples } if of == job => {
+                    samples.into_iter().try_for_each(|sample| assembly.take(writer, sample))?;
                 }
-                () = slot.wanted.notified(), if !watched => return Err(self.stop(worker, job).await),
+                Event::Finished { job: of, config, bridged } if of == job => {
+                    let rest = assembly.end()?;
+                    return Ok(Outcome { rest, config, bridged, is_init: false, took: since.elapsed() });
+                }
+                Event::Failed { job: of, message } if of == job => return Err(Error::Job(message)),
+                // Heartbeats, and late answers to a job that was cancelled.
+                _ => {}
             }
         }
     }
 
-    async fn parameters(&self, worker: &mut Worker, job: u64) -> Result<Outcome, Error> {
+    async fn parameters(&self, worker: &mut Worker, job: u64, since: Instant) -> Result<Outcome, Error> {
         let answer = async {
             loop {
                 match worker.next().await? {
@@ -126,29 +207,7 @@ impl Job<'_> {
         let late = || Error::Job(format!("no parameter sets after {} s", PARAMETERS_TIME.as_secs()));
         let config = tokio::time::timeout(PARAMETERS_TIME, answer).await.map_err(|_| late())??;
         let init = crate::packager::init(self.rendition, &config)?;
-        Ok(Outcome { rest: vec![(0, init)], config, bridged: 0, is_init: true })
-    }
-
-    /// Stops the job, and waits until the worker is free for another.
-    async fn stop(&self, worker: &mut Worker, job: u64) -> Error {
-        let stopped = async {
-            ask(worker, &Request::Cancel { job }).await?;
-            loop {
-                match worker.next().await? {
-                    Event::Cancelled { job: of } | Event::Finished { job: of, .. } | Event::Failed { job: of, .. }
-                        if of == job =>
-                    {
-                        return Ok(());
-                    }
-                    _ => {}
-                }
-            }
-        };
-        match tokio::time::timeout(STOP_TIME, stopped).await {
-            Ok(Ok(())) => Error::Cancelled,
-            Ok(Err(error)) => error,
-            Err(_) => Error::Stuck,
-        }
+        Ok(Outcome { rest: vec![(0, init)], config, bridged: 0, is_init: true, took: since.elapsed() })
     }
 }
 

@@ -8,14 +8,15 @@
 //! The rule not to break: nothing is committed that was not checked against the grid, and bytes that were sent are never
 //! contradicted: a second attempt repeats them or the flight fails.
 //!
-//! Reading order: `recipe`, `schedule` (who may work now, by `estimate`), `viewers` (where they are), `run` (what next), `job`
-//! (one object on one worker), `tenants` (workers bound to sources), `commit`; `together` for several renditions from one
+//! Reading order: `recipe`, `schedule` (who may work now, by `estimate`), `viewers` (where they are), `run` (what next, of
+//! what is on its `desk`), `job` (one object on one worker), `tenants` (workers bound to sources), `commit`; `together` for several renditions from one
 //! decode, `picture` for posters and thumbnails.
 //!
 //! Arrow: `encoder` -> `cache`, `worker`, `packager`, `media`.
 
 mod commit;
 mod config;
+mod desk;
 mod error;
 mod estimate;
 mod job;
@@ -178,8 +179,10 @@ pub struct Seen {
 /// What became of a wish to have something made ahead of demand.
 #[derive(Debug)]
 pub enum Warm {
-    /// There is nothing to do: it is there, or somebody makes it.
-    Needless,
+    /// It is there, or there is nothing to make.
+    There,
+    /// Somebody makes it, or looks for it, and may give it up.
+    Elsewhere,
     /// It will be made when nobody needs the slot, or given up when somebody does.
     Ordered(Arc<Flight>),
 }
@@ -288,14 +291,18 @@ impl Encoder {
         self.0.tenants.evict(digest);
     }
 
-    /// Asks for something ahead of demand. Viewers and their look-ahead come first, and stop what is under way.
+    /// Asks for an object of a title's rendition ahead of demand. Viewers and their look-ahead come first, and stop what is
+    /// under way.
     #[must_use]
     pub fn warm(&self, work: &Work, rendition: usize, object: Object) -> Warm {
-        let Some(of) = work.plan.renditions.get(rendition) else { return Warm::Needless };
-        let Some(writer) = self.0.rooms.cache.lead_if_absent(&work.key(of, object)) else { return Warm::Needless };
-        let flight = Arc::clone(writer.flight());
-        self.order(work, rendition, object, writer, Lane::Warm);
-        Warm::Ordered(flight)
+        match self.lead(work, rendition, object) {
+            Ok(writer) => {
+                let flight = Arc::clone(writer.flight());
+                self.order(work, rendition, object, writer, Lane::Warm);
+                Warm::Ordered(flight)
+            }
+            Err(why) => why,
+        }
     }
 
     /// The same for a segment in several renditions, which are made from one decode if they are encodes of the pictures.
@@ -306,18 +313,26 @@ impl Encoder {
             return renditions.iter().map(|at| self.warm(work, *at, Object::Segment(number))).collect();
         }
         let mut rungs = Vec::new();
-        let mut asked = |at: &usize| {
-            let key = work.key(&work.plan.renditions[*at], Object::Segment(number));
-            let Some(writer) = self.0.rooms.cache.lead_if_absent(&key) else { return Warm::Needless };
-            let flight = Arc::clone(writer.flight());
-            rungs.push(Rung { rendition: *at, writer });
-            Warm::Ordered(flight)
+        let mut asked = |at: &usize| match self.lead(work, *at, Object::Segment(number)) {
+            Ok(writer) => {
+                let flight = Arc::clone(writer.flight());
+                rungs.push(Rung { rendition: *at, writer });
+                Warm::Ordered(flight)
+            }
+            Err(why) => why,
         };
         let all = renditions.iter().map(&mut asked).collect();
         if !rungs.is_empty() {
             self.spawn(Together { encoder: self.clone(), work: work.clone(), number, rungs }.go());
         }
         all
+    }
+
+    fn lead(&self, work: &Work, rendition: usize, object: Object) -> Result<Writer, Warm> {
+        let Some(of) = work.plan.renditions.get(rendition) else { return Err(Warm::There) };
+        let (cache, key) = (&self.0.rooms.cache, work.key(of, object));
+        let why = || if cache.holds(&key) { Warm::There } else { Warm::Elsewhere };
+        cache.lead_if_absent(&key).ok_or_else(why)
     }
 
     /// How long a segment will probably take to make.
@@ -349,10 +364,11 @@ impl Encoder {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let (queued, running) = self.0.schedule.counts();
+        let runs = self.0.runs.read().unwrap_or_else(PoisonError::into_inner);
         Stats {
             queued,
             running,
-            runs: self.0.runs.read().unwrap_or_else(PoisonError::into_inner).values().map(Vec::len).sum(),
+            runs: runs.values().flatten().filter(|run| !run.is_over()).count(),
             started: self.0.started.load(Ordering::Relaxed),
             bridged: self.0.bridged.load(Ordering::Relaxed),
             over_bandwidth: self.0.over_bandwidth.load(Ordering::Relaxed),
@@ -382,6 +398,13 @@ impl Encoder {
     fn order(&self, work: &Work, rendition: usize, object: Object, writer: Writer, lane: Lane) {
         let order = Order { work: work.clone(), rendition, object, writer, due_in: None };
         self.place(Placed { order, lane, due: Instant::now() + self.0.config.patience() });
+    }
+
+    /// A viewer waits for what was begun for nobody: it becomes an order like any other, which repeats what was sent.
+    fn take_over(&self, work: &Work, rendition: usize, writer: Writer) {
+        let object = writer.key().object;
+        let order = Order { work: work.clone(), rendition, object, writer, due_in: None };
+        self.make(order);
     }
 
     /// A run nearby may look further ahead.
@@ -465,3 +488,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Orders on their way to a run.
 type Orders = mpsc::Receiver<Box<Placed>>;
+
+#[cfg(test)]
+mod tests;

@@ -47,16 +47,6 @@ pub struct Turns {
     at_work: Semaphore,
 }
 
-/// How an attempt ended without an error.
-enum Attempt {
-    /// The file; empty if the source holds no such picture.
-    Made(Bytes),
-    /// Nobody waits any more.
-    Unwatched,
-    /// A viewer needed the slot.
-    Yielded,
-}
-
 impl Turns {
     pub fn new(slots: usize) -> Self {
         Self { waiting: Arc::new(Semaphore::new(WAITING)), at_work: Semaphore::new(slots * PER_SLOT) }
@@ -84,7 +74,7 @@ async fn go(inner: Arc<Inner>, order: PictureOrder, _place: OwnedSemaphorePermit
         let since = Instant::now();
         let key = writer.key().clone();
         match attempt(&inner, &work, &picture, &writer, &slot).await {
-            Ok(Attempt::Made(jpeg)) => {
+            Ok(jpeg) => {
                 inner.ended(Ended::Finished, since);
                 if jpeg.is_empty() {
                     return writer.fail(FlightError::NotFound);
@@ -95,11 +85,10 @@ async fn go(inner: Arc<Inner>, order: PictureOrder, _place: OwnedSemaphorePermit
                 }
                 return;
             }
-            Ok(Attempt::Yielded) => inner.ended(Ended::Cancelled, since),
-            Ok(Attempt::Unwatched) => {
+            Err(Error::Cancelled) => {
                 inner.ended(Ended::Cancelled, since);
                 let Some(watched) = writer.abandon_if_unwatched() else { return };
-                // Somebody came in this instant.
+                // A viewer of something else needed the slot, or somebody came in this instant.
                 writer = watched;
             }
             Err(error) => {
@@ -130,42 +119,36 @@ async fn turn<'a>(inner: &'a Inner, work: &Work, writer: &Writer) -> Option<(Slo
     }
 }
 
-async fn attempt(
-    inner: &Inner,
-    work: &Work,
-    picture: &Picture,
-    writer: &Writer,
-    slot: &Slot,
-) -> Result<Attempt, Error> {
-    let open = &inner.rooms.open;
+/// The file; empty if the source holds no such picture.
+async fn attempt(inner: &Inner, work: &Work, picture: &Picture, writer: &Writer, slot: &Slot) -> Result<Bytes, Error> {
     let whose = (run::number(), NICE);
-    let mut tenant = inner.tenants.get(whose, &work.digest, open, inner.recipe.templates()).await?;
-    let made = timeout(LONGEST, one(&mut tenant, picture, writer, slot)).await;
-    let result = made.unwrap_or(Err(Error::TooSlow { seconds: LONGEST.as_secs() }));
-    match &result {
-        Ok(Attempt::Made(_)) => inner.tenants.succeeded(&work.digest),
-        Err(Error::Died(death)) if death.exit.is_suspicious() => inner.tenants.died(&work.digest),
-        _ => {}
-    }
+    let made = async {
+        let templates = inner.recipe.templates();
+        let mut tenant = inner.tenants.get(whose, &work.digest, &inner.rooms.open, templates).await?;
+        let made = timeout(LONGEST, one(&mut tenant, picture)).await;
+        made.unwrap_or(Err(Error::TooSlow { seconds: LONGEST.as_secs() }))
+    };
+    let result = tokio::select! {
+        result = made => result,
+        () = writer.unwatched() => Err(Error::Cancelled),
+        () = slot.wanted.notified() => Err(Error::Cancelled),
+    };
+    inner.tenants.judge(&work.digest, result.as_ref().map(drop));
     result
 }
 
 /// One picture on one worker, which is good for nothing else afterwards: if it is stopped, it ends with its tenant.
-async fn one(tenant: &mut Tenant, picture: &Picture, writer: &Writer, slot: &Slot) -> Result<Attempt, Error> {
+async fn one(tenant: &mut Tenant, picture: &Picture) -> Result<Bytes, Error> {
     let (worker, job) = (&mut tenant.worker, job::number());
     ask(worker, &Request::Picture { job, picture: *picture }).await?;
     loop {
-        tokio::select! {
-            event = worker.next() => match event? {
-                Event::Picture { job: of, jpeg } if of == job => {
-                    check_jpeg(picture, &jpeg)?;
-                    return Ok(Attempt::Made(jpeg));
-                }
-                Event::Failed { job: of, message } if of == job => return Err(Error::Job(message)),
-                _ => {}
-            },
-            () = writer.unwatched() => return Ok(Attempt::Unwatched),
-            () = slot.wanted.notified() => return Ok(Attempt::Yielded),
+        match worker.next().await? {
+            Event::Picture { job: of, jpeg } if of == job => {
+                check_jpeg(picture, &jpeg)?;
+                return Ok(jpeg);
+            }
+            Event::Failed { job: of, message } if of == job => return Err(Error::Job(message)),
+            _ => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A run: a rendition's segments in a row, by one worker. It makes what was ordered, then looks ahead as far as its credit
 //! goes, then waits for its viewer to come back.
 
-use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -11,10 +11,10 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 
-use super::job::{Job, Outcome};
+use super::desk::{Desk, Pending};
+use super::job::{Interest, Job, Outcome};
 use super::schedule::{Ask, Full, Lane, Slot, Weight};
-use super::tenants::{self, Tenant};
-use super::{Ended, Error, Inner, Orders, Placed, Work, commit};
+use super::{Encoder, Ended, Error, Inner, Placed, Work, assumed_buffer, commit, tenants};
 use crate::cache::{FlightError, Object, Writer};
 use crate::media::Rendition;
 
@@ -51,24 +51,12 @@ pub struct Run {
     inner: Arc<Inner>,
     work: Work,
     rendition: usize,
-    orders: Orders,
+    desk: Desk,
     state: Arc<State>,
-    /// What was ordered and is not made yet.
-    pending: BTreeMap<Object, Pending>,
     is_warm: bool,
-    /// The last encode failed.
-    has_failed: bool,
     next: u32,
-    tenant: Option<Tenant>,
     /// The init segment that every segment's parameter sets must agree with, once known.
     init: Option<Bytes>,
-}
-
-/// An order that is not made yet.
-struct Pending {
-    writer: Writer,
-    lane: Lane,
-    due: tokio::time::Instant,
 }
 
 /// How waiting for a slot ended.
@@ -77,8 +65,19 @@ enum Turn {
     Work(Writer, Slot, Lane),
     /// Too many wait already.
     Busy(Writer, Full),
-    /// Everybody for whom it waited has left.
+    /// Nobody waits for it here: its viewers have left, or it was given up for somebody who waits.
     Left,
+}
+
+/// What is to be done after an attempt that made nothing.
+pub enum After {
+    /// It is tried once more.
+    Again(Writer),
+    /// It was stopped, and somebody came for it in that instant: what was sent stays, and the rest is made anew.
+    Joined(Writer),
+    /// Nobody waits for it any more.
+    Left,
+    Failed(Writer, Error),
 }
 
 impl Turn {
@@ -162,13 +161,10 @@ impl Run {
             inner: Arc::clone(inner),
             work: order.work.clone(),
             rendition: order.rendition,
-            orders,
+            desk: Desk::new(orders),
             state: Arc::clone(&state),
-            pending: BTreeMap::new(),
             is_warm,
-            has_failed: false,
             next,
-            tenant: None,
             init: None,
         };
         (Handle { orders: sender, state, is_warm }, run)
@@ -186,10 +182,7 @@ impl Run {
 
     async fn work(&mut self) {
         loop {
-            while let Ok(order) = self.orders.try_recv() {
-                self.note(*order);
-            }
-            let job = self.first().or_else(|| self.look_ahead());
+            let job = self.desk.next().or_else(|| self.look_ahead());
             self.state.busy.store(job.is_some(), Ordering::Relaxed);
             match job {
                 Some((object, pending)) => self.make(object, pending).await,
@@ -199,22 +192,10 @@ impl Run {
         }
     }
 
-    fn note(&mut self, Placed { order, lane, due }: Placed) {
-        self.has_failed &= lane != Lane::Viewer;
-        self.pending.insert(order.object, Pending { writer: order.writer, lane, due });
-    }
-
-    /// What viewers wait for comes first, else in the order of the timeline.
-    fn first(&mut self) -> Option<(Object, Pending)> {
-        let first = self.pending.iter().min_by_key(|(object, pending)| (pending.lane, **object))?;
-        let object = *first.0;
-        self.pending.remove_entry(&object)
-    }
-
     /// The next segment that nobody has or makes, as far ahead of those who play nearby as configured.
     fn look_ahead(&mut self) -> Option<(Object, Pending)> {
         let reach = self.inner.config.lookahead_segments;
-        if self.is_warm || self.has_failed || reach == 0 {
+        if self.is_warm || self.desk.is_held_back || reach == 0 {
             return None;
         }
         let (idle, now) = (self.inner.config.idle(), tokio::time::Instant::now());
@@ -244,25 +225,15 @@ impl Run {
         Duration::try_from_secs_f64(grid.timescale().seconds(at(number) - at(place))).unwrap_or_default()
     }
 
-    /// Waits for the next order, with the worker in reserve. False when the idle time is over.
+    /// Waits for the next order. False when the idle time is over.
     async fn rest(&mut self) -> bool {
-        if let Some(tenant) = self.tenant.take() {
-            self.inner.tenants.rest(self.id, &self.work.digest, tenant);
-        }
         let idle = if self.is_warm { WARM_IDLE } else { self.inner.config.idle() };
-        let order = tokio::select! {
-            order = timeout(idle, self.orders.recv()) => order,
+        let ordered = tokio::select! {
+            ordered = timeout(idle, self.desk.wait()) => ordered,
             () = self.state.moved.notified() => return true,
         };
-        let order = match order {
-            Ok(order) => order,
-            Err(_) => {
-                // From here on orders go to another run; one that came in this instant is still made.
-                self.orders.close();
-                self.orders.try_recv().ok()
-            }
-        };
-        order.map(|order| self.note(*order)).is_some()
+        // When it is over orders go to another run; one that came in this instant is still made.
+        ordered.unwrap_or_else(|_| self.desk.close())
     }
 
     fn rendition(&self) -> &Rendition {
@@ -279,63 +250,72 @@ impl Run {
             self.next = n;
             self.state.at.store(n, Ordering::Relaxed);
         }
-        let (writer, slot, lane) = match self.slot(pending, object).await {
+        let (mut writer, slot, lane) = match self.slot(object, pending).await {
             Turn::Work(writer, slot, lane) => (writer, slot, lane),
             Turn::Busy(writer, Full { retry_after_seconds }) => {
+                self.desk.is_held_back = true;
                 return writer.fail(FlightError::Busy { retry_after_seconds });
             }
             Turn::Left => return,
         };
         self.inner.started.fetch_add(1, Ordering::Relaxed);
         let since = Instant::now();
-        let mut writer = Some(writer);
-        for attempt in 1..=ATTEMPTS {
-            let Some(current) = writer.as_mut() else { break };
-            match self.attempt(object, current, lane, &slot).await {
+        let mut interest = Interest::new(&writer, &slot, lane);
+        let mut failures = 0;
+        loop {
+            let error = match self.attempt(object, &mut writer, &mut interest).await {
                 Ok(outcome) => {
-                    current.took(since.elapsed());
-                    self.finish(object, outcome, writer.take());
-                    self.learn(object, since.elapsed());
-                    self.inner.ended(Ended::Finished, since);
+                    self.finish(object, outcome, writer);
+                    return self.inner.ended(Ended::Finished, since);
                 }
-                Err(Error::Cancelled | Error::Stuck) => {
-                    writer = writer.take().and_then(Writer::abandon_if_unwatched);
-                    // Somebody came in this instant: what was sent stays, and the rest is made anew.
-                    if writer.is_none() {
-                        self.inner.ended(Ended::Cancelled, since);
-                    }
+                Err(error) => error,
+            };
+            match after(error, writer, &mut failures) {
+                After::Again(again) => writer = again,
+                After::Joined(joined) if self.is_warm => {
+                    self.hand_over(joined);
+                    return self.inner.ended(Ended::Cancelled, since);
                 }
-                Err(error) if attempt < ATTEMPTS && error.is_retryable() => {
-                    tracing::warn!(%error, key = %current.key(), "an encode failed and is tried once more");
+                After::Joined(joined) => {
+                    interest.joined();
+                    writer = joined;
                 }
-                Err(error) => {
-                    tracing::error!(%error, key = %current.key(), "an encode failed");
-                    // What follows would most likely fail as well, and for nobody: no more ahead until a viewer asks.
-                    self.has_failed = true;
-                    if let Some(writer) = writer.take() {
-                        writer.fail(error.flight());
-                    }
-                    self.inner.ended(Ended::Failed, since);
+                After::Left => return self.inner.ended(Ended::Cancelled, since),
+                After::Failed(writer, error) => {
+                    self.desk.is_held_back = true;
+                    writer.fail(error.flight());
+                    return self.inner.ended(Ended::Failed, since);
                 }
             }
-        }
-        if let Some(writer) = writer {
-            writer.fail(FlightError::Abandoned);
-            self.inner.ended(Ended::Cancelled, since);
         }
     }
 
-    /// Waits for leave to work. Work ahead that a viewer joins meanwhile queues up as a viewer's.
-    /// A viewer who leaves the queue makes room in it.
-    async fn slot(&self, Pending { mut writer, lane, due }: Pending, object: Object) -> Turn {
-        let weight = self.weight(object);
-        let ask = |lane| Ask { lane, title: self.work.generation.clone(), due, cost: self.estimate(object) };
+    /// Waits for leave to work. Work ahead that a viewer joins meanwhile queues up as a viewer's; it is given up for a viewer
+    /// who waits for something else of this run, which the schedule would not hear of before. A viewer who leaves the queue
+    /// makes room in it.
+    async fn slot(&mut self, object: Object, Pending { mut writer, lane, mut due }: Pending) -> Turn {
+        let (weight, title, cost) = (self.weight(object), self.work.generation.clone(), self.estimate(object));
+        let ask = |lane, due| Ask { lane, title: title.clone(), due, cost };
         if lane != Lane::Viewer {
+            // What waits for longer than a viewer is remembered may be ahead of nobody by now: it is looked for again.
+            let longest = if self.is_warm { Duration::MAX } else { self.inner.config.idle() };
             tokio::select! {
                 biased;
                 () = writer.flight().watched() => {}
-                slot = self.inner.schedule.slot(ask(lane), weight) => return Turn::of(writer, slot, lane),
+                () = self.desk.called() => {}
+                slot = timeout(longest, self.inner.schedule.slot(ask(lane, due), weight)) => {
+                    if let Ok(slot) = slot {
+                        return Turn::of(writer, slot, lane);
+                    }
+                }
             }
+            let Some(joined) = writer.abandon_if_unwatched() else { return Turn::Left };
+            writer = joined;
+            due = due.min(tokio::time::Instant::now() + assumed_buffer(object));
+        }
+        if self.is_warm {
+            self.hand_over(writer);
+            return Turn::Left;
         }
         loop {
             tokio::select! {
@@ -344,9 +324,16 @@ impl Run {
                     Some(watched) => writer = watched,
                     None => return Turn::Left,
                 },
-                slot = self.inner.schedule.slot(ask(Lane::Viewer), weight) => return Turn::of(writer, slot, Lane::Viewer),
+                slot = self.inner.schedule.slot(ask(Lane::Viewer, due), weight) => {
+                    return Turn::of(writer, slot, Lane::Viewer);
+                }
             }
         }
+    }
+
+    /// A viewer has come for what is warmed here, by a worker too kind to be theirs.
+    fn hand_over(&self, writer: Writer) {
+        Encoder(Arc::clone(&self.inner)).take_over(&self.work, self.rendition, writer);
     }
 
     fn estimate(&self, object: Object) -> Duration {
@@ -368,52 +355,54 @@ impl Run {
         &mut self,
         object: Object,
         writer: &mut Writer,
-        lane: Lane,
-        slot: &Slot,
+        interest: &mut Interest<'_>,
     ) -> Result<Outcome, Error> {
-        let mut tenant = self.tenant().await?;
-        let rendition = &self.work.plan.renditions[self.rendition];
-        let job = Job { rendition, object, lane, chunk_seconds: self.inner.config.chunk_seconds };
-        let result = job.run(&mut tenant.worker, writer, slot).await;
+        let Self { inner, work, .. } = self;
+        let mut lost = pin!(interest.lost(self.desk.called()));
+        let whose = (self.id, if self.is_warm { tenants::WARM_NICE } else { tenants::NICE });
+        let mut tenant = tokio::select! {
+            tenant = inner.tenants.get(whose, &work.digest, &inner.rooms.open, inner.recipe.templates()) => tenant?,
+            () = &mut lost => return Err(Error::Cancelled),
+        };
+        let rendition = &work.plan.renditions[self.rendition];
+        let job = Job { rendition, object, chunk_seconds: inner.config.chunk_seconds };
+        let result = job.run(&mut tenant.worker, writer, lost).await;
+        inner.tenants.judge(&work.digest, result.as_ref().map(drop));
         match &result {
-            Ok(_) => {
-                self.tenant = Some(tenant);
-                self.inner.tenants.succeeded(&self.work.digest);
-            }
-            Err(Error::Died(death)) => {
-                if death.exit.is_suspicious() {
-                    self.inner.tenants.died(&self.work.digest);
-                }
-            }
-            // A worker that stopped when told to can go on elsewhere; one that failed is not trusted with a retry.
-            Err(Error::Cancelled) => self.tenant = Some(tenant),
+            // Until the run has its next slot others may need the place more.
+            Ok(_) | Err(Error::Cancelled) => inner.tenants.rest(self.id, &work.digest, tenant),
+            // One that failed is not trusted with a retry.
             Err(_) => drop(tenant),
         }
         let outcome = result?;
-        commit::agree(&self.inner, &self.work, self.rendition, &outcome, (writer, &mut self.init))?;
+        commit::agree(inner, work, self.rendition, &outcome, (writer, &mut self.init)).await?;
         Ok(outcome)
     }
 
     /// Commits what was made and checked.
-    fn finish(&mut self, object: Object, outcome: Outcome, writer: Option<Writer>) {
+    fn finish(&mut self, object: Object, outcome: Outcome, writer: Writer) {
+        self.learn(object, outcome.took);
         if let Object::Segment(n) = object {
             self.next = n + 1;
             self.state.at.store(n + 1, Ordering::Relaxed);
         }
-        if let Some(writer) = writer {
-            commit::commit(&self.inner, &self.work, self.rendition, outcome, writer);
-        }
+        commit::commit(&self.inner, &self.work, self.rendition, outcome, writer);
     }
+}
 
-    /// The run's worker, or a new one.
-    async fn tenant(&mut self) -> Result<Tenant, Error> {
-        if let Some(tenant) = self.tenant.take() {
-            return Ok(tenant);
-        }
-        let nice = if self.is_warm { tenants::WARM_NICE } else { tenants::NICE };
-        let templates = self.inner.recipe.templates();
-        self.inner.tenants.get((self.id, nice), &self.work.digest, &self.inner.rooms.open, templates).await
+/// Only failures use attempts up: viewers may leave and come back as often as they like.
+pub fn after(error: Error, writer: Writer, failures: &mut u32) -> After {
+    if matches!(error, Error::Cancelled | Error::Stuck) {
+        return writer.abandon_if_unwatched().map_or(After::Left, After::Joined);
     }
+    *failures += 1;
+    let key = writer.key();
+    if *failures < ATTEMPTS && error.is_retryable() {
+        tracing::warn!(%error, %key, "an encode failed and is tried once more");
+        return After::Again(writer);
+    }
+    tracing::error!(%error, %key, "an encode failed");
+    After::Failed(writer, error)
 }
 
 /// The places of viewers whom a run that stands here makes segments for.

@@ -1,10 +1,14 @@
-//! Workers bound to sources: how many there may be, and what becomes of one whose run waits for its viewer.
+//! Workers bound to sources: how many there may be, and what becomes of one whose run waits.
+//!
+//! Whoever waits for a slot or for a viewer has its worker at rest here, where others may take its place. So those who have
+//! slots never wait for those who want them.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use super::{Config, Error, Open, lock};
 use crate::media::{Digest, Templates};
@@ -26,31 +30,39 @@ const FORGOTTEN: Duration = Duration::from_secs(6);
 pub struct Tenants {
     pool: Pool,
     devices: Vec<PathBuf>,
-    places: Arc<Semaphore>,
-    /// Workers of runs that wait for their viewer, longest first. Their decoders stay open.
-    resting: Mutex<Vec<Resting>>,
+    places: Places<Worker>,
     quarantine: Mutex<Quarantine>,
 }
 
 /// A worker bound to a source, its index loaded.
-pub struct Tenant {
+pub struct Tenant<W = Worker> {
     /// The worker.
-    pub worker: Worker,
+    pub worker: W,
+    nice: i32,
     _place: OwnedSemaphorePermit,
 }
 
-struct Resting {
+/// As many workers as there may be.
+struct Places<W> {
+    free: Arc<Semaphore>,
+    /// Workers of runs that wait, longest first. Their decoders stay open.
+    resting: Mutex<Vec<Resting<W>>>,
+    /// Tells those who wait for a place that there is one more at rest.
+    rested: Notify,
+}
+
+struct Resting<W> {
     run: u64,
     digest: Digest,
     since: Instant,
-    tenant: Tenant,
+    tenant: Tenant<W>,
 }
 
 impl Tenants {
     pub fn new(pool: Pool, devices: Vec<PathBuf>, config: &Config) -> Self {
         let quarantine = Mutex::new(Quarantine::new(pool.config()));
-        let places = Arc::new(Semaphore::new(config.slots() * PER_SLOT));
-        Self { pool, devices, places, resting: Mutex::default(), quarantine }
+        let places = Places::new((config.slots() * PER_SLOT).min(pool.most_bound()));
+        Self { pool, devices, places, quarantine }
     }
 
     /// A worker for this source: the run's own if it is still there, one that its viewer forgot, or a fresh one. The source
@@ -62,12 +74,13 @@ impl Tenants {
         open: &Open,
         templates: &Templates,
     ) -> Result<Tenant, Error> {
-        lock(&self.quarantine).check(digest, Instant::now())?;
-        if let Some(tenant) = self.rested(run, digest) {
+        lock(&self.quarantine).check(digest, Instant::now().into_std())?;
+        if let Some(mut tenant) = self.places.rested(run, digest, nice, Worker::is_alive) {
             tenant.worker.set_nice(nice);
+            tenant.nice = nice;
             return Ok(tenant);
         }
-        let place = self.place().await;
+        let place = self.places.take().await;
         let (open, wanted) = (Arc::clone(open), digest.clone());
         let opened = tokio::task::spawn_blocking(move || open(&wanted)).await;
         let source = opened.map_err(|e| Error::Source(e.to_string()))?.map_err(Error::Source)?;
@@ -75,75 +88,176 @@ impl Tenants {
         worker.set_nice(nice);
         let open = Request::Open { index: source.index, templates: templates.clone() };
         match worker.send(&open).await {
-            Ok(()) => Ok(Tenant { worker, _place: place }),
+            Ok(()) => Ok(Tenant { worker, nice, _place: place }),
             Err(SendError::Gone) => Err(Error::Died(worker.kill().await)),
             Err(error) => Err(Error::Source(error.to_string())),
         }
     }
 
-    fn rested(&self, run: u64, digest: &Digest) -> Option<Tenant> {
-        let mut resting = lock(&self.resting);
-        // What it died of while it rested is no fault of the next job, and must not cost that one its retry.
-        resting.retain(|r| r.tenant.worker.is_alive());
-        let own = resting.iter().position(|r| r.run == run);
-        let forgotten = |r: &Resting| r.digest == *digest && r.since.elapsed() > FORGOTTEN;
-        let found = own.or_else(|| resting.iter().position(forgotten))?;
-        Some(resting.remove(found).tenant)
-    }
-
-    /// Room for one more worker; that which rests longest makes it if need be.
-    async fn place(&self) -> OwnedSemaphorePermit {
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
-            return place;
-        }
-        let longest = {
-            let mut resting = lock(&self.resting);
-            (!resting.is_empty()).then(|| resting.remove(0))
-        };
-        drop(longest);
-        Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed")
-    }
-
-    /// A run waits for its viewer; its worker may be taken from it meanwhile.
+    /// A run waits; its worker may be taken from it meanwhile.
     pub fn rest(&self, run: u64, digest: &Digest, tenant: Tenant) {
-        let resting = Resting { run, digest: digest.clone(), since: Instant::now(), tenant };
-        lock(&self.resting).push(resting);
+        self.places.rest(run, digest, tenant);
     }
 
     /// A run is over; its worker, if it still rests, ends with it.
     pub fn end(&self, run: u64) {
-        let ended: Vec<Resting> = lock(&self.resting).extract_if(.., |r| r.run == run).collect();
-        drop(ended);
+        self.places.drop_if(|r| r.run == run);
     }
 
     /// The same, unless somebody used it since.
     pub fn end_rested(&self, run: u64, for_at_least: Duration) {
-        let rested = |r: &mut Resting| r.run == run && r.since.elapsed() >= for_at_least;
-        let ended: Vec<Resting> = lock(&self.resting).extract_if(.., rested).collect();
-        drop(ended);
+        self.places.drop_if(|r| r.run == run && r.since.elapsed() >= for_at_least);
     }
 
     /// Drops the workers at rest that have this source open.
     pub fn evict(&self, digest: &Digest) {
-        let evicted: Vec<Resting> = lock(&self.resting).extract_if(.., |r| r.digest == *digest).collect();
-        drop(evicted);
+        self.places.drop_if(|r| r.digest == *digest);
     }
 
     /// Drops every worker at rest.
     pub async fn clear(&self) {
-        let resting = std::mem::take(&mut *lock(&self.resting));
+        let resting = std::mem::take(&mut *lock(&self.places.resting));
         for resting in resting {
             resting.tenant.worker.kill().await;
         }
     }
 
-    /// A worker died on this source.
-    pub fn died(&self, digest: &Digest) {
-        lock(&self.quarantine).died(digest, Instant::now());
+    /// What the end of a job says about its source: a worker that died of it counts against it, a success clears it.
+    pub fn judge(&self, digest: &Digest, ended: Result<(), &Error>) {
+        let mut quarantine = lock(&self.quarantine);
+        match ended {
+            Ok(()) => quarantine.succeeded(digest),
+            Err(Error::Died(death)) if death.exit.is_suspicious() => {
+                quarantine.died(digest, Instant::now().into_std());
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+impl<W> Places<W> {
+    fn new(count: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(count)), resting: Mutex::default(), rested: Notify::new() }
     }
 
-    /// A job on this source succeeded.
-    pub fn succeeded(&self, digest: &Digest) {
-        lock(&self.quarantine).succeeded(digest);
+    /// Room for one more worker; that which rests longest makes it if need be, also one that comes to rest later.
+    async fn take(&self) -> OwnedSemaphorePermit {
+        loop {
+            // Before looking, so that none is missed.
+            let rested = self.rested.notified();
+            if let Ok(place) = Arc::clone(&self.free).try_acquire_owned() {
+                return place;
+            }
+            if self.evict_longest() {
+                continue;
+            }
+            tokio::select! {
+                place = Arc::clone(&self.free).acquire_owned() => return place.expect("the semaphore is never closed"),
+                () = rested => {}
+            }
+        }
+    }
+
+    fn evict_longest(&self) -> bool {
+        let mut resting = lock(&self.resting);
+        let longest = (!resting.is_empty()).then(|| resting.remove(0));
+        drop(resting);
+        longest.is_some()
+    }
+
+    fn rest(&self, run: u64, digest: &Digest, tenant: Tenant<W>) {
+        let resting = Resting { run, digest: digest.clone(), since: Instant::now(), tenant };
+        lock(&self.resting).push(resting);
+        self.rested.notify_waiters();
+    }
+
+    /// The run's own, or one of the same source that was forgotten and is no kinder than this one shall be.
+    fn rested(&self, run: u64, digest: &Digest, nice: i32, is_alive: impl Fn(&W) -> bool) -> Option<Tenant<W>> {
+        let mut resting = lock(&self.resting);
+        // What it died of while it rested is no fault of the next job, and must not cost that one its retry.
+        resting.retain(|r| is_alive(&r.tenant.worker));
+        let own = resting.iter().position(|r| r.run == run);
+        let forgotten = |r: &Resting<W>| r.digest == *digest && r.tenant.nice <= nice && r.since.elapsed() > FORGOTTEN;
+        let found = own.or_else(|| resting.iter().position(forgotten))?;
+        Some(resting.remove(found).tenant)
+    }
+
+    fn drop_if(&self, condition: impl Fn(&Resting<W>) -> bool) {
+        let dropped: Vec<Resting<W>> = lock(&self.resting).extract_if(.., |r| condition(r)).collect();
+        drop(dropped);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn digest(n: u8) -> Digest {
+        format!("{n:064x}").parse().unwrap()
+    }
+
+    async fn tenant(places: &Places<u8>, worker: u8, nice: i32) -> Tenant<u8> {
+        Tenant { worker, nice, _place: places.take().await }
+    }
+
+    fn rested(places: &Places<u8>, run: u64, source: u8, nice: i32) -> Option<u8> {
+        places.rested(run, &digest(source), nice, |_| true).map(|tenant| tenant.worker)
+    }
+
+    /// With many slots the pool refused workers that there was a place for.
+    #[tokio::test]
+    async fn there_are_no_more_places_than_workers_may_run() {
+        let standing_by =
+            |standby| crate::worker::Config { standby, program: Some("/nonexistent".into()), ..Default::default() };
+        let pool = Pool::start(standing_by(0)).unwrap();
+        let places = |workers| {
+            let config = Config { workers, ..Config::default() };
+            Tenants::new(pool.clone(), Vec::new(), &config).places.free.available_permits()
+        };
+        assert_eq!((places(1), places(2)), (4, 8));
+        assert_eq!(places(32), pool.most_bound());
+        assert_eq!(pool.most_bound() - Pool::start(standing_by(3)).unwrap().most_bound(), 3);
+    }
+
+    /// They looked once whether one was at rest, and waited for ever if all came to rest later.
+    #[tokio::test(start_paused = true)]
+    async fn workers_that_come_to_rest_later_make_room_for_those_who_wait() {
+        let places = Places::new(2);
+        let (one, two) = (tenant(&places, 1, NICE).await, tenant(&places, 2, NICE).await);
+        let rest = async {
+            places.rest(1, &digest(1), one);
+            places.rest(2, &digest(2), two);
+        };
+        let all = async { tokio::join!(places.take(), places.take(), rest) };
+        let _both = timeout(FORGOTTEN, all).await.expect("both have a place");
+        assert_eq!((rested(&places, 1, 1, NICE), rested(&places, 2, 2, NICE)), (None, None));
+    }
+
+    #[tokio::test]
+    async fn the_worker_that_rests_longest_makes_room_and_a_run_finds_its_own_again() {
+        let places = Places::new(2);
+        for run in [1, 2] {
+            let worker = tenant(&places, run, NICE).await;
+            places.rest(run.into(), &digest(run), worker);
+        }
+        let _third = places.take().await;
+        assert_eq!((rested(&places, 1, 1, NICE), rested(&places, 2, 2, NICE)), (None, Some(2)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_viewer_forgot_is_anybodys_who_wants_it_as_kind() {
+        let places = Places::new(2);
+        for (run, nice) in [(1, WARM_NICE), (2, NICE)] {
+            let worker = tenant(&places, run, nice).await;
+            places.rest(run.into(), &digest(7), worker);
+        }
+        assert_eq!(rested(&places, 9, 7, NICE), None);
+        tokio::time::advance(2 * FORGOTTEN).await;
+        assert_eq!(rested(&places, 9, 8, NICE), None, "of another source");
+        assert_eq!(rested(&places, 9, 7, NICE), Some(2));
+        assert_eq!(rested(&places, 9, 7, NICE), None, "a worker for warming cannot become a viewer's");
+        assert_eq!(rested(&places, 9, 7, WARM_NICE), Some(1));
     }
 }

@@ -1,25 +1,24 @@
 //! Warming of one segment in several renditions at once: one worker decodes the source once and feeds an encoder for each.
 //! The bytes are those that each would get alone.
 //!
-//! A viewer who comes for one of them before it began gets an order of their own; later the others are given up, so that
-//! theirs has the machine. There is no second attempt: what is given up or fails is wished for again.
+//! A viewer who comes for one of them gets an order of their own. Once that happens at work all are given up: its worker is
+//! too kind to be a viewer's, and theirs has the machine. There is no second attempt: what is given up or fails is wished
+//! for again.
 
-use std::future::poll_fn;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::sync::Notify;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use super::job::{self, Assembly, Outcome, STOP_TIME};
+use super::job::{self, Assembly, Outcome, watched};
 use super::schedule::{Ask, Lane, Slot, Weight};
 use super::tenants::{self, Tenant};
-use super::{Encoder, Ended, Error, Order, Placed, Work, commit, lock, run};
-use crate::cache::{FlightError, Object, Writer};
+use super::{Encoder, Ended, Error, Work, commit, lock, run};
+use crate::cache::{FlightError, Writer};
 use crate::media::Generation;
 use crate::worker::protocol::{Event, Request};
 
@@ -55,16 +54,20 @@ struct Working {
     assembly: Assembly,
 }
 
-/// Those at work, and what became of the others.
-#[derive(Default)]
-struct Heard {
+/// Those at work.
+struct Batch {
     working: Vec<Working>,
-    /// Told to stop, and not heard of since.
-    leaving: Vec<u64>,
-    /// Some were committed.
-    any_finished: bool,
     /// Some went wrong, whoever's fault it was.
     any_failed: bool,
+    /// When they were asked for.
+    since: Instant,
+}
+
+impl Batch {
+    fn take(&mut self, job: u64) -> Option<Working> {
+        let at = self.working.iter().position(|one| one.job == job)?;
+        Some(self.working.swap_remove(at))
+    }
 }
 
 impl Together {
@@ -82,9 +85,12 @@ impl Together {
         let Some(slot) = self.slot().await else { return };
         let inner = Arc::clone(&self.encoder.0);
         let run = self.run();
-        let templates = inner.recipe.templates();
-        let tenant =
-            inner.tenants.get((run, tenants::WARM_NICE), &self.work.digest, &inner.rooms.open, templates).await;
+        let (whose, templates) = ((run, tenants::WARM_NICE), inner.recipe.templates());
+        let tenant = tokio::select! {
+            tenant = inner.tenants.get(whose, &self.work.digest, &inner.rooms.open, templates) => tenant,
+            _ = watched(self.rungs.iter().map(|rung| &rung.writer)) => Err(Error::Cancelled),
+            () = slot.wanted.notified() => Err(Error::Cancelled),
+        };
         match tenant {
             Ok(mut tenant) => {
                 if self.make(&mut tenant, &slot).await {
@@ -131,7 +137,7 @@ impl Together {
                 },
             };
             let Rung { rendition, writer } = self.rungs.swap_remove(watched);
-            self.place(rendition, writer);
+            self.encoder.take_over(&self.work, rendition, writer);
             if self.rungs.is_empty() {
                 return None;
             }
@@ -141,167 +147,115 @@ impl Together {
     /// False if the worker is not to be used again.
     async fn make(&mut self, tenant: &mut Tenant, slot: &Slot) -> bool {
         let inner = Arc::clone(&self.encoder.0);
-        let mut heard = Heard::default();
+        let mut batch = Batch { working: Vec::new(), any_failed: false, since: Instant::now() };
         for Rung { rendition, writer } in std::mem::take(&mut self.rungs) {
             let of = &self.work.plan.renditions[rendition];
             match Assembly::new(of, self.number, inner.config.chunk_seconds) {
-                Ok(assembly) => heard.working.push(Working { job: job::number(), rendition, writer, assembly }),
+                Ok(assembly) => batch.working.push(Working { job: job::number(), rendition, writer, assembly }),
                 Err(error) => self.give_back(rendition, writer, &error),
             }
         }
         let of = |one: &Working| (one.job, self.work.plan.renditions[one.rendition].clone());
-        let jobs = heard.working.iter().map(of).collect();
-        inner.started.fetch_add(heard.working.len() as u64, Ordering::Relaxed);
-        let since = Instant::now();
+        let jobs = batch.working.iter().map(of).collect();
+        inner.started.fetch_add(batch.working.len() as u64, Ordering::Relaxed);
         let asked = job::ask(&mut tenant.worker, &Request::Segments { jobs, number: self.number }).await;
-        let ended = match asked {
-            Ok(()) => self.hear(tenant, slot, &mut heard, since).await,
+        let heard = match asked {
+            Ok(()) => self.hear(tenant, slot, &mut batch).await,
             Err(error) => Err(error),
         };
-        if heard.any_finished {
-            inner.tenants.succeeded(&self.work.digest);
-        }
-        if let Err(error) = &ended {
-            if let Error::Died(death) = error
-                && death.exit.is_suspicious()
-            {
-                inner.tenants.died(&self.work.digest);
-            }
-            for one in heard.working.drain(..) {
-                inner.ended(Ended::Failed, since);
-                self.give_back(one.rendition, one.writer, error);
-            }
-        }
         // One that failed is not trusted with what comes next.
-        ended.is_ok() && !heard.any_failed
+        let Err(error) = heard else { return !batch.any_failed };
+        inner.tenants.judge(&self.work.digest, Err(&error));
+        let jobs = batch.working.iter().map(|one| one.job).collect();
+        // Before the worker has stopped: a viewer may wait.
+        for Working { rendition, writer, .. } in batch.working {
+            let how = if matches!(error, Error::Cancelled) { Ended::Cancelled } else { Ended::Failed };
+            inner.ended(how, batch.since);
+            self.give_back(rendition, writer, &error);
+        }
+        matches!(error, Error::Cancelled)
+            && !batch.any_failed
+            && matches!(job::stop(&mut tenant.worker, jobs).await, Error::Cancelled)
     }
 
-    /// Takes what comes until nothing is at work. On an error what is left has not ended.
-    async fn hear(&self, tenant: &mut Tenant, slot: &Slot, heard: &mut Heard, since: Instant) -> Result<(), Error> {
-        // Once a viewer has come only what viewers wait for is made.
-        let mut stopping = false;
-        while !heard.working.is_empty() || !heard.leaving.is_empty() {
-            let patience = if heard.working.is_empty() { STOP_TIME } else { Duration::MAX };
-            let writers = || heard.working.iter().map(|one| &one.writer);
-            let next = async {
-                tokio::select! {
-                    event = tenant.worker.next() => event.map(Some),
-                    () = slot.wanted.notified(), if !stopping => Ok(None),
-                    _ = watched(writers()), if !stopping => Ok(None),
-                    () = any_unwatched(writers()), if stopping => Ok(None),
-                }
+    /// Takes what comes until nothing is at work, or it is to stop; then `batch` has what is at work still.
+    async fn hear(&self, tenant: &mut Tenant, slot: &Slot, batch: &mut Batch) -> Result<(), Error> {
+        while !batch.working.is_empty() {
+            let event = tokio::select! {
+                event = tenant.worker.next() => event?,
+                () = slot.wanted.notified() => return Err(Error::Cancelled),
+                _ = watched(batch.working.iter().map(|one| &one.writer)) => return Err(Error::Cancelled),
             };
-            match timeout(patience, next).await.map_err(|_| Error::Stuck)?? {
-                Some(event) => {
-                    if let Event::Finished { job, .. } | Event::Failed { job, .. } | Event::Cancelled { job } = &event {
-                        heard.leaving.retain(|left| left != job);
-                    }
-                    self.take(tenant, heard, event, since).await?;
-                }
-                None => {
-                    stopping = true;
-                    let unwatched = heard.working.extract_if(.., |one| one.writer.viewers() == 0);
-                    for one in unwatched.collect::<Vec<_>>() {
-                        let job = one.job;
-                        self.encoder.0.ended(Ended::Cancelled, since);
-                        self.give_back(one.rendition, one.writer, &Error::Cancelled);
-                        heard.leave(tenant, job).await?;
-                    }
-                    if !heard.working.is_empty() {
-                        slot.promote();
+            match event {
+                Event::Samples { job, samples } => {
+                    let Some(mut one) = batch.take(job) else { continue };
+                    match samples.into_iter().try_for_each(|sample| one.assembly.take(&mut one.writer, sample)) {
+                        Ok(()) => batch.working.push(one),
+                        Err(error) => self.failed(batch, (one.rendition, one.writer), &error),
                     }
                 }
+                Event::Finished { job, config, bridged } => {
+                    let Some(one) = batch.take(job) else { continue };
+                    self.finish(batch, one, (config, bridged)).await;
+                }
+                Event::Failed { job, message } => {
+                    let Some(one) = batch.take(job) else { continue };
+                    self.failed(batch, (one.rendition, one.writer), &Error::Job(message));
+                }
+                Event::Cancelled { job } => {
+                    let Some(one) = batch.take(job) else { continue };
+                    self.failed(
+                        batch,
+                        (one.rendition, one.writer),
+                        &Error::Job("it stopped although nobody had told it to".into()),
+                    );
+                }
+                // Heartbeats.
+                _ => {}
             }
         }
         Ok(())
     }
 
-    async fn take(&self, tenant: &mut Tenant, heard: &mut Heard, event: Event, since: Instant) -> Result<(), Error> {
-        let of = match &event {
-            Event::Samples { job, .. }
-            | Event::Finished { job, .. }
-            | Event::Failed { job, .. }
-            | Event::Cancelled { job } => *job,
-            // Heartbeats.
-            _ => return Ok(()),
-        };
-        let Some(at) = heard.working.iter().position(|one| one.job == of) else { return Ok(()) };
-        if let Event::Samples { samples, .. } = event {
-            let one = &mut heard.working[at];
-            let taken = samples.into_iter().try_for_each(|sample| one.assembly.take(&mut one.writer, sample));
-            if let Err(error) = taken {
-                self.failed(heard.fail(at), since, &error);
-                heard.leave(tenant, of).await?;
-            }
-            return Ok(());
-        }
+    /// Checks one that is whole and commits it.
+    async fn finish(&self, batch: &mut Batch, one: Working, (config, bridged): (Vec<u8>, u32)) {
         let inner = &self.encoder.0;
-        match event {
-            Event::Finished { config, bridged, .. } => {
-                let mut one = heard.working.swap_remove(at);
-                let outcome = one.assembly.end().map(|rest| Outcome { rest, config, bridged, is_init: false });
-                let agreed = outcome.and_then(|outcome| {
-                    commit::agree(inner, &self.work, one.rendition, &outcome, (&one.writer, &mut None))?;
-                    Ok(outcome)
-                });
-                match agreed {
-                    Ok(outcome) => {
-                        heard.any_finished = true;
-                        one.writer.took(since.elapsed());
-                        commit::commit(inner, &self.work, one.rendition, outcome, one.writer);
-                        inner.ended(Ended::Finished, since);
-                    }
-                    Err(error) => {
-                        heard.any_failed = true;
-                        self.failed((one.rendition, one.writer), since, &error);
-                    }
-                }
+        let Working { rendition, writer, assembly, .. } = one;
+        let agreed = async {
+            let rest = assembly.end()?;
+            let outcome = Outcome { rest, config, bridged, is_init: false, took: batch.since.elapsed() };
+            commit::agree(inner, &self.work, rendition, &outcome, (&writer, &mut None)).await?;
+            Ok(outcome)
+        };
+        match agreed.await {
+            Ok(outcome) => {
+                inner.tenants.judge(&self.work.digest, Ok(()));
+                commit::commit(inner, &self.work, rendition, outcome, writer);
+                inner.ended(Ended::Finished, batch.since);
             }
-            Event::Failed { message, .. } => self.failed(heard.fail(at), since, &Error::Job(message)),
-            _ => {
-                let one = heard.working.swap_remove(at);
-                inner.ended(Ended::Cancelled, since);
-                self.give_back(one.rendition, one.writer, &Error::Cancelled);
-            }
+            Err(error) => self.failed(batch, (rendition, writer), &error),
         }
-        Ok(())
     }
 
-    fn failed(&self, (rendition, writer): (usize, Writer), since: Instant, error: &Error) {
-        self.encoder.0.ended(Ended::Failed, since);
+    /// One went wrong; the others go on.
+    fn failed(&self, batch: &mut Batch, (rendition, writer): (usize, Writer), error: &Error) {
+        batch.any_failed = true;
+        self.encoder.0.ended(Ended::Failed, batch.since);
         self.give_back(rendition, writer, error);
     }
 
     /// It was not made. A viewer who waits for it by now gets an order of their own, which repeats what was sent.
     fn give_back(&self, rendition: usize, writer: Writer, error: &Error) {
-        let Some(writer) = writer.abandon_if_unwatched() else {
-            if !matches!(error, Error::Cancelled) {
-                tracing::warn!(%error, generation = %self.work.generation, rendition, number = self.number, "warming failed");
+        let why = match error {
+            Error::Cancelled => FlightError::Abandoned,
+            error => {
+                tracing::warn!(%error, key = %writer.key(), "warming failed");
+                error.flight()
             }
-            return;
         };
-        self.place(rendition, writer);
-    }
-
-    fn place(&self, rendition: usize, writer: Writer) {
-        let order =
-            Order { work: self.work.clone(), rendition, object: Object::Segment(self.number), writer, due_in: None };
-        self.encoder.place(Placed { order, lane: Lane::Viewer, due: tokio::time::Instant::now() });
-    }
-}
-
-impl Heard {
-    /// Takes out one that went wrong.
-    fn fail(&mut self, at: usize) -> (usize, Writer) {
-        let Working { rendition, writer, .. } = self.working.swap_remove(at);
-        self.any_failed = true;
-        (rendition, writer)
-    }
-
-    /// Tells the worker to stop a job; it is not free before it says that it has.
-    async fn leave(&mut self, tenant: &mut Tenant, job: u64) -> Result<(), Error> {
-        self.leaving.push(job);
-        job::ask(&mut tenant.worker, &Request::Cancel { job }).await
+        if let Some(writer) = writer.fail_if_unwatched(why) {
+            self.encoder.take_over(&self.work, rendition, writer);
+        }
     }
 }
 
@@ -331,24 +285,4 @@ impl Drop for Stop<'_> {
     fn drop(&mut self) {
         lock(&self.all.0).retain(|(_, stop)| !Arc::ptr_eq(stop, &self.stop));
     }
-}
-
-/// Resolves when nobody waits for one of these.
-async fn any_unwatched<'a>(writers: impl Iterator<Item = &'a Writer>) {
-    let mut all: Vec<_> = writers.map(|writer| Box::pin(writer.unwatched())).collect();
-    poll_fn(|context| {
-        let left = all.iter_mut().any(|one| one.as_mut().poll(context).is_ready());
-        if left { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
-
-/// The first of these that somebody waits for.
-async fn watched<'a>(writers: impl Iterator<Item = &'a Writer>) -> usize {
-    let mut all: Vec<_> = writers.map(|writer| Box::pin(writer.flight().watched())).collect();
-    poll_fn(|context| {
-        let ready = all.iter_mut().position(|one| one.as_mut().poll(context).is_ready());
-        ready.map_or(Poll::Pending, Poll::Ready)
-    })
-    .await
 }

@@ -19,6 +19,8 @@ use crate::media::Trial;
 
 /// Processes of one pool at most, however many its callers want: the last line against a fork bomb of our own making.
 const MAX_WORKERS: usize = 64;
+/// Of those, workers that nobody keeps: inspections, trials, and those that were killed and are not gone yet.
+const PASSING: usize = 16;
 
 /// Quiet time after a worker was taken before its successor is warmed up, so that starting one does not take the
 /// processor from the first segment of the other. (A nice level would do the same, but could not be taken back.)
@@ -147,6 +149,12 @@ impl Pool {
     #[must_use]
     pub fn config(&self) -> &Config {
         &self.0.config
+    }
+
+    /// How many bound workers may be kept at a time, so that there is room for those that stand by and those that pass.
+    #[must_use]
+    pub fn most_bound(&self) -> usize {
+        (MAX_WORKERS - PASSING).saturating_sub(self.0.config.standby).max(1)
     }
 
     /// A worker that can read `source` and nothing else, and `devices`. Takes a standby worker if one is ready, else
