@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use super::run::Fate;
 use super::{Inner, Warmer};
 use crate::cache::Object;
 use crate::catalog::{self, Failure, Job, Kind, Lease, Outcome, new_job_id, now_ms};
@@ -22,7 +23,8 @@ const LEASE_MS: i64 = 9000;
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Pause between looks at the queue: a command beside the server enters jobs that nobody announces here.
 const LOOK: Duration = Duration::from_secs(5);
-/// An object that was given up, because viewers needed the slots, is asked for again after this pause.
+/// An object that was given up, because viewers needed the slots, or that somebody else makes is asked for again after this
+/// pause.
 const AGAIN: Duration = Duration::from_secs(1);
 /// One that fails this often in a row fails the job.
 const ATTEMPTS: u32 = 5;
@@ -107,8 +109,7 @@ impl Warmer {
     /// [`catalog::Error::Busy`], [`catalog::Error::Full`]; nothing is entered then.
     pub fn enter(catalog: &catalog::Catalog, title: &TitleId, range: &Range) -> Result<JobId, catalog::Error> {
         let detail = serde_json::to_string(range).unwrap_or_default();
-        let random = |why: std::io::Error| catalog::Error::Damaged { title: title.to_string(), why: why.to_string() };
-        let id = new_job_id().map_err(random)?;
+        let id = new_job_id().map_err(|why| catalog::Error::Chance(why.to_string()))?;
         catalog.insert_warming(&id, title, &detail, now_ms())?;
         Ok(id)
     }
@@ -184,17 +185,24 @@ impl Inner {
         Outcome::Done
     }
 
-    /// Has one object of some renditions made, however often viewers come in between. The error names one.
+    /// Has one object of some renditions made, however often viewers come in between, and whoever makes it in the end. The
+    /// error names one.
     async fn insist(&self, work: &Work, mut renditions: Vec<usize>, object: Object) -> Result<(), String> {
         let mut attempts = 0;
         loop {
-            renditions = self.ask(work, &renditions, object).await;
-            let Some(first) = renditions.first() else { return Ok(()) };
-            // What viewers push aside does not count.
-            attempts += u32::from(self.rooms.encoder.is_calm());
-            if attempts >= ATTEMPTS {
-                return Err(format!("{}/{object}", work.plan.renditions[*first].name));
+            let mut fates = self.ask(work, &renditions, object).await;
+            fates.retain(|(_, fate)| !matches!(fate, Fate::Made | Fate::There));
+            if fates.is_empty() {
+                return Ok(());
             }
+            // What viewers push aside, or others make, does not count.
+            if let Some((at, _)) = fates.iter().find(|(_, fate)| matches!(fate, Fate::Failed | Fate::Hindered)) {
+                attempts += 1;
+                if attempts >= ATTEMPTS {
+                    return Err(format!("{}/{object}", work.plan.renditions[*at].name));
+                }
+            }
+            renditions = fates.into_iter().map(|(at, _)| at).collect();
             sleep(AGAIN).await;
         }
     }

@@ -16,6 +16,7 @@ mod jobs;
 pub mod policy;
 pub mod popularity;
 mod run;
+mod setbacks;
 mod sketch;
 
 use std::fmt;
@@ -34,6 +35,7 @@ use crate::encoder::Encoder;
 use crate::media::{RenditionName, TitleId};
 use films::Films;
 use popularity::Popularity;
+use setbacks::Setbacks;
 
 /// What the room needs of others.
 #[derive(Clone)]
@@ -57,6 +59,7 @@ struct Inner {
     rooms: Rooms,
     popularity: Mutex<Popularity>,
     films: Mutex<Films>,
+    setbacks: Mutex<Setbacks>,
     wake: Notify,
     jobs: Notify,
     closing: watch::Sender<bool>,
@@ -70,7 +73,7 @@ struct Inner {
 pub struct Stats {
     /// Objects made ahead of demand.
     pub made: u64,
-    /// Objects given up, mostly because a viewer needed the slot.
+    /// Objects given up, mostly because a viewer needed the slot, and those that failed.
     pub given_up: u64,
 }
 
@@ -86,6 +89,7 @@ impl Warmer {
             config: config.clone(),
             rooms,
             films: Mutex::default(),
+            setbacks: Mutex::default(),
             wake: Notify::new(),
             jobs: Notify::new(),
             closing: watch::Sender::new(false),

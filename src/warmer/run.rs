@@ -11,11 +11,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use super::films::Candidate;
 use super::policy::{self, Budget};
 use super::{Inner, lock};
-use crate::cache::Object;
+use crate::cache::{FlightError, Key, Object};
 use crate::catalog::now_ms;
 use crate::encoder::{Warm, Work};
 
-/// Pause between looks while there is nothing to make: how late a title is noticed that another process added.
+/// Pause between looks while there is nothing to make, or nothing could be: how late a title is noticed that another
+/// process added.
 const PAUSE: Duration = Duration::from_secs(15);
 /// Wishes are made anew this often, because what is watched moves on.
 const FRESH: Duration = Duration::from_secs(15);
@@ -33,6 +34,34 @@ struct Task {
     object: Object,
 }
 
+/// What became of something to make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It was made.
+    Made,
+    /// It was there already.
+    There,
+    /// Somebody else makes it, and may give it up.
+    Elsewhere,
+    /// It was given up for somebody who waits.
+    GivenUp,
+    /// Nothing could be made: no fault of this one.
+    Hindered,
+    /// It cannot be made.
+    Failed,
+}
+
+impl Fate {
+    fn of(ended: Result<(), FlightError>) -> Self {
+        match ended {
+            Ok(()) => Self::Made,
+            Err(FlightError::Abandoned | FlightError::Busy { .. }) => Self::GivenUp,
+            Err(FlightError::NoWorker { .. }) => Self::Hindered,
+            Err(FlightError::Failed { .. } | FlightError::NotFound) => Self::Failed,
+        }
+    }
+}
+
 /// Runs until the warmer closes.
 pub(super) async fn go(inner: Arc<Inner>) {
     let mut closing = inner.closing.subscribe();
@@ -46,21 +75,24 @@ pub(super) async fn go(inner: Arc<Inner>) {
 
 impl Inner {
     async fn warm(self: &Arc<Self>) {
-        let mut tasks = VecDeque::new();
-        let mut made_at = Instant::now();
-        let mut at_work: JoinSet<()> = JoinSet::new();
+        let mut at_work = JoinSet::new();
         loop {
-            if tasks.is_empty() || made_at.elapsed() > FRESH {
-                tasks = self.look().await;
-                made_at = Instant::now();
-            }
-            if tasks.is_empty() {
-                tokio::select! {
-                    () = sleep(PAUSE) => {}
-                    () = self.wake.notified() => {}
-                }
+            let tasks = self.look().await;
+            if self.round(tasks, &mut at_work).await {
                 continue;
             }
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = self.wake.notified() => {}
+            }
+        }
+    }
+
+    /// Has these made, until the wishes are old. False if nothing came of it: all of them failed, are made by somebody else,
+    /// or there were none.
+    async fn round(self: &Arc<Self>, mut tasks: VecDeque<Task>, at_work: &mut JoinSet<bool>) -> bool {
+        let (began, mut any_made) = (Instant::now(), false);
+        while !tasks.is_empty() && began.elapsed() <= FRESH {
             while !self.is_calm() {
                 sleep(CALM).await;
             }
@@ -68,8 +100,9 @@ impl Inner {
                 let Some(task) = tasks.pop_front() else { break };
                 at_work.spawn(self.clone().make(task));
             }
-            let _ = at_work.join_next().await;
+            any_made |= matches!(at_work.join_next().await, Some(Ok(true)));
         }
+        any_made
     }
 
     /// True if nothing is made for anybody who watches, and a slot is left for each who plays: what they ask for next may
@@ -102,9 +135,11 @@ impl Inner {
     fn tasks(&self, candidates: &[Candidate]) -> VecDeque<Task> {
         let films: Vec<policy::Film> = candidates.iter().map(|candidate| candidate.film.clone()).collect();
         let budget = Budget { head_seconds: self.config.head_seconds, room_bytes: self.room_bytes() };
+        let now = Instant::now();
         let missing = |film: usize, rendition: usize, object| {
             let work = &candidates[film].work;
-            !self.rooms.cache.holds(&work.key(&work.plan.renditions[rendition], object))
+            let key = work.key(&work.plan.renditions[rendition], object);
+            !self.rooms.cache.holds(&key) && lock(&self.setbacks).allow(&key, now)
         };
         let seconds = |film: usize, rendition, segment| {
             self.rooms.encoder.estimate(&candidates[film].work, rendition, segment).as_secs_f64()
@@ -143,33 +178,51 @@ impl Inner {
         ((f64::from(self.rooms.encoder.slots()) * self.config.cpu_share) as usize).max(1)
     }
 
-    /// Makes one object, and rests if even one at a time is more than the share.
-    async fn make(self: Arc<Self>, Task { work, renditions, object }: Task) {
+    /// Makes one object, and rests if even one at a time is more than the share. True if something was made.
+    async fn make(self: Arc<Self>, Task { work, renditions, object }: Task) -> bool {
         let began = Instant::now();
-        self.ask(&work, &renditions, object).await;
+        let fates = self.ask(&work, &renditions, object).await;
+        let any_made = fates.iter().any(|(_, fate)| *fate == Fate::Made);
         let share = f64::from(self.rooms.encoder.slots()) * self.config.cpu_share;
         if share < 1.0 {
             sleep(began.elapsed().mul_f64(1.0 / share - 1.0)).await;
         }
+        any_made
     }
 
-    /// Has one object of some renditions made. Those of which it was given up or failed.
-    pub(super) async fn ask(&self, work: &Work, renditions: &[usize], object: Object) -> Vec<usize> {
+    /// Has one object of some renditions made. What became of each.
+    pub(super) async fn ask(&self, work: &Work, renditions: &[usize], object: Object) -> Vec<(usize, Fate)> {
         let asked = match object {
             Object::Segment(number) => self.rooms.encoder.warm_together(work, renditions, number),
             Object::Init | Object::Iframe(_) => {
                 renditions.iter().map(|at| self.rooms.encoder.warm(work, *at, object)).collect()
             }
         };
-        let mut left = Vec::new();
+        let mut fates = Vec::new();
         for (rendition, warm) in renditions.iter().zip(asked) {
-            let Warm::Ordered(flight) = warm else { continue };
-            let ended = flight.ended().await;
-            let counter = if ended.is_ok() { &self.made } else { &self.given_up };
-            counter.fetch_add(1, Ordering::Relaxed);
-            left.extend(ended.is_err().then_some(*rendition));
+            let fate = match warm {
+                Warm::There => Fate::There,
+                Warm::Elsewhere => Fate::Elsewhere,
+                Warm::Ordered(flight) => {
+                    let fate = Fate::of(flight.ended().await);
+                    self.count(&work.key(&work.plan.renditions[*rendition], object), fate);
+                    fate
+                }
+            };
+            fates.push((*rendition, fate));
         }
-        left
+        fates
+    }
+
+    fn count(&self, key: &Key, fate: Fate) {
+        let counter = if fate == Fate::Made { &self.made } else { &self.given_up };
+        counter.fetch_add(1, Ordering::Relaxed);
+        match fate {
+            Fate::Made if self.rooms.cache.holds(key) => lock(&self.setbacks).made(key),
+            // What is not kept, because the disk fails, would be made again and again.
+            Fate::Made | Fate::Failed => lock(&self.setbacks).failed(key, Instant::now()),
+            Fate::There | Fate::Elsewhere | Fate::GivenUp | Fate::Hindered => {}
+        }
     }
 
     async fn note_now_and_then(self: &Arc<Self>) {

@@ -86,3 +86,31 @@ fn without_look_ahead_a_playlist_makes_nothing() {
         assert_eq!(begun > 0.0, is_begun, "{segments}");
     }
 }
+
+/// Runs that waited for a slot kept their workers, and those that had a slot waited for a worker: for ever.
+#[test]
+fn eight_titles_that_begin_at_once_on_one_slot_all_play() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let titles: Vec<String> = (0..8)
+        .map(|n| {
+            let film = Film { frames: 240 + n, size: (320, 180), kilobits: 400, ..Film::LONG_GOP };
+            data.ingest(&film.make(media.path(), &format!("{n}.mp4")))
+        })
+        .collect();
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__WORKERS", "1")]);
+    thread::scope(|scope| {
+        for id in &titles {
+            let playlists = server.playlists(id);
+            // The sound and the smallest pictures, at the same time, as a player does.
+            for playlist in [playlists.first().unwrap(), playlists.last().unwrap()] {
+                let paths = server.segments(playlist);
+                let server = &server;
+                scope.spawn(move || {
+                    for path in &paths {
+                        assert!(!server.bytes(path).is_empty());
+                    }
+                });
+            }
+        }
+    });
+}

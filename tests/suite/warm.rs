@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::media::Film;
@@ -150,4 +151,87 @@ fn a_ladder_made_from_one_decode_has_the_bytes_that_viewers_get_one_by_one() {
     for (path, warmed) in all.iter().zip(&warmed).rev() {
         assert!(server.bytes(path) == *warmed, "{path}");
     }
+}
+
+/// It was wished for and failed some hundred times a second.
+#[test]
+fn what_cannot_be_made_is_not_warmed_again_and_again() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    film(&data, media.path());
+    for file in data.files("library").iter().filter(|file| file.ends_with("/source")) {
+        std::fs::remove_file(data.path().join(file)).unwrap();
+    }
+    let server = TestServer::with(&data, &[(WARMER, "true"), ("MATINEE_WARMER__HEAD_SECONDS", "4")]);
+    let failed = || server.metric("matinee_encodes_ended_total{outcome=\"failed\"}");
+    // The init segments and the first three segments, of pictures and sound.
+    until("each of the head was tried", || failed() >= 8.0);
+    // A run ends a while after what it did last.
+    until("it is left alone", || server.metric("matinee_runs_active") == 0.0);
+    let log = server.log();
+    let mut keys: Vec<&str> =
+        log.lines().filter_map(|line| line.split("\"key\":\"").nth(1)?.split('"').next()).collect();
+    let all = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert!(keys.len() == all && all >= 8, "{all} failures of {} objects", keys.len());
+}
+
+/// What somebody else was making counted as made.
+#[test]
+fn a_job_is_not_done_while_what_somebody_else_makes_may_be_given_up() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let alone = [
+        ("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0"),
+        ("MATINEE_WORKER__STANDBY", "0"),
+        ("MATINEE_WORKER__STALL_SECONDS", "60"),
+    ];
+    let server = TestServer::with(&data, &alone);
+    let path = server.segments(&server.playlist(&id, "360p")).swap_remove(5);
+    let mut viewer = server.ask(&path).open().unwrap();
+    viewer.some().unwrap();
+    // As long as it stands still the segment is in the making.
+    for worker in server.workers() {
+        kill_process(Pid::from_raw(worker).unwrap(), Signal::STOP).unwrap();
+    }
+    // It is what lies from 8 to 12 s.
+    let job_of = warm(&server, &id, r#"{"renditions": ["360p"], "from": 9, "to": 10}"#).json()["id"].clone();
+    let name = job_of.as_str().unwrap();
+    until("the job has come to it", || job(&server, name)["progress"].as_u64() > Some(0));
+    drop(viewer);
+    until("the job is done", || job(&server, name)["state"] == "done");
+    assert!(is_there(&server, &path));
+}
+
+/// It was made by a worker that gets a fiftieth of a processor beside any other.
+#[test]
+fn a_viewer_who_joins_what_is_warmed_has_it_made_by_a_worker_of_their_own() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let alone = [("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0"), ("MATINEE_WORKER__STANDBY", "0")];
+    let server = TestServer::with(&data, &alone);
+    let paths = server.segments(&server.playlist(&id, "360p"));
+    // From the fourth segment on each lasts four seconds. One may be made before it is asked for: then another tells.
+    let joined = (4..paths.len() - 1).any(|at| {
+        let begun = server.metric("matinee_encodes_started_total");
+        let from = 4 * (at - 3);
+        warm(&server, &id, &format!(r#"{{"renditions": ["360p"], "from": {}, "to": {}}}"#, from + 1, from + 2));
+        until("it is begun", || server.metric("matinee_encodes_started_total") > begun);
+        until("not the init segment alone", || is_there(&server, &paths[0]));
+        let answer = server.get(&paths[at]);
+        assert_eq!(answer.status, 200);
+        if answer.header("x-cache") != Some("shared") {
+            return false;
+        }
+        let levels: Vec<i64> = server.workers().into_iter().filter_map(nice_level).collect();
+        assert!(levels.contains(&5), "{levels:?}");
+        true
+    });
+    assert!(joined, "none was in the making when it was asked for");
+}
+
+/// How kind a process is, by proc_pid_stat(5).
+fn nice_level(pid: i32) -> Option<i64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit(')').next()?.split_whitespace().nth(16)?.parse().ok()
 }
