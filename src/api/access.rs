@@ -92,10 +92,9 @@ pub fn by_keys(keys: Keys, grants: Grants, origins: Vec<String>, may_be_open: bo
             Said::Nothing if is_near && !is_forwarded && keys.never_used()? => {
                 foreign.map_or(Ok(Caller::default()), |kind| Err(Problem::of(kind)))
             }
-            Said::Nothing if is_forwarded => Err(unauthorised(
-                "",
-                "this came through a proxy, and then nothing is open without a key: send Authorization: Bearer matinee_...",
-            )),
+            Said::Nothing if is_forwarded => {
+                Err(unauthorised("", "a request through a proxy needs a key: send Authorization: Bearer matinee_..."))
+            }
             Said::Nothing => Err(unauthorised("", "send a key: Authorization: Bearer matinee_...")),
             Said::Else => Err(unauthorised("", "only Authorization: Bearer is understood")),
         }))

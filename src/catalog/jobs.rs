@@ -239,7 +239,8 @@ impl Catalog {
         )?;
         let failure = |message: &str| Failure { code: "cancelled".to_owned(), message: message.to_owned() };
         if kind == Kind::Replace.as_str() {
-            let why = failure("its processing was cancelled: the film before it still plays; upload the new one again");
+            let why =
+                failure("the replacement was cancelled: the title keeps its current film; upload the new one again");
             not_replaced(&transaction, &title, &why, now_ms)?;
         } else {
             fail(&transaction, &title, &failure("its processing was cancelled: upload it again"), now_ms)?;

@@ -85,8 +85,8 @@ impl Config {
         let origins = self.origins.iter().filter(|origin| *origin != "*" && !may_come(origin));
         let origins = origins.map(|origin| {
             format!(
-                "uploads.origins = {origin:?}: must be \"*\" or what browsers call a site: https://example.org, in lower case, \
-                 with a port only if it is not the scheme's own, and nothing after it"
+                "uploads.origins = {origin:?}: must be \"*\" or an origin as browsers send it: https://example.org, in lower case, \
+                 with a port only if it is not the scheme's default, and without a path"
             )
         });
         ranges.chain(origins).collect()
