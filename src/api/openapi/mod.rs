@@ -227,7 +227,7 @@ fn made() -> Value {
         "info": {
             "title": "Matinee", "version": env!("CARGO_PKG_VERSION"), "license": { "name": env!("CARGO_PKG_LICENSE") },
             "description": "Films in, streams out. A video is what was made of one film; elsewhere it is called a title. `x-scope` is \
-                the scope that a key needs; on loopback none is needed as long as there are no keys. HEAD is answered wherever GET is, and described where it does something else.",
+                the scope that a key needs; on loopback none is needed as long as there are no keys, except through a proxy. HEAD is answered wherever GET is, and described where it does something else.",
         },
         "servers": [{ "url": "/api/v1" }],
         "paths": paths,
