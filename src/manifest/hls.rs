@@ -67,7 +67,7 @@ pub fn master(plan: &Plan, generation: &Generation) -> String {
         independent_segments: true,
         alternatives: alternatives.chain(texts(plan, generation)).collect(),
         // What everybody can play comes first.
-        variants: stereo.chain(surrounded).chain(scrubbed).collect(),
+        variants: all_or_no_averages(stereo.chain(surrounded)).into_iter().chain(scrubbed).collect(),
         ..MasterPlaylist::default()
     };
     let images = Thumbnails::of(plan).map(|all| pictures::image_stream(&all, generation));
@@ -184,6 +184,16 @@ pub(super) fn variant(
         Some(group) => with_sound(pictures, group),
         None => pictures,
     }
+}
+
+/// Players that rank variants by AVERAGE-BANDWIDTH where it stands and by BANDWIDTH where it does not would put a source
+/// below smaller encodes of it, so it stands at every variant or at none.
+pub(super) fn all_or_no_averages(variants: impl Iterator<Item = VariantStream>) -> Vec<VariantStream> {
+    let mut variants: Vec<VariantStream> = variants.collect();
+    if variants.iter().any(|v| v.average_bandwidth.is_none()) {
+        variants.iter_mut().for_each(|v| v.average_bandwidth = None);
+    }
+    variants
 }
 
 /// What a player scrubs with.

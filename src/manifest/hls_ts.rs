@@ -37,7 +37,7 @@ pub fn master(plan: &Plan, generation: &Generation) -> String {
         version: Some(VERSION),
         independent_segments: true,
         alternatives: groups.iter().flat_map(|g| alternatives(plan, g, generation)).collect(),
-        variants: hls::in_order(plan).into_iter().filter_map(variant).collect(),
+        variants: hls::all_or_no_averages(hls::in_order(plan).into_iter().filter_map(variant)),
         ..MasterPlaylist::default()
     };
     hls::text(|out| playlist.write_to(out))

@@ -88,6 +88,21 @@ URI=\"0123456789abcdef/thumbnails/index.m3u8\"
     assert_eq!((parsed.variants.len(), parsed.alternatives.len()), (5, 2));
 }
 
+/// Only what is passed through has a known mean. Shaka, and hls.js before 1.5, rank by AVERAGE-BANDWIDTH where it stands, so
+/// a 1080p source of 1.2 Mb/s on average was taken for less than its 720p of up to 2.9.
+#[test]
+fn an_average_stands_at_every_variant_or_at_none() {
+    let averages = |master: &str| master.matches("AVERAGE-BANDWIDTH=").count();
+    let generation = GENERATION.parse().unwrap();
+    let both = |renditions| {
+        let plan = Plan { renditions, ..Plan::default() };
+        (averages(&master(&plan, &generation)), averages(&super::super::hls_ts::master(&plan, &generation)))
+    };
+    let (source, encoded) = (video("source", 1080, 6_000_000, None), video("720p", 720, 2_950_000, None));
+    assert_eq!(both(vec![source.clone()]), (1, 1), "nothing to be ranked below");
+    assert_eq!(both(vec![source, encoded]), (0, 0));
+}
+
 #[test]
 fn players_start_with_the_best_rendition_a_common_line_carries() {
     let order = |renditions: Vec<Rendition>| {
