@@ -155,6 +155,7 @@ fn rendition(grid: Grid, is_video: bool) -> Rendition {
             width: 640,
             height: 360,
             rate: Rate::new(25, 1).expect("not zero"),
+            peak_rate: None,
             colour: Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false },
             audio: None,
             source: VideoSource::Encode { ceiling: 1, level: 31, min_frame_ticks: 0 },

@@ -116,6 +116,7 @@ pub(super) fn work(title: u8) -> Work {
         width: 640,
         height: 360,
         rate: Rate::new(25, 1).unwrap(),
+        peak_rate: None,
         colour: Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false },
         audio: None,
         source: VideoSource::Encode { ceiling: 1_000_000, level: 31, min_frame_ticks: 0 },

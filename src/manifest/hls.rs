@@ -173,7 +173,8 @@ pub(super) fn variant(
     let Some(video) = rendition.video() else { return alone };
     let pictures = VariantStream {
         resolution: Some(Resolution { width: video.width.into(), height: video.height.into() }),
-        frame_rate: Some((video.rate.fps() * 1000.0).round() / 1000.0),
+        // The highest there is (RFC 8216 §4.3.4.2), not the mean.
+        frame_rate: Some((video.peak_rate.unwrap_or(video.rate).fps() * 1000.0).round() / 1000.0),
         // One attribute only: the writer keeps these in a map of random order.
         other_attributes: Some(
             [("VIDEO-RANGE".into(), QuotedOrUnquoted::Unquoted(video.colour.range().as_str().into()))].into(),

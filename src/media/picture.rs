@@ -238,6 +238,7 @@ mod tests {
             width,
             height,
             rate: Rate::new(25, 1).unwrap(),
+            peak_rate: None,
             colour: Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false },
             audio: None,
             source: VideoSource::Encode { ceiling: 1, level: 30, min_frame_ticks: 0 },

@@ -79,6 +79,9 @@ pub struct VideoRendition {
     pub height: u32,
     /// Exact or average frame rate.
     pub rate: Rate,
+    /// The highest over a second, where the rate varies.
+    #[serde(default)]
+    pub peak_rate: Option<Rate>,
     /// Colour description, in the VUI and the `colr` box.
     pub colour: Colour,
     /// Name of the audio rendition that goes with it, if the title has sound.

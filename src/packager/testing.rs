@@ -37,6 +37,7 @@ pub fn video_rendition(grid: Grid, width: u32, height: u32) -> Rendition {
         width,
         height,
         rate: Rate::new(25, 1).unwrap(),
+        peak_rate: None,
         colour: Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false },
         audio: None,
         source: VideoSource::Encode { ceiling: 1, level: 31, min_frame_ticks: 0 },

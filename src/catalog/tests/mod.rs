@@ -39,6 +39,7 @@ fn plan() -> Plan {
         width: 1920,
         height: 1080,
         rate: Rate::new(24000, 1001).unwrap(),
+        peak_rate: None,
         colour,
         audio: Some("audio-128k".parse().unwrap()),
         source: VideoSource::Encode { ceiling: 5_000_000, level: 40, min_frame_ticks: 0 },

@@ -19,7 +19,7 @@ fn rendition(name: &str, codecs: &str, bandwidth: u64, grid: Grid, kind: Renditi
 
 fn video(name: &str, height: u32, grid: Grid, colour: Colour, source: VideoSource) -> Rendition {
     let rate = Rate::new(if height <= 360 { 15_000 } else { 30_000 }, 1001).unwrap();
-    let kind = VideoRendition { width: height * 16 / 9, height, rate, colour, audio: None, source };
+    let kind = VideoRendition { width: height * 16 / 9, height, rate, peak_rate: None, colour, audio: None, source };
     rendition(name, "avc1.64001F", u64::from(height) * 1000, grid, RenditionKind::Video(kind))
 }
 

@@ -25,6 +25,7 @@ fn video(name: &str, height: u32, bandwidth: u64, audio: Option<&str>) -> Rendit
         width: height * 16 / 9,
         height,
         rate: Rate::new(24_000, 1001).unwrap(),
+        peak_rate: None,
         colour: Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false },
         audio: audio.map(|a| a.parse().unwrap()),
         source: VideoSource::Encode { ceiling: bandwidth, level: 31, min_frame_ticks: 0 },
@@ -152,6 +153,16 @@ fn every_group_offers_every_track_under_its_own_name_and_one_default() {
     assert_eq!(parsed.variants[0].bandwidth, 1_700_000, "with the dearest sound a player may choose");
     assert_eq!(parsed.variants[0].average_bandwidth, None, "the sound's is not known");
     assert_eq!(master, master_of(renditions), "attributes do not come out of a map in random order");
+}
+
+#[test]
+fn the_highest_rate_of_a_variable_one_is_listed() {
+    let mut varies = video("480p", 480, 1_500_000, None);
+    if let RenditionKind::Video(pictures) = &mut varies.kind {
+        pictures.peak_rate = Rate::new(60, 1);
+    }
+    let listed = master_of(vec![varies]);
+    assert!(listed.contains("FRAME-RATE=60.000,"), "{listed}");
 }
 
 #[test]

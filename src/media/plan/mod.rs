@@ -18,7 +18,9 @@ use timeline::Timeline;
 const LONGEST_PASSTHROUGH: f64 = 1.5;
 /// A source whose rate is this many times its rung's is far above it.
 const FAR_ABOVE: u64 = 2;
-/// Frame rates up to this much above the cap are not worth halving.
+/// Nothing is offered at more frames per second: few screens show them, and few decoders keep up.
+const HIGHEST_FPS: f64 = 120.0;
+/// Frame rates up to this much above a cap are not worth halving.
 const CAP_SLACK: f64 = 1.1;
 /// No line is faster, bits per second; sums of such rates stay far from what a number holds.
 const HIGHEST_RATE: u64 = 1 << 40;

@@ -3,7 +3,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::{Access, AudioTrack, Colour, Label, Packet, RenditionKind, Rotation, Timescale, Track, VideoTrack};
+use crate::media::{
+    Access, AudioTrack, Colour, Label, Packet, Rendition, RenditionKind, Rotation, Timescale, Track, VideoRendition,
+    VideoSource, VideoTrack,
+};
 
 const COLOUR: Colour = Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false };
 
@@ -77,6 +80,86 @@ fn a_playable_source_is_offered_as_it_is_and_not_encoded_at_its_own_size() {
 fn key_frames_too_far_apart_leave_no_passthrough() {
     let plan = plan(&index(Some(cfr(60, 250)), vec![]), &Ladder::default()).unwrap();
     assert_eq!(names(&plan), ["1080p", "720p", "480p", "360p", "240p", "144p"]);
+}
+
+/// `fps` frames per second for 20 seconds, a key frame every two.
+fn fast(fps: u32) -> VideoTrack {
+    let times: Vec<i64> = (0..i64::from(20 * fps)).map(|i| i * 100).collect();
+    let video = video(fps * 100, &times, |i| i % (fps as usize * 2) == 0, 100);
+    VideoTrack { rate: crate::media::Rate::new(fps, 1), ..video }
+}
+
+#[test]
+fn nothing_is_offered_at_more_than_120_frames_a_second_and_all_frames_up_to_there() {
+    let rates = |fps| {
+        let plan = plan(&index(Some(fast(fps)), vec![]), &Ladder::default()).unwrap();
+        let of = |(r, v): (&Rendition, &VideoRendition)| {
+            let cuts = r.grid.cuts();
+            let step = u64::from(fps / v.rate.num);
+            // Every boundary lies on a frame of each rendition.
+            assert!(cuts.iter().all(|c| c.frame * step * 100 == c.at), "{fps} {}", r.name);
+            (r.name.to_string(), v.rate.num)
+        };
+        plan.video().map(of).filter(|(name, _)| ["source", "1080p", "360p"].contains(&&**name)).collect::<Vec<_>>()
+    };
+    let named = |all: &[(&str, u32)]| all.iter().map(|(name, fps)| ((*name).to_owned(), *fps)).collect::<Vec<_>>();
+    assert_eq!(rates(120), named(&[("source", 120), ("360p", 30)]));
+    assert_eq!(rates(240), named(&[("1080p", 120), ("360p", 30)]));
+    assert_eq!(rates(600), named(&[("1080p", 120), ("360p", 30)]));
+    assert_eq!(rates(144), named(&[("1080p", 72), ("360p", 24)]), "a multiple of a multiple");
+    let level = |fps| match plan(&index(Some(fast(fps)), vec![]), &Ladder::default()).unwrap().renditions[0].clone() {
+        Rendition {
+            kind: RenditionKind::Video(VideoRendition { source: VideoSource::Encode { level, .. }, .. }),
+            ..
+        } => level,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!([level(240), level(600)], [51, 51]);
+}
+
+/// A telephone's film: 25 frames a second for a minute and 60 for four seconds of it, with a clock that jitters.
+#[test]
+fn a_variable_rate_is_judged_by_its_busiest_second_and_not_by_its_mean() {
+    let mut at = 0;
+    let times: Vec<i64> = (0..1640)
+        .map(|i| {
+            let now = at + [0, 20, 0, -20][i % 4];
+            at += if (500..740).contains(&i) { 1500 } else { 3600 };
+            now.max(0)
+        })
+        .collect();
+    let film = VideoTrack { avcc: None, ..video(90_000, &times, |_| false, 3600) };
+    let plan = plan(&index(Some(film.clone()), vec![]), &Ladder::default()).unwrap();
+    let (best, pictures) = plan.video().next().unwrap();
+    let peak = pictures.peak_rate.unwrap().fps();
+    assert!((59.9..60.2).contains(&peak) && (26.0..28.0).contains(&pictures.rate.fps()), "{pictures:?}");
+    assert_eq!(best.codecs, "avc1.64002A", "4.2, for 60 frames of 1080p a second");
+    let small = plan.video().find(|(r, _)| r.name.as_str() == "360p").unwrap();
+    assert_eq!(small.1.peak_rate.map(crate::media::Rate::fps), Some(30.0));
+    let kept = small.0.grid.cuts().last().unwrap().frame;
+    assert!((1515..1530).contains(&kept), "{kept}: of 240 frames each other is left out");
+    // One gap of a tick in a film of a steady rate says nothing.
+    let mut times: Vec<i64> = (0..500).map(|i| i * 3600).collect();
+    times[100] = times[99] + 1;
+    let odd = super::plan(&index(Some(video(90_000, &times, |_| false, 3600)), vec![]), &Ladder::default()).unwrap();
+    let (_, pictures) = odd.video().next().unwrap();
+    assert!((25.0..26.1).contains(&pictures.peak_rate.unwrap().fps()), "{pictures:?}");
+}
+
+/// A telephone's profile nobody has, and a level that says far more than the film asks for, which devices refuse.
+#[test]
+fn what_devices_refuse_by_its_profile_or_level_is_encoded_at_its_own_size_too() {
+    let named = |avcc: [u8; 4]| {
+        let film = VideoTrack { avcc: Some(avcc.to_vec()), ..cfr(60, 50) };
+        let plan = plan(&index(Some(film), vec![]), &Ladder::default()).unwrap();
+        let rates: Vec<u64> = plan.video().map(|(r, _)| r.bandwidth).collect();
+        assert!(rates.iter().all(|rate| *rate <= rates[0]), "no encode needs more than its source: {rates:?}");
+        names(&plan)[..2].join(" ")
+    };
+    assert_eq!(named([1, 100, 0, 40]), "source 720p");
+    assert_eq!(named([1, 100, 0, 42]), "source 720p", "common enough");
+    assert_eq!(named([1, 100, 0, 51]), "source 1080p");
+    assert_eq!(named([1, 88, 0, 40]), "1080p 720p");
 }
 
 #[test]

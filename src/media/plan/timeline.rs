@@ -1,8 +1,8 @@
 //! Where segments begin: at the wished lengths, at source key frames where one is near, at key frames only for a source
 //! that is passed through.
 
-use super::{CAP_SLACK, LONGEST_PASSTHROUGH, decimate};
-use crate::media::{Access, Cut, Grid, GridError, Ladder, Rotation, Shown, Timescale, VideoRange, VideoTrack};
+use super::{CAP_SLACK, HIGHEST_FPS, LONGEST_PASSTHROUGH, decimate};
+use crate::media::{Access, Cut, Grid, GridError, Ladder, Rate, Rotation, Shown, Timescale, VideoRange, VideoTrack};
 
 /// No segment is shorter, seconds: players stumble over very short last segments.
 const SHORTEST_SECONDS: f64 = 0.5;
@@ -14,6 +14,10 @@ pub(super) struct Timeline<'a> {
     pub(super) end: i64,
     /// Positions in `shown` where segments begin, and its length.
     pub(super) starts: Vec<usize>,
+    /// Exact, or the mean.
+    pub(super) rate: Rate,
+    /// That of the busiest second, which a decoder must keep up with; the same if it is exact.
+    pub(super) fastest: Rate,
     /// Every boundary is a key frame and the packets can be packaged as they are.
     pub(super) passthrough: bool,
 }
@@ -31,8 +35,12 @@ impl<'a> Timeline<'a> {
         };
         let keys: Vec<usize> = (0..shown.len()).filter(|&i| packets[shown[i].packet].key).collect();
         let end = video.track.end;
-        let cutter = Cutter { times: &times, end, timescale, ladder, step: frame_step(video, ladder) };
-        if ladder.passthrough && can_pass_through(video) {
+        let mean = || mean_rate(shown.len() as u64, timescale.seconds(end - times.first().unwrap_or(&0)));
+        let rate = video.rate.unwrap_or_else(mean);
+        let fastest = if video.rate.is_some() { rate } else { busiest_second(&times, timescale).unwrap_or(rate) };
+        let step = video.rate.map_or(1, |rate| frame_step(rate, 0, ladder) as usize);
+        let cutter = Cutter { times: &times, end, timescale, ladder, step };
+        if ladder.passthrough && can_pass_through(video, fastest) {
             let closed_keys: Vec<usize> = keys.iter().copied().filter(|&i| closed(i)).collect();
             // A rendition of a capped frame rate keeps an even cadence only if boundaries lie on its own frames.
             let on_step: Vec<usize> = closed_keys.iter().copied().filter(|i| i.is_multiple_of(cutter.step)).collect();
@@ -48,11 +56,11 @@ impl<'a> Timeline<'a> {
                         .is_some_and(|(max, min)| max - min + 1 == w[1] - w[0] && min == shown[w[0]].packet)
                 });
                 if contiguous {
-                    return Self { timescale, shown, end, starts, passthrough: true };
+                    return Self { timescale, shown, end, starts, rate, fastest, passthrough: true };
                 }
             }
         }
-        Self { timescale, shown, end, starts: cutter.near_keys(&keys), passthrough: false }
+        Self { timescale, shown, end, starts: cutter.near_keys(&keys), rate, fastest, passthrough: false }
     }
 
     pub(super) fn at(&self, position: usize) -> i64 {
@@ -74,20 +82,48 @@ impl<'a> Timeline<'a> {
     }
 }
 
-/// Boundaries must fall on every `step`-th frame, so that a rendition of a capped frame rate keeps an even cadence.
-pub(super) fn frame_step(video: &VideoTrack, ladder: &Ladder) -> usize {
-    let cap = f64::from(ladder.frame_rate_cap);
-    match video.rate {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a ratio of frame rates")]
-        Some(rate) if rate.fps() > cap * CAP_SLACK => (rate.fps() / cap - 0.01).ceil() as usize,
-        _ => 1,
+/// Of an exact rate, every how many frames one is kept in a rendition of this short side, so that what is left stays below
+/// the cap. Those of a lower cap are multiples, so that boundaries on every such frame keep an even cadence in all.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a ratio of frame rates")]
+pub(super) fn frame_step(rate: Rate, rung: u32, ladder: &Ladder) -> u32 {
+    let step = |fps: f64, cap: f64| if fps > cap * CAP_SLACK { (fps / cap - 0.01).ceil() as u32 } else { 1 };
+    let of_all = step(rate.fps(), HIGHEST_FPS);
+    if rung > ladder.frame_rate_cap_max_height {
+        return of_all;
     }
+    of_all.saturating_mul(step(rate.fps() / f64::from(of_all), ladder.frame_rate_cap.into()))
+}
+
+/// The highest rate over a second or little more: an odd gap cannot raise it, nor can much what clocks jitter. `None` if
+/// it lasts for less.
+#[expect(clippy::cast_precision_loss, reason = "a number of frames")]
+fn busiest_second(times: &[i64], timescale: Timescale) -> Option<Rate> {
+    let second = i64::from(timescale.get());
+    let mut after = 0;
+    let rates = times.iter().enumerate().map_while(|(n, at)| {
+        after += times[after..].iter().take_while(|t| **t - at < second).count();
+        Some((after - n) as f64 / timescale.seconds(times.get(after)? - at))
+    });
+    rates.max_by(f64::total_cmp).map(rounded_rate)
+}
+
+pub(super) fn mean_rate(frames: u64, seconds: f64) -> Rate {
+    #[expect(clippy::cast_precision_loss, reason = "a number of frames")]
+    rounded_rate(frames as f64 / seconds.max(0.001))
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a frame rate")]
+fn rounded_rate(fps: f64) -> Rate {
+    let milli = (fps * 1000.0).round() as u32;
+    Rate::new(milli.max(1), 1000).unwrap_or(Rate { num: 25, den: std::num::NonZeroU32::MIN })
 }
 
 /// Can every player show these packets as they are?
-fn can_pass_through(video: &VideoTrack) -> bool {
-    let playable_profile = video.avcc.as_deref().is_some_and(|a| matches!(a.get(1), Some(66 | 77 | 88 | 100)));
+fn can_pass_through(video: &VideoTrack, fastest: Rate) -> bool {
+    // Baseline, Main and High; browsers lack Extended.
+    let playable_profile = video.avcc.as_deref().is_some_and(|a| matches!(a.get(1), Some(66 | 77 | 100)));
     playable_profile
+        && fastest.fps() <= HIGHEST_FPS * CAP_SLACK
         && video.keys_are_idr
         && video.is_8bit_420
         && !video.interlaced

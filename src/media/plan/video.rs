@@ -1,7 +1,7 @@
 //! Which video renditions a title has.
 
-use super::timeline::{Timeline, frame_step};
-use super::{CAP_SLACK, FAR_ABOVE, PlanError, SAMPLE_OVERHEAD, measured_bandwidth, name};
+use super::timeline::{Timeline, frame_step, mean_rate};
+use super::{CAP_SLACK, FAR_ABOVE, HIGHEST_FPS, PlanError, SAMPLE_OVERHEAD, measured_bandwidth, name};
 use crate::media::ladder::VideoRung;
 use crate::media::{
     Colour, Grid, Ladder, Rate, Rendition, RenditionKind, Shown, Timescale, VideoRange, VideoRendition, VideoSource,
@@ -10,6 +10,9 @@ use crate::media::{
 
 /// A source this little above a rung is not worth a rung of its own size.
 const SAME_SIZE: f64 = 0.9;
+
+/// `level_idc` that devices of some years can decode; above it many refuse what they are not asked to decode so fast.
+const COMMON_LEVEL: u8 = 42;
 
 /// A title is taken to be at least this long when its rates are chosen.
 const SHORTEST_SECONDS: f64 = 0.04;
@@ -31,7 +34,6 @@ pub(super) fn renditions(
     let short = width.min(height);
     let size = |rung: f64| (even(width * rung / short), even(height * rung / short));
     let full = timeline.grid(0)?;
-    let rate = video.rate.unwrap_or_else(|| average_rate(timeline));
     let mut made = Vec::new();
     let mut limit = None;
     let mut same_size_too = true;
@@ -42,10 +44,13 @@ pub(super) fn renditions(
         let buffer_ms = buffer_ms(video, timeline, bandwidth);
         // The rung of the source's own size, to judge whether the source is far heavier than it need be.
         let own = ladder.video.iter().rev().find(|r| f64::from(r.height) >= short).or(ladder.video.first());
-        same_size_too = own.is_some_and(|own| average > own.bitrate * FAR_ABOVE);
-        if !same_size_too {
+        let is_heavy = own.is_some_and(|own| average > own.bitrate * FAR_ABOVE);
+        if !is_heavy {
             limit = Some(bandwidth);
         }
+        let needed = h264::level_idc(video.width, video.height, timeline.fastest, bandwidth);
+        let says_more = avcc.get(3).is_some_and(|level| *level > needed.max(COMMON_LEVEL));
+        same_size_too = is_heavy || says_more;
         made.push(Rendition {
             name: name("source"),
             codecs: h264::codecs_of(&avcc).unwrap_or_default(),
@@ -54,7 +59,8 @@ pub(super) fn renditions(
             kind: RenditionKind::Video(VideoRendition {
                 width: video.width,
                 height: video.height,
-                rate,
+                rate: timeline.rate,
+                peak_rate: video.rate.is_none().then_some(timeline.fastest),
                 colour: video.colour,
                 audio: None,
                 source: VideoSource::Passthrough { avcc, buffer_ms },
@@ -78,10 +84,10 @@ pub(super) fn renditions(
             reason = "bits/s"
         )]
         let ceiling = limit.map_or(bitrate, |l| bitrate.min((l as f64 * share) as u64)).max(50_000);
-        let min_frame_ticks = min_frame_ticks(rung.height, rate, timeline.timescale, ladder);
+        let Pace { min_frame_ticks, rate, fastest } = Pace::of(video, timeline, rung.height, ladder);
         let grid = if min_frame_ticks == 0 { full.clone() } else { timeline.grid(min_frame_ticks)? };
-        let rate = if min_frame_ticks == 0 { rate } else { capped_rate(video, &grid, ladder) };
-        let level = h264::level_idc(w, h, rate, ceiling);
+        let rate = rate.unwrap_or_else(|| mean_of(&grid));
+        let level = h264::level_idc(w, h, fastest, ceiling);
         made.push(Rendition {
             name: name(&format!("{}p", w.min(h))),
             codecs: h264::high_profile_codecs(level),
@@ -91,6 +97,7 @@ pub(super) fn renditions(
                 width: w,
                 height: h,
                 rate,
+                peak_rate: video.rate.is_none().then_some(fastest),
                 colour: output_colour(video.colour),
                 audio: None,
                 source: VideoSource::Encode { ceiling, level, min_frame_ticks },
@@ -132,36 +139,37 @@ fn rungs(ladder: &Ladder, short: f64) -> Vec<VideoRung> {
     fitting
 }
 
-fn min_frame_ticks(rung: u32, rate: Rate, timescale: Timescale, ladder: &Ladder) -> u32 {
-    let cap = f64::from(ladder.frame_rate_cap);
-    if rung > ladder.frame_rate_cap_max_height || rate.fps() <= cap * CAP_SLACK {
-        return 0;
+/// How a rendition goes through time.
+struct Pace {
+    min_frame_ticks: u32,
+    /// `None`: the mean of what is left.
+    rate: Option<Rate>,
+    fastest: Rate,
+}
+
+impl Pace {
+    fn of(video: &VideoTrack, timeline: &Timeline, rung: u32, ladder: &Ladder) -> Self {
+        let ticks = |seconds: f64| u32::try_from(timeline.timescale.ticks(seconds)).unwrap_or(0);
+        if let Some(rate) = video.rate {
+            let step = frame_step(rate, rung, ladder);
+            let kept = Rate::new(rate.num, rate.den.get().saturating_mul(step)).unwrap_or(rate);
+            // Between two frames, whatever a tick may be off.
+            let min_frame_ticks = if step == 1 { 0 } else { ticks((f64::from(step) - 0.5) / rate.fps()) };
+            return Self { min_frame_ticks, rate: Some(kept), fastest: kept };
+        }
+        let small = rung <= ladder.frame_rate_cap_max_height;
+        let cap = if small { f64::from(ladder.frame_rate_cap).min(HIGHEST_FPS) } else { HIGHEST_FPS };
+        if timeline.fastest.fps() <= cap * CAP_SLACK {
+            return Self { min_frame_ticks: 0, rate: Some(timeline.rate), fastest: timeline.fastest };
+        }
+        // A little less than the interval at the cap, so that rounding in the source drops no frame of the right cadence.
+        Self { min_frame_ticks: ticks(0.98 / cap), rate: None, fastest: mean_rate(1, 1.0 / cap) }
     }
-    // A little less than the interval at the cap, so that rounding in the source drops no frame of the right cadence.
-    u32::try_from(timescale.ticks(0.98 / cap)).unwrap_or(0)
 }
 
-fn capped_rate(video: &VideoTrack, grid: &Grid, ladder: &Ladder) -> Rate {
-    let step = u32::try_from(frame_step(video, ladder)).unwrap_or(1);
-    let exact = video.rate.and_then(|rate| Rate::new(rate.num, rate.den.get().saturating_mul(step)));
-    let frames = grid.cuts().last().map_or(0, |c| c.frame);
-    let begin = grid.cuts().first().map_or(0, |c| c.at.cast_signed());
-    exact.unwrap_or_else(|| mean_rate(frames, grid.end_seconds() - grid.timescale().seconds(begin)))
-}
-
-fn average_rate(timeline: &Timeline) -> Rate {
-    mean_rate(timeline.shown.len() as u64, timeline.timescale.seconds(timeline.end - timeline.at(0)))
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    clippy::cast_precision_loss,
-    reason = "a frame rate"
-)]
-fn mean_rate(frames: u64, seconds: f64) -> Rate {
-    let milli = (frames as f64 / seconds.max(0.001) * 1000.0).round() as u32;
-    Rate::new(milli.max(1), 1000).unwrap_or(Rate { num: 25, den: std::num::NonZeroU32::MIN })
+fn mean_of(grid: &Grid) -> Rate {
+    let (first, last) = (grid.cuts()[0], grid.cuts()[grid.cuts().len() - 1]);
+    mean_rate(last.frame, grid.timescale().seconds((last.at - first.at).cast_signed()))
 }
 
 /// What encoded pictures are converted to: BT.709, or BT.601 where the source has that, with PAL's primaries where it

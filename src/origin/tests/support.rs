@@ -204,6 +204,7 @@ pub fn plan() -> Plan {
         width: 1280,
         height: 720,
         rate: Rate::new(25, 1).unwrap(),
+        peak_rate: None,
         colour,
         audio: Some("audio-128k".parse().unwrap()),
         source: VideoSource::Encode { ceiling: 2_800_000, level: 31, min_frame_ticks: 0 },

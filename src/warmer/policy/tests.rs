@@ -16,6 +16,7 @@ fn rendition(height: u32) -> Rendition {
         width: height * 16 / 9,
         height,
         rate: Rate::new(25, 1).unwrap(),
+        peak_rate: None,
         colour,
         audio: None,
         source,
