@@ -38,6 +38,25 @@ pub fn high_profile_codecs(level_idc: u8) -> String {
     format!("avc1.6400{level_idc:02X}")
 }
 
+/// What GStreamer's caps call a level: `4`, `4.2`.
+#[must_use]
+pub fn level_name(level_idc: u8) -> String {
+    match (level_idc / 10, level_idc % 10) {
+        (whole, 0) => whole.to_string(),
+        (whole, part) => format!("{whole}.{part}"),
+    }
+}
+
+/// Does a decoder for these codecs (RFC 6381) play the stream of this `avcC` record: has it the same profile, and a level no
+/// higher? Constraints may be more than is said.
+#[must_use]
+pub fn is_within(avcc: &[u8], codecs: &str) -> bool {
+    // `avc1.`, and two digits each for profile, constraints and level.
+    let parts = |codecs: &str| Some((codecs.get(..7)?.to_owned(), codecs.get(9..)?.to_owned()));
+    let found = codecs_of(avcc).as_deref().and_then(parts);
+    found.zip(parts(codecs)).is_some_and(|(found, said)| found.0 == said.0 && found.1 <= said.1)
+}
+
 /// RFC 6381 parameter of an `avcC` record: profile, constraints and level as they stand there. `None` if it is too short.
 #[must_use]
 pub fn codecs_of(avcc: &[u8]) -> Option<String> {
@@ -59,5 +78,15 @@ mod tests {
         assert_eq!(level_idc(1280, 720, fps(30), 2_800_000), 31);
         assert_eq!(level_idc(256, 144, fps(24), 150_000), 12, "144 macroblocks need MaxFS 396, 3,456 a second");
         assert_eq!(high_profile_codecs(40), "avc1.640028");
+        assert_eq!([30, 42].map(level_name), ["3", "4.2"]);
+    }
+
+    #[test]
+    fn a_decoder_plays_lower_levels_of_its_profile() {
+        let plays = |profile, level| is_within(&[1, profile, 0x0C, level], "avc1.640028");
+        assert!(plays(100, 40) && plays(100, 9));
+        assert!(
+            !plays(100, 41) && !plays(77, 40) && !is_within(&[], "avc1.640028") && !is_within(&[1, 100, 0, 40], "")
+        );
     }
 }

@@ -10,7 +10,7 @@ use mp4_atom::{
     Smhd, Stco, Stsc, Stsz, Stts, Tkhd, Trex, Url, Visual, Vmhd, esds,
 };
 
-use crate::media::{AudioRendition, Colour, Rendition, RenditionKind, Timescale, VideoRendition};
+use crate::media::{AudioRendition, Colour, Rendition, RenditionKind, Timescale, VideoRendition, h264};
 
 use super::{Error, TRACK_ID};
 
@@ -36,10 +36,14 @@ struct Track<'a> {
 /// is the whole as one document.
 ///
 /// # Errors
-/// See [`video_init`] and [`audio_init`].
+/// See [`video_init`] and [`audio_init`]; [`Error::Codecs`] for pictures that a player was not told of.
 pub fn init(rendition: &Rendition, config: &[u8]) -> Result<Bytes, Error> {
     match &rendition.kind {
-        RenditionKind::Video(video) => video_init(rendition.grid.timescale(), video, config),
+        RenditionKind::Video(video) => {
+            let made = video_init(rendition.grid.timescale(), video, config)?;
+            let (found, said) = (h264::codecs_of(config).unwrap_or_default(), rendition.codecs.clone());
+            if h264::is_within(config, &said) { Ok(made) } else { Err(Error::Codecs { found, said }) }
+        }
         RenditionKind::Audio(audio) => {
             let bitrate = u32::try_from(rendition.average_bandwidth.unwrap_or(rendition.bandwidth));
             audio_init(rendition.grid.timescale(), audio, bitrate.unwrap_or(u32::MAX), config)
@@ -269,6 +273,10 @@ mod tests {
         for bad in [&without_sps[..], &AVCC[..5], &[], &[0; 21]] {
             assert_eq!(init(&video(), bad), Err(Error::Config(bad.len())));
         }
+        let mut higher = AVCC;
+        higher[3] = 40;
+        let (found, said) = ("avc1.640028".to_owned(), "avc1.64001F".to_owned());
+        assert_eq!(init(&video(), &higher), Err(Error::Codecs { found, said }), "a template that chose its own level");
         let audio = audio_rendition(one_segment(48_000, 0, 1, 1024), "en");
         assert_eq!(init(&audio, &ASC[..1]), Err(Error::Config(1)));
         let huge = video_rendition(one_segment(12_800, 0, 25, 12_800), 70_000, 720);

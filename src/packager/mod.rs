@@ -37,6 +37,14 @@ pub enum Error {
     /// Too short to be a record, or of another version.
     #[error("the decoder configuration of {0} bytes is not a record this server can carry")]
     Config(usize),
+    /// The playlists promise another profile, or a lower level (RFC 6381).
+    #[error("the encoder made {found}, the playlists say {said}: `matinee doctor` names the template that did")]
+    Codecs {
+        /// What the record says.
+        found: String,
+        /// What the rendition says.
+        said: String,
+    },
     /// Samples are carried with 4-byte NAL unit lengths, the record announces others.
     #[error("the avcC record announces {0}-byte NAL unit lengths, samples have 4")]
     NalLengthSize(u8),

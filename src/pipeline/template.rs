@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use gst::prelude::*;
 
 use super::Error;
+use crate::media::h264;
 
 /// The templates, in the order of their files.
 const FILES: [(&str, &str); 5] = [
@@ -154,6 +155,7 @@ impl Template {
             ("vbv_ms", v.vbv_ms.to_string()),
             ("vbv_kilobits", (kilobits * v.vbv_ms / 1000).max(1).to_string()),
             ("level", v.level.to_string()),
+            ("level_name", h264::level_name(v.level)),
         ])
     }
 
@@ -199,7 +201,9 @@ mod tests {
     fn every_template_has_a_whole_header_and_no_unknown_placeholder() {
         for template in all().unwrap() {
             let known = match template.codec {
-                Codec::H264 => "scaled_width scaled_height direction colorimetry kilobits vbv_ms vbv_kilobits level",
+                Codec::H264 => {
+                    "scaled_width scaled_height direction colorimetry kilobits vbv_ms vbv_kilobits level level_name"
+                }
                 Codec::Aac => "rate channels bitrate",
                 Codec::Jpeg => "quality",
             };

@@ -7,12 +7,14 @@ use super::encode::Encoder;
 use super::template::{self, AudioValues, Codec, Template, VideoValues};
 use super::upright::Rgb;
 use super::{Error, audio, tone};
-use crate::media::{Colour, Rotation, Trial};
+use crate::media::{Colour, Rotation, Trial, h264};
 
 /// Size and number of the test pictures.
 const WIDTH: u32 = 320;
 const HEIGHT: u32 = 180;
 const PICTURES: usize = 24;
+/// `level_idc` of the test pictures, which need less.
+const LEVEL: u8 = 30;
 /// Samples of test sound, per channel.
 const SAMPLES: usize = 12 * 1024;
 /// Quality of the test picture.
@@ -72,7 +74,7 @@ fn video(template: &Template) -> Result<Made, Error> {
         colour: Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false },
         bits_per_second: 800_000,
         vbv_ms: 500,
-        level: 30,
+        level: LEVEL,
     };
     let caps = gst::Caps::builder("video/x-raw")
         .field("format", "I420")
@@ -86,7 +88,13 @@ fn video(template: &Template) -> Result<Made, Error> {
         buffer.make_mut().set_pts(gst::ClockTime::from_mseconds(40 * n as u64));
         encoder.push(buffer)?;
     }
-    finish(&encoder, PICTURES)
+    let (config, units) = finish(&encoder, PICTURES)?;
+    let said = h264::high_profile_codecs(LEVEL);
+    if !h264::is_within(&config, &said) {
+        let found = h264::codecs_of(&config).unwrap_or_default();
+        return Err(Error::Failed(format!("it made {found} where it was told {said}")));
+    }
+    Ok((config, units))
 }
 
 fn sound(template: &Template) -> Result<Made, Error> {
