@@ -153,6 +153,7 @@ impl From<LadderError> for Fault {
     fn from(error: LadderError) -> Self {
         let (key, text) = match &error {
             LadderError::Empty(list) | LadderError::Order(list) => (list, error.to_string()),
+            LadderError::Name { .. } => (&"audio", error.to_string()),
             LadderError::Range { key, value, must } => (key, format!("ladder.{key} = {value}: must be {must}")),
         };
         Self { key: format!("ladder.{key}"), text }

@@ -55,6 +55,17 @@ pub enum LadderError {
     /// Not best first.
     #[error("ladder.{0}: rungs must be listed best first, each smaller than the one before")]
     Order(&'static str),
+    /// Renditions are named by their rate in thousands, and names are different.
+    #[error(
+        "ladder.audio: {above} and {below} bits per second have one name, or the wrong order: list rungs best first, \
+         2000 bits per second or more apart"
+    )]
+    Name {
+        /// The rung listed first.
+        above: u32,
+        /// The next.
+        below: u32,
+    },
     /// A number no encoder or player takes.
     #[error("ladder.{key} is {value}: must be {must}")]
     Range {
@@ -89,6 +100,14 @@ impl Default for Ladder {
             frame_rate_cap: 30,
             passthrough: true,
         }
+    }
+}
+
+impl AudioRung {
+    /// Bits per second of so many channels, one or two: one needs little more than half.
+    #[must_use]
+    pub fn bitrate_of(self, channels: u32) -> u32 {
+        if channels == 1 { self.bitrate / 8 * 5 } else { self.bitrate }
     }
 }
 
@@ -133,6 +152,30 @@ impl Ladder {
         if self.audio.windows(2).any(|w| w[0].min_height <= w[1].min_height) {
             found.push(LadderError::Order("audio"));
         }
+        let names = |rung: &AudioRung| [1, 2].map(|channels| rung.bitrate_of(channels) / 1000);
+        let alike = |w: &&[AudioRung]| names(&w[0]).iter().zip(names(&w[1])).any(|(above, below)| *above <= below);
+        let alike = self.audio.windows(2).filter(alike);
+        found.extend(alike.map(|w| LadderError::Name { above: w[0].bitrate, below: w[1].bitrate }));
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audio_rungs_of_one_name_are_refused_also_where_one_channel_makes_them_so() {
+        let problems = |rates: [u32; 2]| {
+            let rung = |(n, &bitrate): (usize, &u32)| AudioRung { min_height: 360 * (1 - n as u32), bitrate };
+            Ladder { audio: rates.iter().enumerate().map(rung).collect(), ..Ladder::default() }.problems()
+        };
+        let name = |above, below| vec![LadderError::Name { above, below }];
+        assert_eq!(problems([128_000, 64_000]), []);
+        assert_eq!(problems([130_000, 128_000]), []);
+        assert_eq!(problems([64_000, 64_000]), name(64_000, 64_000));
+        assert_eq!(problems([64_900, 64_000]), name(64_900, 64_000), "both 64k");
+        assert_eq!(problems([65_000, 64_000]), name(65_000, 64_000), "both 40k of one channel");
+        assert_eq!(problems([64_000, 128_000]), name(64_000, 128_000));
     }
 }

@@ -96,8 +96,7 @@ pub(super) fn add_renditions(
         let is_default = default == Some(number);
         let channels = track.channels.clamp(1, 2);
         for (rank, rung) in rungs.iter().enumerate() {
-            // A single channel needs about half the bits.
-            let bitrate = if channels == 1 { rung.bitrate * 5 / 8 } else { rung.bitrate };
+            let bitrate = rung.bitrate_of(channels);
             let may_pass = rank == 0 && track.channels <= 2;
             let wanted = Wanted { number, track, family: "audio", channels, bitrate, may_pass, is_default };
             let made = wanted.rendition(boundaries, ladder)?;
