@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::Error;
 use super::watch::Seen;
-use crate::media::{Label, Sidecar};
+use crate::media::{Label, Sidecar, language};
 
 /// Largest file that is read, bytes: a long film's subtitles are a tenth of a megabyte.
 const MOST_BYTES: u64 = 4 << 20;
@@ -114,16 +114,23 @@ impl Named {
         // `film2.srt` is not a file of `film`.
         let words = if rest.is_empty() { "" } else { rest.strip_prefix('.')? };
         let mut named = Self { codec, language: "und".to_owned(), label: Label::default() };
-        let mut title = Vec::new();
+        let (mut title, mut hi) = (Vec::new(), 0);
         for word in words.split('.').filter(|w| !w.is_empty()) {
             match word.to_ascii_lowercase().as_str() {
                 "forced" => named.label.forced = true,
                 "default" => named.label.default = true,
-                "sdh" | "cc" | "hi" => named.label.hearing_impaired = true,
-                _ if named.language == "und" && is_language(word) => named.language = word.to_owned(),
+                "sdh" | "cc" => named.label.hearing_impaired = true,
+                "hi" => hi += 1,
+                _ if named.language == "und" && is_language(word) => named.language = language::tag(word),
                 _ => title.push(word),
             }
         }
+        // Hindi where no other language is named, else for the hearing impaired.
+        if hi > 0 && named.language == "und" {
+            named.language = "hi".to_owned();
+            hi -= 1;
+        }
+        named.label.hearing_impaired |= hi > 0;
         named.label.title = Label::clean(&title.join(" "));
         Some(named)
     }
@@ -174,6 +181,10 @@ mod tests {
         assert_eq!(said("film.srt"), Some(("SubRip", und(), None, [false; 3])));
         assert_eq!(said("film.de.forced.VTT"), Some(("WebVTT", "de".into(), None, [false, true, false])));
         assert_eq!(said("film.pt-BR.sdh.default.srt"), Some(("SubRip", "pt-BR".into(), None, [true, false, true])));
+        assert_eq!(said("film.ger.srt"), Some(("SubRip", "de".into(), None, [false; 3])));
+        assert_eq!(said("film.hi.srt"), Some(("SubRip", "hi".into(), None, [false; 3])), "Hindi");
+        assert_eq!(said("film.hi.sdh.srt"), Some(("SubRip", "hi".into(), None, [false, false, true])));
+        assert_eq!(said("film.hi.en.srt"), Some(("SubRip", "en".into(), None, [false, false, true])));
         let commentary = Some("Director speaks".to_owned());
         assert_eq!(said("film.Director.speaks.srt"), Some(("SubRip", und(), commentary, [false; 3])));
         for other in ["film2.srt", "film.mp4", "film", "movie.srt", "film.srt.bak"] {

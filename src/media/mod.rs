@@ -13,6 +13,7 @@ pub mod h264;
 mod id;
 mod index;
 mod ladder;
+pub mod language;
 mod picture;
 mod plan;
 mod policy;

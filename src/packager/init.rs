@@ -10,7 +10,7 @@ use mp4_atom::{
     Smhd, Stco, Stsc, Stsz, Stts, Tkhd, Trex, Url, Visual, Vmhd, esds,
 };
 
-use crate::media::{AudioRendition, Colour, Rendition, RenditionKind, Timescale, VideoRendition, h264};
+use crate::media::{AudioRendition, Colour, Rendition, RenditionKind, Timescale, VideoRendition, h264, language};
 
 use super::{Error, TRACK_ID};
 
@@ -144,10 +144,13 @@ fn trak(out: &mut Vec<u8>, track: &Track) -> BoxResult {
     };
     tkhd.encode(out)?;
     out.encode_atom(b"mdia", |out| {
-        let language = iso_639_2(track.language).to_owned();
+        let short = language::three_letters(track.language);
+        // `mdhd` says it all, unless something follows the language.
+        let is_whole = short.is_some() && !track.language.contains('-');
+        let language = short.unwrap_or_else(|| "und".to_owned());
         Mdhd { timescale: track.timescale.get(), language, ..Default::default() }.encode(out)?;
         Hdlr { handler: track.handler.into(), name: String::new() }.encode(out)?;
-        if iso_639_2(track.language) != track.language {
+        if !is_whole {
             // ExtendedLanguageTag, ISO/IEC 14496-12 §8.4.6: any RFC 5646 tag, and it overrides the three letters.
             out.encode_atom(b"elng", |out| [0u8; 4].encode(out).and_then(|()| track.language.encode(out)))?;
         }
@@ -182,12 +185,6 @@ fn colr(colour: Colour) -> Option<Colr> {
         matrix_coefficients: matrix.into(),
         full_range_flag: full_range,
     })
-}
-
-/// `mdhd` holds three letters of ISO 639-2; everything else is `und` there and goes into `elng`.
-fn iso_639_2(language: &str) -> &str {
-    let three_letters = language.len() == 3 && language.bytes().all(|b| b.is_ascii_lowercase());
-    if three_letters { language } else { "und" }
 }
 
 fn sixteen_bits(what: &'static str, value: u32) -> Result<u16, Error> {
@@ -239,9 +236,19 @@ mod tests {
         let esds = find(&entry[28..], &[b"esds"]).unwrap();
         let at = esds.windows(2).position(|w| w == [5, 5]).unwrap() + 2;
         assert_eq!(esds[at..at + 5], ASC);
-        assert!(find(&bytes, &[b"moov", b"trak", b"mdia", b"elng"]).is_none());
-        let tagged = init(&rendition("pt-BR"), &ASC).unwrap();
-        assert_eq!(find(&tagged, &[b"moov", b"trak", b"mdia", b"elng"]).unwrap(), b"\0\0\0\0pt-BR\0");
+        // Five bits a letter, counted from one (§8.4.2.3).
+        let said = |language| {
+            let bytes = init(&rendition(language), &ASC).unwrap();
+            let mdhd = find(&bytes, &[b"moov", b"trak", b"mdia", b"mdhd"]).unwrap();
+            let packed = be32(mdhd, mdhd.len() - 4) >> 16;
+            let letters = [10, 5, 0].map(|shift| char::from((packed >> shift & 0x1F) as u8 + 0x60));
+            let elng = find(&bytes, &[b"moov", b"trak", b"mdia", b"elng"]).map(<[u8]>::to_vec);
+            (letters.iter().collect::<String>(), elng)
+        };
+        assert_eq!(said("de"), ("deu".to_owned(), None));
+        assert_eq!(said("deu"), ("deu".to_owned(), None));
+        assert_eq!(said("pt-BR"), ("por".to_owned(), Some(b"\0\0\0\0pt-BR\0".to_vec())));
+        assert_eq!(said("x-own"), ("und".to_owned(), Some(b"\0\0\0\0x-own\0".to_vec())));
     }
 
     #[test]

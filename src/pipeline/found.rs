@@ -223,7 +223,7 @@ fn read_sticky(pad: &gst::Pad, track: &mut Found) {
         if let gst::EventView::Tag(tag) = event.view() {
             let list = tag.tag();
             if let Some(language) = list.get::<gst::tags::LanguageCode>() {
-                track.language = Some(language.get().to_owned());
+                track.language = Some(crate::media::language::tag(language.get()));
             }
             if let (Some(title), gst::TagScope::Stream) = (list.get::<gst::tags::Title>(), list.scope()) {
                 track.title = Some(title.get().to_owned());

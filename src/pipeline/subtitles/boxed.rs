@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::{MOST_CUES, Raw, charset, payload};
-use crate::media::Timescale;
+use crate::media::{Timescale, language};
 use crate::pipeline::mp4::{Table, TextEntry};
 
 /// Longest sample that is read, bytes: text and its styles.
@@ -31,7 +31,7 @@ pub fn codec(table: &Table) -> String {
 /// Its language; a code that is none is unknown.
 pub fn language(table: &Table) -> String {
     let is_code = table.language.len() == 3 && table.language.bytes().all(|b| b.is_ascii_lowercase());
-    if is_code { table.language.clone() } else { "und".to_owned() }
+    if is_code { language::tag(&table.language) } else { "und".to_owned() }
 }
 
 /// Every sample is to be shown whatever the viewer chose (3GPP TS 26.245 §5.16, as QuickTime uses its display flags).
