@@ -179,7 +179,12 @@ fn sound(u: &mut Unstructured, video: Option<&VideoTrack>) -> Result<AudioTrack>
 fn text(u: &mut Unstructured) -> Result<TextTrack> {
     let cue = |u: &mut Unstructured| {
         let start_ms = u.int_in_range(0..=200_000)?;
-        Ok(Cue { start_ms, end_ms: start_ms + u.int_in_range(1..=20_000)?, text: "Words".into() })
+        Ok(Cue {
+            start_ms,
+            end_ms: start_ms + u.int_in_range(1..=20_000)?,
+            text: "Words".into(),
+            settings: String::new(),
+        })
     };
     let mut cues = (0..u.int_in_range(0..=9)?).map(|_| cue(u)).collect::<Result<Vec<Cue>>>()?;
     cues.sort_by_key(|cue| (cue.start_ms, cue.end_ms));

@@ -34,6 +34,8 @@ pub struct Cue {
     pub end_ms: u64,
     /// A WebVTT cue payload: escaped, no blank line, no arrow.
     pub text: String,
+    /// Where they stand, as WebVTT's cue settings (§3.1); empty for its usual place.
+    pub settings: String,
 }
 
 /// A text track whose cues were read at inspection.
@@ -120,6 +122,10 @@ impl Cue {
         stamp(self.start_ms, out);
         out.push_str(" --> ");
         stamp(self.end_ms, out);
+        if !self.settings.is_empty() {
+            out.push(' ');
+            out.push_str(&self.settings);
+        }
         out.push('\n');
         out.push_str(&self.text);
         out.push('\n');
@@ -143,7 +149,7 @@ mod tests {
     }
 
     fn cue(start_ms: u64, end_ms: u64, text: &str) -> Cue {
-        Cue { start_ms, end_ms, text: text.into() }
+        Cue { start_ms, end_ms, text: text.into(), settings: String::new() }
     }
 
     #[test]
@@ -157,6 +163,17 @@ mod tests {
             "WEBVTT\nX-TIMESTAMP-MAP=MPEGTS:0,LOCAL:00:00:00.000\n\n00:00:00.900 --> 01:00:00.500\ntwo\n"
         );
         assert!(track.whole().ends_with("\n\n00:00:02.000 --> 00:00:02.500\nthree\n"));
+    }
+
+    #[test]
+    fn where_a_cue_stands_is_said_in_every_segment_and_in_the_whole() {
+        let track = track(vec![Cue { settings: "line:0 align:left".into(), ..cue(500, 1_500, "one") }]);
+        let cut = |at| Cut { frame: 0, at };
+        let line = "\n00:00:00.500 --> 00:00:01.500 line:0 align:left\none\n";
+        let of = |from, to| track.segment(Timescale::new(1000).unwrap(), (cut(from), cut(to)));
+        for document in [of(0, 1000), of(1000, 2000), track.whole()] {
+            assert!(document.ends_with(line), "{document}");
+        }
     }
 
     #[test]

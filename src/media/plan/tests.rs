@@ -326,7 +326,7 @@ proptest! {
             ..cfr(1, 1)
         });
         let audio = sounds.into_iter().map(|track| AudioTrack { track, rate: sound_rate, ..sound(48_000, 1) });
-        let cues = cues.into_iter().map(|(start_ms, end_ms)| crate::media::Cue { start_ms, end_ms, text: "x".into() });
+        let cues = cues.into_iter().map(|(start_ms, end_ms)| crate::media::Cue { start_ms, end_ms, text: "x".into(), settings: String::new() });
         let text = crate::media::TextTrack {
             codec: String::new(), language: String::new(), label: Label::default(), cues: cues.collect(),
         };

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::{MOST_CUES, Raw, charset, payload};
+use super::{MOST_CUES, Raw, charset, payload, settings};
 use crate::media::{Timescale, language};
 use crate::pipeline::mp4::{Table, TextEntry};
 
@@ -55,9 +55,9 @@ pub fn read(source: &Path, table: &Table) -> Vec<Raw> {
         let end = table.samples.get(i + 1).map_or(table.end, |next| next.pts);
         let (start_ns, end_ns) = (ns(sample.pts), Some(ns(end)));
         if matches!(table.text, Some(TextEntry::WebVtt)) {
-            cues.extend(cue_boxes(&data).into_iter().map(|text| Raw { start_ns, end_ns, text }));
+            cues.extend(cue_boxes(&data).into_iter().map(|(text, settings)| Raw { start_ns, end_ns, text, settings }));
         } else {
-            cues.push(Raw { start_ns, end_ns, text: counted(&data) });
+            cues.push(Raw { start_ns, end_ns, text: counted(&data), settings: String::new() });
         }
     }
     cues
@@ -70,12 +70,14 @@ fn counted(data: &[u8]) -> String {
     payload::from_plain(&charset::decode(text).replace('\r', "\n"))
 }
 
-/// The payloads of a sample's `vttc` boxes; `vtte` is an empty one.
-fn cue_boxes(sample: &[u8]) -> Vec<String> {
-    let children = |data| Boxes(data).filter(|(kind, _)| kind == b"vttc");
-    let payload_of = |cue| Boxes(cue).find(|(kind, _)| kind == b"payl").map(|(_, text)| text);
-    let texts = children(sample).filter_map(|(_, cue)| payload_of(cue));
-    texts.map(|text| payload::from_tagged(&charset::decode(text))).collect()
+/// The payloads of a sample's `vttc` boxes with their settings; `vtte` is an empty one.
+fn cue_boxes(sample: &[u8]) -> Vec<(String, String)> {
+    let words = |cue, of: &[u8; 4]| Boxes(cue).find(|(kind, _)| kind == of).map(|(_, text)| charset::decode(text));
+    let cue = |(_, cue)| {
+        let settings = settings::from_webvtt(&words(cue, b"sttg").unwrap_or_default());
+        Some((payload::from_tagged(&words(cue, b"payl")?), settings))
+    };
+    Boxes(sample).filter(|(kind, _)| kind == b"vttc").filter_map(cue).collect()
 }
 
 /// Boxes one after the other, as far as their sizes make sense.
@@ -103,8 +105,11 @@ mod tests {
     fn samples_of_each_kind_are_read() {
         assert_eq!(counted(b"\0\x05a < bstyl"), "a &lt; b");
         assert_eq!(counted(b"\0\x06\xfe\xff\0a\0b"), "ab");
-        assert_eq!(cue_boxes(b"\0\0\0\x15vttc\0\0\0\x0dpayl<i>a<"), ["<i>a&lt;</i>"]);
-        assert_eq!(cue_boxes(b"\0\0\0\x08vtte"), Vec::<String>::new());
+        let said = |text: &str, settings: &str| vec![(text.to_owned(), settings.to_owned())];
+        assert_eq!(cue_boxes(b"\0\0\0\x15vttc\0\0\0\x0dpayl<i>a<"), said("<i>a&lt;</i>", ""));
+        let placed = b"\0\0\0\x23vttc\0\0\0\x12sttgline:0 x:y\0\0\0\x09payla";
+        assert_eq!(cue_boxes(placed), said("a", "line:0"));
+        assert_eq!(cue_boxes(b"\0\0\0\x08vtte"), []);
     }
 
     proptest! {

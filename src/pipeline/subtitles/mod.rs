@@ -1,11 +1,13 @@
 //! Text tracks: from whatever they are in a file, or beside it, to cues. All of it is what strangers wrote, read in the
 //! worker, and bounded: in cues, in bytes of a cue, in bytes of a track.
 //!
-//! Reading order: [`text_tracks`], `boxed` (samples of MP4 files), `timed` (SubRip and WebVTT files), `payload`, `charset`.
+//! Reading order: [`text_tracks`], `boxed` (samples of MP4 files), `timed` (SubRip and WebVTT files), `payload`, `settings`
+//! (where words stand), `charset`.
 
 mod boxed;
 mod charset;
 mod payload;
+mod settings;
 mod timed;
 
 use std::path::Path;
@@ -30,6 +32,8 @@ struct Raw {
     end_ns: Option<i64>,
     /// A payload; empty if the sample only ends the one before.
     text: String,
+    /// Where it stands, as WebVTT says it.
+    settings: String,
 }
 
 /// What became of the text tracks.
@@ -120,10 +124,12 @@ fn from_demuxer(track: &Found, zero_ns: i64) -> Result<TextTrack, Skipped> {
         name if name.starts_with("closedcaption/") => return skip("captions inside the pictures cannot be read"),
         _ => return skip("it is neither sound nor pictures nor text that can be read"),
     };
-    let raw = |w: &Words| Raw {
-        start_ns: w.pts,
-        end_ns: w.duration.map(|d| w.pts.saturating_add_unsigned(d)),
-        text: read(&charset::decode(&w.data)),
+    let has_overrides = media_type != "text/x-raw" || tagged;
+    let raw = |w: &Words| {
+        let words = charset::decode(&w.data);
+        let settings = if has_overrides { settings::from_overrides(&words) } else { String::new() };
+        let end_ns = w.duration.map(|d| w.pts.saturating_add_unsigned(d));
+        Raw { start_ns: w.pts, end_ns, text: read(&words), settings }
     };
     let cues = finish(track.words.iter().map(raw).collect(), zero_ns);
     if cues.is_empty() {
@@ -183,14 +189,14 @@ fn finish(mut raw: Vec<Raw>, zero_ns: i64) -> Vec<Cue> {
         let end = raw.end_ns.unwrap_or_else(|| next(i).map_or(until, |n| n.min(until)));
         let ms = |ns: i64| u64::try_from(ns.saturating_sub(zero_ns).saturating_add(MS / 2).div_euclid(MS)).unwrap_or(0);
         let (start_ms, end_ms) = (ms(raw.start_ns), ms(end));
-        bytes += raw.text.len();
+        bytes += raw.text.len() + raw.settings.len();
         if raw.text.is_empty() || end_ms <= start_ms {
             continue;
         }
         if cues.len() >= MOST_CUES || bytes > MOST_TRACK_BYTES {
             break;
         }
-        cues.push(Cue { start_ms, end_ms, text: raw.text });
+        cues.push(Cue { start_ms, end_ms, text: raw.text, settings: raw.settings });
     }
     cues.sort_by_key(|c| (c.start_ms, c.end_ms));
     cues.dedup();
@@ -204,14 +210,19 @@ mod tests {
     use super::*;
 
     fn raw(start: i64, end: Option<i64>, text: &str) -> Raw {
-        Raw { start_ns: start * MS, end_ns: end.map(|e| e * MS), text: text.into() }
+        Raw { start_ns: start * MS, end_ns: end.map(|e| e * MS), text: text.into(), settings: String::new() }
     }
 
     #[test]
     fn a_cue_whose_end_is_not_told_stays_until_the_next() {
         let found = finish(vec![raw(9_000, None, "b"), raw(8_000, None, "a"), raw(8_500, Some(8_500), "")], 500 * MS);
         let expected = [(7_500, 8_000, "a"), (8_500, 13_500, "b")];
-        let expected = expected.map(|(start_ms, end_ms, text)| Cue { start_ms, end_ms, text: text.into() });
+        let expected = expected.map(|(start_ms, end_ms, text)| Cue {
+            start_ms,
+            end_ms,
+            text: text.into(),
+            settings: String::new(),
+        });
         assert_eq!(found, expected);
     }
 
@@ -226,7 +237,7 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_times_never_panic(times in prop::collection::vec((any::<i64>(), any::<Option<i64>>()), 0..20), zero: i64) {
-            let raw = times.iter().map(|(start_ns, end_ns)| Raw { start_ns: *start_ns, end_ns: *end_ns, text: "x".into() });
+            let raw = times.iter().map(|(start, end)| Raw { start_ns: *start, end_ns: *end, ..raw(0, None, "x") });
             for cue in finish(raw.collect(), zero) {
                 prop_assert!(cue.start_ms < cue.end_ms);
             }

@@ -2,7 +2,7 @@
 //! borrow from the other, so one lenient reader takes both: whatever has no such line is a number, a name, a style or a
 //! note.
 
-use super::{Raw, payload};
+use super::{Raw, payload, settings};
 
 /// Nanoseconds per millisecond.
 const MS: i64 = 1_000_000;
@@ -13,6 +13,8 @@ pub fn read(text: &str) -> Vec<Raw> {
     let mut lines = text.lines().map(str::trim_end).peekable();
     while let Some(line) = lines.next() {
         let Some((start_ms, end_ms)) = timing(line) else { continue };
+        let after = line.split_once("-->").and_then(|(_, rest)| rest.trim_start().split_once(char::is_whitespace));
+        let told = settings::from_webvtt(after.map_or("", |(_, told)| told));
         let mut words = String::new();
         while let Some(line) = lines.next_if(|l| !l.trim().is_empty() && timing(l).is_none()) {
             if words.len() < payload::MOST_BYTES {
@@ -26,7 +28,8 @@ pub fn read(text: &str) -> Vec<Raw> {
             words = kept.map(|(before, _)| before.to_owned()).unwrap_or(words);
         }
         let text = payload::from_tagged(&words);
-        cues.push(Raw { start_ns: start_ms * MS, end_ns: Some(end_ms * MS), text });
+        let settings = if told.is_empty() { settings::from_overrides(&words) } else { told };
+        cues.push(Raw { start_ns: start_ms * MS, end_ns: Some(end_ms * MS), text, settings });
         if cues.len() >= super::MOST_CUES {
             break;
         }
@@ -76,6 +79,15 @@ mod tests {
         assert_eq!(found(srt), expected);
         let vtt = "WEBVTT - x\n\nNOTE 1 --> 2\n\nSTYLE\n::cue {}\n\nid\n00:01.000 --> 00:02.500 line:0 align:start\n<i>One</i>\ntwo\n\n01:00.500 --> 60:00.000\nThree";
         assert_eq!(found(vtt), expected);
+    }
+
+    #[test]
+    fn where_words_stand_is_kept() {
+        let settings = |text: &str| read(text).into_iter().map(|cue| cue.settings).collect::<Vec<_>>();
+        let vtt = "WEBVTT\n\n00:01.000 --> 00:02.000 align:start line:0 x:y\nOne\n\n00:03.000 -->\t00:04.000\nTwo";
+        assert_eq!(settings(vtt), ["align:start line:0", ""]);
+        let srt = "1\n00:00:01,000 --> 00:00:02,000 X1:5 Y1:6\n{\\an8}One\n\n2\n00:00:03,000 --> 00:00:04,000\nTwo";
+        assert_eq!(settings(srt), ["line:0", ""]);
     }
 
     #[test]
