@@ -107,8 +107,8 @@ fn busiest_second(times: &[i64], timescale: Timescale) -> Option<Rate> {
     rates.max_by(f64::total_cmp).map(rounded_rate)
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a number of frames")]
 pub(super) fn mean_rate(frames: u64, seconds: f64) -> Rate {
-    #[expect(clippy::cast_precision_loss, reason = "a number of frames")]
     rounded_rate(frames as f64 / seconds.max(0.001))
 }
 
