@@ -55,10 +55,10 @@ pub enum LadderError {
     /// Not best first.
     #[error("ladder.{0}: rungs must be listed best first, each smaller than the one before")]
     Order(&'static str),
-    /// Renditions are named by their rate in thousands, and names are different.
+    /// Renditions are named after their rate in kilobits, and no two may have one name.
     #[error(
-        "ladder.audio: {above} and {below} bits per second have one name, or the wrong order: list rungs best first, \
-         2000 bits per second or more apart"
+        "ladder.audio: {above} and {below} bits per second are too close or in the wrong order: list rungs best first, \
+         each at least 2000 bits per second lower"
     )]
     Name {
         /// The rung listed first.
