@@ -88,6 +88,14 @@ impl Bench {
         self.encoder.0.schedule.slot(ask, Weight::Heavy).await.unwrap()
     }
 
+    /// Nothing is made, nor led in vain again and again.
+    async fn assert_idle(&self) {
+        for _ in 0..1000 {
+            assert_eq!(self.cache.stats().making, 0);
+            yield_now().await;
+        }
+    }
+
     async fn until_queued(&self, count: usize) {
         let queued = async {
             while self.encoder.stats().queued != count {
@@ -191,6 +199,7 @@ async fn look_ahead_that_finds_no_room_waits_for_a_viewer() {
     let ahead = bench.order(&work(1), 6, Lane::Ahead);
     let refused = within("it is refused", ahead.ended()).await;
     assert!(matches!(refused, Err(FlightError::Busy { .. })), "{refused:?}");
+    bench.assert_idle().await;
     let viewer = bench.watch(&work(1), 7);
     bench.until_queued(65).await;
     drop(slot);
@@ -207,6 +216,7 @@ async fn an_encoder_that_closes_ends_its_runs() {
     bench.encoder.0.schedule.close();
     let refused = within("it is refused", bench.order(&work(1), 6, Lane::Ahead).ended()).await;
     assert!(matches!(refused, Err(FlightError::Busy { .. })), "{refused:?}");
+    bench.assert_idle().await;
     within("runs end", bench.encoder.close()).await;
 }
 
