@@ -160,6 +160,14 @@ pub const DEVIATIONS: &[Deviation] = &[
         "29.97 frames per second, which the file rounds to ticks of 1/600 s",
     ),
     known("phone_1080x2280_uneven_vfr_single_keyframe.mp4", "ts", "framerate", NO_DURATIONS),
+    known("phone_1080x2280_uneven_vfr_single_keyframe.mp4", "ts", "continuity", NO_DURATIONS),
+    known("phone_1080x2280_uneven_vfr_single_keyframe.mp4", "ts", "extinf", NO_DURATIONS),
+    known(
+        "phone_1080x2280_uneven_vfr_single_keyframe.mp4",
+        "any",
+        "decode",
+        "frames 13 ms apart at a mean of 44 ms, which FFmpeg's null muxer rounds to the same times",
+    ),
     known(
         "vp8_1fps_10s.webm",
         "colour",
