@@ -80,9 +80,14 @@ impl Found {
     /// A track that nobody found.
     #[cfg(any(fuzzing, test))]
     pub fn for_tests() -> Self {
+        Self::new(String::new(), None, gst_app::AppSink::builder().build())
+    }
+
+    /// A track of which nothing has come yet.
+    fn new(stream_id: String, caps: Option<gst::Caps>, sink: gst_app::AppSink) -> Self {
         Self {
-            stream_id: String::new(),
-            caps: None,
+            stream_id,
+            caps,
             language: None,
             title: None,
             words: Vec::new(),
@@ -90,7 +95,7 @@ impl Found {
             default: false,
             packets: Vec::new(),
             told: Told::default(),
-            sink: gst_app::AppSink::builder().build(),
+            sink,
         }
     }
 
@@ -150,18 +155,7 @@ pub fn add_sink(
     }
     let number = {
         let Ok(mut shared) = shared.lock() else { return };
-        let mut found = Found {
-            stream_id: stream_id.clone(),
-            caps: pad.current_caps(),
-            language: None,
-            title: None,
-            words: Vec::new(),
-            rotation: Rotation::None,
-            default: false,
-            packets: Vec::new(),
-            told: Told::default(),
-            sink: sink.clone(),
-        };
+        let mut found = Found::new(stream_id.clone(), pad.current_caps(), sink.clone());
         read_sticky(pad, &mut found);
         shared.tracks.push(found);
         shared.tracks.len() - 1
