@@ -2,6 +2,16 @@
 
 use crate::media::{Refusal, RefusalCode};
 
+/// What GStreamer calls files that hold no media and say where it is: HLS, DASH, Smooth Streaming, SDP, SMIL and URIs.
+const NAME_OTHERS: [&str; 6] = [
+    "application/x-hls",
+    "application/dash+xml",
+    "application/vnd.ms-sstr+xml",
+    "application/sdp",
+    "application/smil",
+    "text/uri-list",
+];
+
 /// A reason.
 pub fn refusal(code: RefusalCode, message: impl Into<String>) -> Refusal {
     Refusal { code, message: message.into() }
@@ -22,6 +32,16 @@ pub fn explain(error: &gst::message::Error) -> Refusal {
         return refusal(RefusalCode::UnsupportedCodec, format!("no installed GStreamer plugin reads this: {inner}"));
     }
     if debug.contains("ncrypted") { encrypted() } else { unreadable() }
+}
+
+/// Why a file of this type is no film, if all it does is to name others. What GStreamer has for such files would open
+/// connections, which a worker may not, and start threads for that.
+pub fn names_others(caps: &gst::CapsRef) -> Option<Refusal> {
+    let name = caps.structure(0)?.name();
+    NAME_OTHERS.contains(&name.as_str()).then(|| {
+        let message = format!("this is a list of other files ({name}) and no film");
+        refusal(RefusalCode::NotMedia, message)
+    })
 }
 
 /// The file is protected.

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use gst::prelude::*;
 
 use super::Output;
-use super::complaint::{explain, refusal, unreadable};
+use super::complaint::{explain, names_others, refusal, unreadable};
 use super::found::{Found, MOST_PACKETS, Shared, add_sink};
 use super::holdup::{Plugging, Rest};
 use super::pcr::Clock;
@@ -97,6 +97,16 @@ impl Scan {
             if let Some(pipeline) = weak.upgrade() {
                 add_sink(&pipeline, pad, &found, &rests, wanted.as_deref());
             }
+        });
+        let told = Arc::clone(&shared);
+        parsebin.connect("autoplug-continue", false, move |values| {
+            let caps = values.get(2).and_then(|v| v.get::<gst::Caps>().ok());
+            let why = caps.as_deref().and_then(names_others);
+            let goes_on = why.is_none();
+            if let (Some(why), Ok(mut told)) = (why, told.lock()) {
+                told.complaint.get_or_insert(why);
+            }
+            Some(goes_on.into())
         });
         let seen = Arc::clone(&shared);
         let plugging = Arc::new(Plugging::default());
