@@ -5,6 +5,7 @@
 //! running hash, so that nothing is read again. Bytes behind the mark are those of a go that was cut by a crash; the next
 //! go writes over them.
 
+use std::cmp::Ordering;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -222,17 +223,29 @@ impl Resumable {
     pub fn begin(&mut self) -> Result<(), Error> {
         let path = self.path();
         let open = || -> io::Result<Going> {
+            self.cut()?;
             let mut file = OpenOptions::new().write(true).open(&path)?;
-            if file.metadata()?.len() < self.mark.offset_bytes {
-                return Err(io::Error::other("it is shorter than what was confirmed"));
-            }
-            file.set_len(self.mark.offset_bytes)?;
             file.seek(SeekFrom::End(0))?;
             let (hash, offset_bytes) = (Hashing::start(hash_of(&self.mark)?)?, self.mark.offset_bytes);
             Ok(Going { file, hash, offset_bytes, flush: Flush::default(), next: None, has_gap: false })
         };
         self.going = Some(open().map_err(|why| Error::at("go on with", &path, why))?);
         Ok(())
+    }
+
+    /// Cuts off what lies behind the mark. If nothing does, the file is not opened: the bytes of a complete one may be the
+    /// library's already.
+    fn cut(&self) -> io::Result<()> {
+        let (path, certain) = (self.path(), self.mark.offset_bytes);
+        match fs::metadata(&path)?.len().cmp(&certain) {
+            Ordering::Less => Err(io::Error::other("it is shorter than what was confirmed")),
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => {
+                let file = OpenOptions::new().write(true).open(&path)?;
+                file.set_len(certain)?;
+                file.sync_all()
+            }
+        }
     }
 
     /// The next bytes: all of them or, if it fails, none, and nothing more in this go.
@@ -342,12 +355,13 @@ impl Resumable {
     }
 
     /// Its bytes as a staged source, without copying them; they also stay here, so that a crash before the title is
-    /// entered loses nothing.
+    /// entered loses nothing. What a go that did not count left behind the mark is cut off: the digest does not cover it.
     ///
     /// # Errors
-    /// [`Error::Full`], [`Error::Busy`], [`Error::Io`].
+    /// [`Error::Full`], [`Error::Busy`], [`Error::Io`], also if there are fewer bytes than the mark says.
     pub fn stage(&self) -> Result<Staged, Error> {
         let library = self.library.clone();
+        self.cut().map_err(|why| Error::at("go on with", &self.path(), why))?;
         let entry = Entry::create(&library)?;
         fs::hard_link(self.path(), entry.source()).map_err(|why| library.unwritten(&self.path(), 0, why))?;
         let hash = hash_of(&self.mark).map_err(|why| Error::at("read", &self.folder, why))?;

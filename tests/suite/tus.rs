@@ -227,6 +227,24 @@ fn a_checksum_decides_what_counts() {
     assert_arrived(&server, &answer, &bytes);
 }
 
+/// They could become part of a source whose digest did not cover them.
+#[test]
+fn bytes_that_did_not_count_are_not_in_the_source() {
+    let server = TestServer::start();
+    let bytes = film().1;
+    let path = create(&server, &[("upload-defer-length", "1")]);
+    assert_eq!(send(patch(&server, &path, 0, &bytes)).status, 204);
+    let wrong = format!("sha1 {}", STANDARD.encode(Sha1::digest(b"")));
+    let more = patch(&server, &path, bytes.len(), &[7; 600_000]).header("upload-checksum", &wrong);
+    assert_eq!(send(more).problem(), (460, "checksum-mismatch".into()));
+    let answer = send(patch(&server, &path, bytes.len(), b"").header("upload-length", &bytes.len().to_string()));
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    assert_arrived(&server, &answer, &bytes);
+    let sources = server.data.files("library").into_iter().filter(|file| file.ends_with("/source"));
+    let lengths = sources.map(|file| fs::metadata(server.data.path().join(file)).unwrap().len());
+    assert_eq!(lengths.collect::<Vec<_>>(), [bytes.len() as u64]);
+}
+
 #[test]
 fn parts_are_put_together_in_their_order() {
     let server = TestServer::start();

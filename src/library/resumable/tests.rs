@@ -100,3 +100,23 @@ fn bytes_that_somebody_took_away_are_noticed() {
     File::options().write(true).open(resumable.path()).unwrap().set_len(2).unwrap();
     assert!(resumable.begin().unwrap_err().to_string().contains("shorter than what was confirmed"));
 }
+
+/// A title could be made of bytes that its digest did not cover.
+#[test]
+fn what_lies_behind_the_mark_does_not_become_part_of_the_source() {
+    let (_root, library) = library();
+    let mut resumable = library.create_resumable(&ID.parse().unwrap(), b"about", None, 1).unwrap();
+    resumable.begin().unwrap();
+    resumable.write(Bytes::from_static(b"abc"), 0).unwrap();
+    resumable.settle(2).unwrap();
+    resumable.write(Bytes::from_static(b"a checksum did not fit"), 0).unwrap();
+    resumable.rest();
+    resumable.set_length(3, 3).unwrap();
+    assert!(resumable.is_complete());
+    let stored = resumable.stage().unwrap().commit_uninspected().unwrap();
+    assert_eq!(fs::read(library.source_path(stored.digest())).unwrap(), b"abc");
+    assert_eq!(stored.digest().as_str(), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    fs::remove_file(resumable.path()).unwrap();
+    fs::write(resumable.path(), b"ab").unwrap();
+    assert!(resumable.stage().unwrap_err().to_string().contains("shorter than what was confirmed"));
+}
