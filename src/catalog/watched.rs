@@ -59,6 +59,15 @@ impl Catalog {
         note(&self.writer(), lying, &Watched::Refused(failure.clone()), now_ms)
     }
 
+    /// Forgets a file that was put away: another one of its name, size and time is another film.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
+    pub fn forget_watched(&self, file: &str) -> Result<(), Error> {
+        self.writer().execute("DELETE FROM watched WHERE file = ?1", [file])?;
+        Ok(())
+    }
+
     /// Notes which files are there, and forgets those that have not been for a day.
     ///
     /// # Errors

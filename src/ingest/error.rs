@@ -40,6 +40,14 @@ pub enum Error {
         /// What is wrong with it, and what to do.
         why: String,
     },
+    /// A subtitle file beside it cannot be read.
+    #[error("{}: it lies beside the film and cannot be read ({why}): check its permissions, or move it away", .path.display())]
+    Beside {
+        /// The subtitle file.
+        path: PathBuf,
+        /// What the system said.
+        why: io::Error,
+    },
     /// It was understood, and cannot be played.
     #[error("{}: {refusal}: {}", .path.display(), remedy(.refusal.code))]
     Refused {
@@ -160,7 +168,7 @@ impl Error {
             Self::Missing { .. } => "missing",
             Self::NotAFile { .. } => "not_a_file",
             Self::Unreadable { .. } => "unreadable",
-            Self::Sidecar { .. } => "subtitles",
+            Self::Sidecar { .. } | Self::Beside { .. } => "subtitles",
             Self::Refused { refusal, .. } => refusal.code.as_str(),
             Self::Died { .. } => "worker_died",
             Self::Worker { .. } => "no_worker",
@@ -198,7 +206,11 @@ impl Error {
             // more: the next go begins anew.
             Self::Status { status, .. } => matches!(status, 408 | 416 | 425 | 429 | 500 | 502..=504),
             Self::Parts { .. } | Self::Changed { .. } | Self::Unwritten { .. } => true,
-            Self::Unreadable { .. } | Self::Catalog(_) | Self::TooMany { .. } | Self::NoName(_) => true,
+            Self::Unreadable { .. }
+            | Self::Beside { .. }
+            | Self::Catalog(_)
+            | Self::TooMany { .. }
+            | Self::NoName(_) => true,
             Self::Missing { .. }
             | Self::NotAFile { .. }
             | Self::Refused { .. }

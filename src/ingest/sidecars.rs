@@ -30,7 +30,7 @@ const FILMS: [&str; 24] = [
 /// The files beside a film, in the order of their names, each with what it was when it was read.
 ///
 /// # Errors
-/// [`Error::Sidecar`] for one that is too large or cannot be read, or if there are too many.
+/// [`Error::Sidecar`] for one that is too large, or if there are too many; [`Error::Beside`] for one that cannot be read.
 pub(super) fn beside(film: &Path, follow_links: bool) -> Result<Vec<(Seen, Sidecar)>, Error> {
     named(film, follow_links)?.into_iter().map(|(path, named)| named.read(&path, follow_links)).collect()
 }
@@ -136,10 +136,7 @@ impl Named {
     }
 
     fn read(self, path: &Path, follow_links: bool) -> Result<(Seen, Sidecar), Error> {
-        let failed = |why: io::Error| Error::Sidecar {
-            path: path.to_owned(),
-            why: format!("it lies beside the film and cannot be read ({why}): check its permissions, or move it away"),
-        };
+        let failed = |why: io::Error| Error::Beside { path: path.to_owned(), why };
         let mut data = Vec::new();
         let flags = if follow_links { OFlags::empty() } else { OFlags::NOFOLLOW };
         let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
@@ -206,6 +203,15 @@ mod tests {
         assert!(one.is_some() && fingerprint(&two) != one);
         fs::write(folder.path().join("film.vtt"), vec![0; 5 << 20]).unwrap();
         assert_eq!(found().map_err(|error: Error| error.code()), Err("subtitles"));
+    }
+
+    /// The film was refused for good.
+    #[test]
+    fn a_file_that_cannot_be_read_now_may_be_later() {
+        let absent = Path::new("/absent/film.srt");
+        let error = Named::parse("film", "film.srt").unwrap().read(absent, false).unwrap_err();
+        assert_eq!((error.code(), error.is_retryable()), ("subtitles", true));
+        assert!(error.to_string().starts_with("/absent/film.srt: it lies beside the film and cannot be read ("));
     }
 
     #[test]

@@ -99,6 +99,44 @@ fn what_is_kept_is_taken_in_once_over_restarts_and_removals() {
     assert_eq!(names, ["a.mp4", "b.mp4", "c.mp4", "d.mp4"], "nothing is written there");
 }
 
+/// It was deleted, and no title was made of it.
+#[test]
+fn a_film_that_is_put_there_again_after_its_title_was_removed_becomes_a_title_again() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let remove = |server: &TestServer| {
+        let id = server.get(VIDEOS).json()["videos"][0]["id"].as_str().unwrap().to_owned();
+        assert_eq!(server.ask(&format!("{VIDEOS}/{id}")).method("DELETE").send().unwrap().status, 200);
+        assert_eq!(titles(server), [""; 0]);
+    };
+    let modified = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let again = |name: &str, bytes: &[u8]| {
+        let part = folder.path().join("part.part");
+        fs::write(&part, bytes).unwrap();
+        fs::File::options().write(true).open(&part).unwrap().set_modified(modified).unwrap();
+        fs::rename(part, folder.path().join(name)).unwrap();
+    };
+    again("a.mp4", &film().1);
+    let keeps = server(&data, folder.path(), "keep");
+    until("it is taken in", || titles(&keeps) == ["a"]);
+    remove(&keeps);
+    drop(keeps);
+    // What is known of it is of no use where it would be deleted.
+    let deletes = server(&data, folder.path(), "delete");
+    let is_there = |name: &str| folder.path().join(name).exists();
+    until("it is taken in again, and deleted", || !is_there("a.mp4"));
+    assert_eq!(titles(&deletes), ["a"]);
+    remove(&deletes);
+    again("a.mp4", &film().1);
+    until("it is taken in once more, and deleted", || !is_there("a.mp4"));
+    assert_eq!(titles(&deletes), ["a"]);
+    // One that was refused is not forever.
+    again("b.mp4", b"no film at all");
+    let catalog = Catalog::open(data.path()).unwrap();
+    let key = format!("14/{}/b.mp4", modified.duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos());
+    until("it is put away and forgotten", || !is_there("b.mp4") && catalog.watched(&key).unwrap().is_none());
+    assert!(is_there("failed/b.mp4"));
+}
+
 #[test]
 fn a_folder_whose_disk_was_away_for_a_while_brings_nothing_twice() {
     let (parent, data) = (tempfile::tempdir().unwrap(), Data::new());

@@ -39,6 +39,7 @@ impl From<ingest::Error> for Problem {
             | E::NotAFile { .. }
             | E::Unreadable { .. }
             | E::Sidecar { .. }
+            | E::Beside { .. }
             | E::Died { .. }
             | E::Worker { .. }
             | E::NoName(_)

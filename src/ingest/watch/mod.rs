@@ -3,7 +3,7 @@
 //!
 //! Runs unasked, if a folder is configured: a look at the folder every few seconds, and one film at a time. The catalog
 //! remembers each file by name, size and time in the transaction that enters its title, so that nothing is taken in twice,
-//! whenever the process ends; it forgets those that were not there for a day.
+//! whenever the process ends. It forgets a file that was put away, and one that is kept once it was not there for a day.
 //!
 //! The rule not to break: nothing outside of the folder is read. Links are not followed, folders below are not looked into,
 //! and what was looked at is what is read, by one open file.
@@ -171,8 +171,13 @@ impl Inner {
             match self.file(&seen, Waiting::has_one_left(before, self.attempts)).await {
                 Ok(()) => {
                     looks.waiting.remove(&key);
-                    looks.done.insert(key);
+                    // What was put away and is there again was put there again.
+                    if self.config.then == Then::Keep {
+                        looks.done.insert(key);
+                    }
                 }
+                // If it comes back, it is looked at anew.
+                Err(Error::Missing { .. }) => {}
                 Err(error) => {
                     let waiting = Waiting::after(before, error.killed_workers());
                     tracing::warn!(file = seen.name, %error, times = waiting.times, "a watched file will be tried again");
@@ -182,21 +187,37 @@ impl Inner {
         }
     }
 
-    /// Takes a file in, unless it was before, and puts it away. An error is worth another try; one over which workers die
-    /// has had its last.
+    /// Takes a file in, unless it was before, and puts it away. An error is worth another try, unless the file is gone; one
+    /// over which workers die has had its last.
     async fn file(self: &Arc<Self>, seen: &Seen, is_last: bool) -> Result<(), Error> {
-        if self.known(seen).await?.is_none() {
+        if !self.was_taken(seen).await? {
             match self.take(seen).await {
                 Ok(_) => {}
                 Err(error) if is_last && error.killed_workers() => self.refuse(seen, &error).await?,
                 // One that grows again among them: it is looked at anew, as another one.
-                Err(error) if error.is_retryable() => return Err(error),
+                Err(error) if error.is_retryable() || matches!(error, Error::Missing { .. }) => return Err(error),
                 Err(error) => self.refuse(seen, &error).await?,
             }
         }
         let Some((known, beside)) = self.known(seen).await? else { return Ok(()) };
         let (inner, seen) = (self.clone(), seen.clone());
-        blocking(move || place::put_away(&inner.config, &seen, &known, &beside)).await
+        blocking(move || {
+            place::put_away(&inner.config, &seen, &known, &beside)?;
+            if inner.config.then != Then::Keep {
+                inner.rooms.catalog.forget_watched(&seen.key())?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Whether a file became something before. The only copy of a film whose title was removed must not be put away, so where
+    /// files are not kept, such a film becomes a title again.
+    async fn was_taken(self: &Arc<Self>, seen: &Seen) -> Result<bool, Error> {
+        let Some((known, _)) = self.known(seen).await? else { return Ok(false) };
+        let Watched::Title(title) = known else { return Ok(true) };
+        let inner = self.clone();
+        blocking(move || Ok(inner.config.then == Then::Keep || inner.rooms.catalog.mark(&title)?.is_some())).await
     }
 
     /// What became of a file, and which files beside it are its own.
@@ -270,5 +291,33 @@ mod tests {
         assert!(!has_one_left(&[]) && !has_one_left(&[false; 9]) && !has_one_left(&[false, true, false]));
         assert!(has_one_left(&[true, false, true]) && Waiting::has_one_left(None, 1));
         assert_eq!(tried(&[false, true, false]).unwrap().times, 3);
+    }
+
+    /// It was refused for good, and not looked at when it came back.
+    #[tokio::test]
+    async fn a_film_that_is_gone_when_it_is_opened_is_not_refused() {
+        let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let rooms = Rooms {
+            catalog: crate::catalog::Catalog::open(data.path()).unwrap(),
+            library: crate::library::Library::open(data.path()).unwrap(),
+            pool: crate::worker::Pool::start(crate::worker::Config { standby: 0, ..Default::default() }).unwrap(),
+            ladder: crate::media::Ladder::default(),
+            reserve_bytes: 0,
+        };
+        let catalog = rooms.catalog.clone();
+        let config = Config { folder: folder.path().to_owned(), then: Then::Keep, ..Config::default() };
+        let inner = Arc::new(Inner {
+            config,
+            rooms,
+            max_bytes: u64::MAX,
+            attempts: 1,
+            events: Events::new(),
+            on_change: Arc::new(|_| {}),
+            closing: watch::Sender::new(false),
+            task: Mutex::default(),
+        });
+        let seen = Seen { name: "film.mp4".to_owned(), size_bytes: 1, modified_ns: 1 };
+        assert!(matches!(inner.file(&seen, true).await, Err(Error::Missing { .. })));
+        assert_eq!(catalog.watched(&seen.key()).unwrap(), None);
     }
 }

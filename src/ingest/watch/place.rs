@@ -95,12 +95,13 @@ fn may_be_film(name: &str) -> bool {
 /// done before.
 pub(super) fn put_away(config: &Config, seen: &Seen, known: &Watched, beside: &[String]) -> Result<(), Error> {
     // Another file by now, or none, stays.
-    if config.then == Then::Keep || unchanged(&config.folder, &seen.key()).is_none() {
+    if config.then == Then::Keep || unchanged(&config.folder, &seen.key())?.is_none() {
         return Ok(());
     }
     let folder = Folder::open(&config.folder)?;
     // Those beside it go first: they would belong to no film, and the film is what is found again.
-    let beside: Vec<&str> = beside.iter().filter_map(|key| unchanged(&config.folder, key)).collect();
+    let beside = beside.iter().filter_map(|key| unchanged(&config.folder, key).transpose());
+    let beside = beside.collect::<Result<Vec<&str>, _>>()?;
     let files = || beside.iter().copied().chain([seen.name.as_str()]);
     match (known, config.then) {
         (Watched::Refused(failure), _) => {
@@ -129,10 +130,14 @@ pub(super) fn put_away(config: &Config, seen: &Seen, known: &Watched, beside: &[
 }
 
 /// The name of the file that a key names, if it is still as it was.
-fn unchanged<'a>(folder: &Path, key: &'a str) -> Option<&'a str> {
-    let name = Seen::name_in(key)?;
-    let found = fs::symlink_metadata(folder.join(name)).ok().filter(fs::Metadata::is_file)?;
-    (Seen::new(name, &found).key() == key).then_some(name)
+fn unchanged<'a>(folder: &Path, key: &'a str) -> Result<Option<&'a str>, Error> {
+    let Some(name) = Seen::name_in(key) else { return Ok(None) };
+    let path = folder.join(name);
+    match fs::symlink_metadata(&path) {
+        Ok(found) => Ok(Some(name).filter(|_| found.is_file() && Seen::new(name, &found).key() == key)),
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(why) => Err(Error::unreadable(path, why)),
+    }
 }
 
 /// A folder that stays the same one while things are done in it: whoever may write to the one that is watched could put a
