@@ -14,7 +14,7 @@ pub struct Config {
     pub max_bytes: u64,
     /// Films received at once; one more is told 503.
     pub max_concurrent: usize,
-    /// Resumable uploads that are kept at once; one more is told 503.
+    /// Resumable uploads that are not finished at once; one more is told 503.
     pub max_open: usize,
     /// Hours after which a resumable upload that nobody goes on with is given up, and the news of a finished one.
     pub expire_hours: u64,

@@ -106,3 +106,15 @@ pub struct Probed {
     /// Timeline and ladder.
     pub plan: Plan,
 }
+
+/// Rooms in an empty data folder, with nobody to inspect anything.
+#[cfg(test)]
+fn rooms(data: &std::path::Path) -> Rooms {
+    Rooms {
+        catalog: Catalog::open(data).unwrap(),
+        library: Library::open(data).unwrap(),
+        pool: Pool::start(crate::worker::Config { standby: 0, ..Default::default() }).unwrap(),
+        ladder: Ladder::default(),
+        reserve_bytes: 0,
+    }
+}

@@ -51,6 +51,14 @@ pub enum Error {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// What is kept of an upload is not whole: the disk damaged it, or its removal was cut.
+    #[error("{} is damaged: {why}", .path.display())]
+    Damaged {
+        /// Its folder.
+        path: PathBuf,
+        /// What is wrong.
+        why: io::Error,
+    },
     /// Any other failure of the file system.
     #[error("cannot {act} {}: {why}", .path.display())]
     Io {

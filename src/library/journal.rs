@@ -38,7 +38,8 @@ impl Journal {
         let mut slots = [0; 2 * SLOT_BYTES];
         file.read_exact_at(&mut slots, 0)?;
         let newest = slots.chunks(SLOT_BYTES).filter_map(read).max_by_key(|(number, _)| *number);
-        let (number, record) = newest.ok_or_else(|| io::Error::other("neither copy of the record is whole"))?;
+        let neither = || io::Error::new(io::ErrorKind::InvalidData, "neither copy of the record is whole");
+        let (number, record) = newest.ok_or_else(neither)?;
         Ok((Self { path: path.to_owned(), number }, record.to_vec()))
     }
 

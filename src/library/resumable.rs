@@ -152,7 +152,7 @@ impl Library {
     /// One that is there, and what was said about it.
     ///
     /// # Errors
-    /// [`Error::Io`], also if it is damaged.
+    /// [`Error::Damaged`] if it can never be read, [`Error::Io`] if that is not certain.
     pub fn open_resumable(&self, id: &UploadId) -> Result<(Resumable, Vec<u8>), Error> {
         self.open_in(self.uploads.join(id.as_str()))
     }
@@ -160,7 +160,7 @@ impl Library {
     /// What a job has fetched so far, if it has.
     ///
     /// # Errors
-    /// [`Error::Io`], also if it is damaged.
+    /// As [`Library::open_resumable`].
     pub fn open_fetch(&self, job: &JobId) -> Result<Option<(Resumable, Vec<u8>)>, Error> {
         let folder = self.fetch(job);
         if folder.is_dir() { self.open_in(folder).map(Some) } else { Ok(None) }
@@ -172,7 +172,13 @@ impl Library {
             let mark: Mark = postcard::from_bytes(&record).map_err(io::Error::other)?;
             Ok((journal, mark, fs::read(folder.join(ABOUT))?))
         };
-        let (journal, mark, about) = read().map_err(|why| Error::at("read", &folder, why))?;
+        let (journal, mark, about) = read().map_err(|why| match why.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::NotFound => {
+                Error::Damaged { path: folder.clone(), why }
+            }
+            // Another version's mark among them.
+            _ => Error::at("read", &folder, why),
+        })?;
         Ok((Resumable { library: self.clone(), folder, journal, mark, going: None }, about))
     }
 

@@ -268,6 +268,37 @@ fn an_upload_is_gone_on_with_by_the_key_that_began_it_and_by_an_admin() {
     assert_eq!(join(&mine).status, 201);
 }
 
+/// A resumable one was refused where PUT was not.
+#[test]
+fn what_a_resumable_upload_replaces_makes_room_for_it() {
+    use base64::Engine as _;
+    let server = TestServer::start();
+    let bytes = film().1;
+    let (key, _) = limited(&server, &["--max-bytes", &(bytes.len() + 20).to_string()]);
+    let made = asks(&server, &key, "POST", VIDEOS).body(bytes.clone()).send().unwrap();
+    let id = made.json()["id"].as_str().unwrap().to_owned();
+    let path = format!("{VIDEOS}/{id}");
+    until("it is ready", || asks(&server, &key, "GET", &path).send().unwrap().json()["state"] == "ready");
+    let replaces = format!("replaces {}", base64::engine::general_purpose::STANDARD.encode(&id));
+    let tus = |method, path: &str| asks(&server, &key, method, path).header("tus-resumable", "1.0.0");
+    let begin = |metadata: &str, name: &str, value: &str| {
+        tus("POST", "/api/v1/uploads").header("upload-metadata", metadata).header(name, value).send().unwrap()
+    };
+    let length = bytes.len().to_string();
+    assert_eq!(begin("", "upload-length", &length).problem(), (403, "quota".into()));
+    let too_long = (bytes.len() + 21).to_string();
+    assert_eq!(begin(&replaces, "upload-length", &too_long).problem(), (403, "quota".into()));
+    for (name, value) in [("upload-length", length.as_str()), ("upload-defer-length", "1")] {
+        let begun = begin(&replaces, name, value);
+        assert_eq!(begun.status, 201, "{}", begun.text());
+        let place = begun.header("location").unwrap();
+        let asking = tus("PATCH", place).header("content-type", "application/offset+octet-stream");
+        let sent = asking.header("upload-offset", "0").header("upload-length", &length).body(bytes.clone());
+        let sent = sent.send().unwrap();
+        assert_eq!(sent.status, 204, "{}", sent.text());
+    }
+}
+
 #[test]
 fn a_key_changes_its_own_titles_and_their_films_and_an_admin_everybodys() {
     use base64::Engine as _;

@@ -313,6 +313,19 @@ fn what_is_not_by_the_protocol_is_refused_and_changes_nothing() {
     create(&server, &[("upload-length", "1")]);
 }
 
+/// They kept others from beginning for as long as they were known.
+#[test]
+fn finished_uploads_are_not_among_those_that_are_open() {
+    let server = TestServer::with(&Data::new(), &[("MATINEE_UPLOADS__MAX_OPEN", "1")]);
+    let bytes = film().1;
+    for _ in 0..2 {
+        let path = create(&server, &[("upload-length", &bytes.len().to_string())]);
+        let another = ask(&server, "POST", UPLOADS).header("upload-length", "1").body("");
+        assert_eq!(send(another).problem(), (503, "busy".into()));
+        assert_eq!(send(patch(&server, &path, 0, &bytes)).status, 204);
+    }
+}
+
 #[test]
 fn browsers_are_told_what_pages_may_do() {
     let server = TestServer::with(&Data::new(), &[]);

@@ -83,6 +83,7 @@ impl From<library::Error> for Problem {
             library::Error::Unusable { .. }
             | library::Error::Unreadable { .. }
             | library::Error::NotAFile { .. }
+            | library::Error::Damaged { .. }
             | library::Error::Io { .. } => Self::internal(error),
         }
     }

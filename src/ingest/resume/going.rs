@@ -81,7 +81,8 @@ impl Resumables {
         if known.is_none() {
             let owner = upload.declared.owner.as_ref();
             let bytes = length_bytes.map(|length| length.saturating_sub(there));
-            let wanted = Wanted { bytes, titles: 0, uploads: 0, replaced_bytes: 0 };
+            let replaced_bytes = self.replaced_by(&upload.declared).await?;
+            let wanted = Wanted { bytes, titles: 0, uploads: 0, replaced_bytes };
             let admitted = self.0.uploads.admit(owner, || self.open_of(owner, &[]), wanted).await?;
             admission = Some((admitted, there));
         }

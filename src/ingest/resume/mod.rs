@@ -31,6 +31,9 @@ pub use going::Going;
 
 /// How long a newer request waits for an older one to let go. It syncs what it got, which takes a while on a slow disk.
 const TAKE_OVER: Duration = Duration::from_secs(15);
+/// Finished uploads of which it stays known for a while what became of them; beyond these the oldest are forgotten, because
+/// each is a folder.
+const FINISHED_KEPT: usize = 1000;
 /// How often expired uploads are looked for; they are refused from the moment they expire.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -146,19 +149,25 @@ impl Resumables {
         let library = &uploads.0.rooms.library;
         let mut all = HashMap::new();
         for id in library.resumables()? {
-            let opened = library.open_resumable(&id).map_err(|error| error.to_string());
-            let read = opened.and_then(|(resumable, about)| {
-                let declared = serde_json::from_slice(&about).map_err(|error| error.to_string())?;
-                Ok((resumable, declared))
-            });
-            match read {
-                Ok((resumable, declared)) => {
+            let (resumable, about) = match library.open_resumable(&id) {
+                Ok(opened) => opened,
+                Err(error @ crate::library::Error::Damaged { .. }) => {
+                    tracing::warn!(upload = %id, %error, "an upload that is damaged is removed");
+                    library.remove_resumable(&id)?;
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(upload = %id, %error, "an upload that cannot be read now is left to the next start");
+                    continue;
+                }
+            };
+            match serde_json::from_slice(&about) {
+                Ok(declared) => {
                     let upload = Upload::new(id.clone(), declared, resumable, &uploads);
                     all.insert(id, Arc::new(upload));
                 }
                 Err(error) => {
-                    tracing::warn!(upload = %id, error, "an upload that cannot be read is removed");
-                    library.remove_resumable(&id)?;
+                    tracing::warn!(upload = %id, %error, "an upload of another version of matinee is left where it is");
                 }
             }
         }
@@ -188,10 +197,11 @@ impl Resumables {
         // What is put together of others was counted with them.
         let bytes = if matches!(declared.purpose, Purpose::Whole(_)) { None } else { length_bytes };
         let titles = u64::from(declared.purpose != Purpose::Part && declared.replaces.is_none());
-        let wanted = Wanted { bytes, titles, uploads: 1, replaced_bytes: 0 };
+        let wanted = Wanted { bytes, titles, uploads: 1, replaced_bytes: self.replaced_by(&declared).await? };
         let begun = declared.granted.as_ref().map_or_else(Vec::new, |granted| self.begun_by(granted));
         let admission = uploads.admit(owner, || self.open_of(owner, &begun), wanted).await?;
-        if self.all().len() >= config.max_open + begun.len() {
+        let unfinished = self.all().values().filter(|upload| !upload.is_finished()).count();
+        if unfinished >= config.max_open + begun.len() {
             return Err(Error::TooMany { limit: config.max_open });
         }
         let mut bytes = [0; 16];
@@ -218,6 +228,14 @@ impl Resumables {
             }
         }
         Ok(status)
+    }
+
+    /// Bytes that go for it, if they count on the same quota.
+    async fn replaced_by(&self, declared: &Declared) -> Result<u64, super::Error> {
+        let (Some(title), owner @ Some(_)) = (declared.replaces.clone(), declared.owner.clone()) else { return Ok(0) };
+        let catalog = self.0.uploads.0.rooms.catalog.clone();
+        let counted = blocking(move || Ok(catalog.counted(&title)?)).await?;
+        Ok(counted.filter(|counted| counted.owner == owner).map_or(0, |counted| counted.bytes))
     }
 
     /// What a token began and another upload is to take the place of: it makes one title, and its client did not hear where
@@ -327,6 +345,8 @@ impl Resumables {
             });
             let held = finished.await?;
             upload.note(&held, &self.0.uploads);
+            drop(held);
+            self.forget_finished(FINISHED_KEPT).await;
             return Ok(upload.status());
         }
         Ok(hold.upload.status())
@@ -381,15 +401,35 @@ impl Resumables {
         }
         let expired: Vec<_> = self.all().values().filter(|u| u.status().expires_at_ms <= now).cloned().collect();
         for upload in expired {
-            // Whoever is at it will touch it.
-            let Ok(mut held) = upload.held.clone().try_lock_owned() else { continue };
-            let id = upload.status().id;
-            self.all().remove(&id);
-            let removed = blocking(move || Ok(held.remove()?)).await;
-            match removed {
-                Ok(()) => tracing::info!(upload = %id, "an upload that nobody went on with was removed"),
-                Err(error) => tracing::warn!(upload = %id, %error, "an expired upload is left to the next start"),
+            self.remove_idle(&upload, |status| status.expires_at_ms <= now_ms()).await;
+        }
+    }
+
+    /// Removes the oldest finished ones, all but so many.
+    async fn forget_finished(&self, kept: usize) {
+        let mut finished: Vec<_> = self.all().values().filter(|upload| upload.is_finished()).cloned().collect();
+        let more = finished.len().saturating_sub(kept);
+        if more > 0 {
+            finished.sort_by_cached_key(|upload| upload.status().expires_at_ms);
+            for upload in &finished[..more] {
+                self.remove_idle(upload, |status| status.title.is_some()).await;
             }
+        }
+    }
+
+    /// Removes one that nobody is at, if it still `may` go then: whoever was at it in the meantime has touched it.
+    async fn remove_idle(&self, upload: &Arc<Upload>, may: impl FnOnce(&Status) -> bool) {
+        let Ok(mut held) = upload.held.clone().try_lock_owned() else { return };
+        upload.note(&held, &self.0.uploads);
+        let status = upload.status();
+        if !may(&status) {
+            return;
+        }
+        let id = status.id;
+        self.all().remove(&id);
+        match blocking(move || Ok(held.remove()?)).await {
+            Ok(()) => tracing::info!(upload = %id, video = ?status.title, "an upload is forgotten"),
+            Err(error) => tracing::warn!(upload = %id, %error, "an upload is left to the next start"),
         }
     }
 }
@@ -414,6 +454,11 @@ impl Upload {
 
     fn status(&self) -> Status {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// True if it became a title.
+    fn is_finished(&self) -> bool {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).title.is_some()
     }
 
     fn note(&self, held: &Resumable, uploads: &Uploads) {
@@ -477,6 +522,73 @@ impl fmt::Debug for Resumables {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ingest::{Config, Events, Processor, Tell};
+    use crate::outbound::{self, Client};
+
+    fn uploads(data: &std::path::Path) -> Uploads {
+        let (config, rooms, events) = (Config::default(), crate::ingest::rooms(data), Events::new());
+        let tell = Tell { events: events.clone(), on_change: Arc::new(|_| {}), on_retire: Arc::new(|_, _| {}) };
+        let client = Client::new(&outbound::Config::default());
+        let processor = Processor::start(&config, rooms.clone(), client, tell);
+        Uploads::new(&config, rooms, processor, events)
+    }
+
+    /// One that was touched between the sweep's look and its lock was removed.
+    #[tokio::test]
+    async fn an_upload_that_was_touched_meanwhile_does_not_expire() {
+        let data = tempfile::tempdir().unwrap();
+        let resumables = Resumables::open(uploads(data.path())).unwrap();
+        let id = resumables.create(Declared::default(), None).await.unwrap().id;
+        let upload = resumables.find(&id).unwrap();
+        let is_over = |status: &Status| status.expires_at_ms <= now_ms();
+        upload.status.lock().unwrap().expires_at_ms = 0;
+        resumables.remove_expired().await;
+        assert_eq!(resumables.look(&id).unwrap().id, id);
+        upload.held.lock().await.set_length(5, 0).unwrap();
+        resumables.remove_idle(&upload, is_over).await;
+        assert!(matches!(resumables.look(&id), Err(Error::Unknown)));
+    }
+
+    #[tokio::test]
+    async fn of_finished_uploads_the_newest_are_known() {
+        let data = tempfile::tempdir().unwrap();
+        let resumables = Resumables::open(uploads(data.path())).unwrap();
+        let mut ids = Vec::new();
+        for age in [1, 3, 2, 0] {
+            let id = resumables.create(Declared::default(), Some(5)).await.unwrap().id;
+            let upload = resumables.find(&id).unwrap();
+            let mut held = upload.held.lock().await;
+            // The last one is not finished.
+            if age > 0 {
+                held.finish(TitleId::from_random(age), now_ms() - i64::try_from(age).unwrap() * 1000).unwrap();
+            }
+            upload.note(&held, &resumables.0.uploads);
+            ids.push(id);
+        }
+        resumables.forget_finished(2).await;
+        let known: Vec<bool> = ids.iter().map(|id| resumables.look(id).is_ok()).collect();
+        assert_eq!(known, [true, false, true, true]);
+        assert_eq!(resumables.0.uploads.0.rooms.library.resumables().unwrap().len(), 3);
+    }
+
+    /// One that could not be read at a start was removed for good.
+    #[tokio::test]
+    async fn an_upload_that_cannot_be_read_now_is_there_later() {
+        let data = tempfile::tempdir().unwrap();
+        let uploads = uploads(data.path());
+        let first = Resumables::open(uploads.clone()).unwrap();
+        let create = async || first.create(Declared::default(), None).await.unwrap().id;
+        let (good, away, damaged) = (create().await, create().await, create().await);
+        let about = |id: &UploadId| data.path().join("uploads").join(id.as_str()).join("about");
+        let mark = |id: &UploadId| about(id).with_file_name("mark");
+        let said = std::fs::read(about(&away)).unwrap();
+        std::fs::write(about(&away), b"{\"of\": \"another version\"}").unwrap();
+        std::fs::write(mark(&damaged), b"").unwrap();
+        let known = |resumables: &Resumables| [&good, &away, &damaged].map(|id| resumables.look(id).is_ok());
+        assert_eq!(known(&Resumables::open(uploads.clone()).unwrap()), [true, false, false]);
+        std::fs::write(about(&away), said).unwrap();
+        assert_eq!(known(&Resumables::open(uploads).unwrap()), [true, true, false]);
+    }
 
     #[test]
     fn what_was_declared_to_an_older_version_is_read() {

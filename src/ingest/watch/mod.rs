@@ -297,13 +297,7 @@ mod tests {
     #[tokio::test]
     async fn a_film_that_is_gone_when_it_is_opened_is_not_refused() {
         let (folder, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let rooms = Rooms {
-            catalog: crate::catalog::Catalog::open(data.path()).unwrap(),
-            library: crate::library::Library::open(data.path()).unwrap(),
-            pool: crate::worker::Pool::start(crate::worker::Config { standby: 0, ..Default::default() }).unwrap(),
-            ladder: crate::media::Ladder::default(),
-            reserve_bytes: 0,
-        };
+        let rooms = crate::ingest::rooms(data.path());
         let catalog = rooms.catalog.clone();
         let config = Config { folder: folder.path().to_owned(), then: Then::Keep, ..Config::default() };
         let inner = Arc::new(Inner {

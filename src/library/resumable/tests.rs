@@ -120,3 +120,27 @@ fn what_lies_behind_the_mark_does_not_become_part_of_the_source() {
     fs::write(resumable.path(), b"ab").unwrap();
     assert!(resumable.stage().unwrap_err().to_string().contains("shorter than what was confirmed"));
 }
+
+#[test]
+fn what_is_damaged_is_told_apart_from_what_cannot_be_read_now() {
+    let (_root, library) = library();
+    let id: UploadId = ID.parse().unwrap();
+    let folder = library.uploads.join(ID);
+    let opened = |make: &dyn Fn(&Path)| {
+        library.remove_resumable(&id).unwrap();
+        drop(library.create_resumable(&id, b"about", None, 1).unwrap());
+        make(&folder.join(MARK));
+        library.open_resumable(&id).map(drop)
+    };
+    assert!(opened(&|_| ()).is_ok());
+    assert!(matches!(opened(&|mark| fs::write(mark, [7; 8192]).unwrap()), Err(Error::Damaged { .. })));
+    assert!(matches!(opened(&|mark| fs::write(mark, [7; 100]).unwrap()), Err(Error::Damaged { .. })));
+    assert!(matches!(opened(&|mark| fs::remove_file(mark).unwrap()), Err(Error::Damaged { .. })));
+    let unreadable = |mark: &Path| {
+        fs::remove_file(mark).unwrap();
+        fs::create_dir(mark).unwrap();
+    };
+    assert!(matches!(opened(&unreadable), Err(Error::Io { .. })));
+    let of_another_version = |mark: &Path| Journal::open(mark).unwrap().0.replace(b"").unwrap();
+    assert!(matches!(opened(&of_another_version), Err(Error::Io { .. })));
+}
