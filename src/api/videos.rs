@@ -17,6 +17,8 @@ use crate::media::TitleId;
 
 /// Longest body of a change, bytes: metadata and description, escaped.
 const MAX_CHANGE_BYTES: usize = 64 << 10;
+/// A change without a condition is merged into what is there so often, should others change the same title meanwhile.
+const TRIES: u32 = 8;
 /// What a change is written in (RFC 7396).
 const MERGE_PATCH: &str = "application/merge-patch+json";
 
@@ -83,26 +85,31 @@ pub(super) async fn change(
     let body = payload.whole(MAX_CHANGE_BYTES).await?;
     let patch: Map<String, Value> =
         serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))?;
-    let old = find(api, id).await?;
-    source::counted(api, id, caller).await?;
-    let says_nothing = patch.is_empty();
-    // A condition counts only if the request would succeed without it (RFC 9110 §13.2.1).
-    let change = read(patch, &old.entry.metadata)?;
-    // Metadata are merged into what was read, so without `If-Match` it is the version that was read.
-    let expected = if_match(parts, &old)?.or(Some(old.entry.version));
-    if says_nothing {
-        return one(api, id).await;
+    for _ in 0..TRIES {
+        let old = find(api, id).await?;
+        source::counted(api, id, caller).await?;
+        // A condition counts only if the request would succeed without it (RFC 9110 §13.2.1).
+        let change = read(patch.clone(), &old.entry.metadata)?;
+        let condition = if_match(parts, &old)?;
+        if patch.is_empty() {
+            return one(api, id).await;
+        }
+        // Metadata are merged into what was read, so without `If-Match` it is the version that was read.
+        let expected = condition.or(Some(old.entry.version));
+        let (catalog, of) = (api.rooms.catalog.clone(), id.clone());
+        match blocking(move || Ok(catalog.change(&of, &change, expected)?)).await? {
+            Changed::Done => {
+                let version = find(api, id).await?.entry.version;
+                (api.rooms.forget)(id);
+                api.rooms.events.tell(id, What::Changed { version });
+                return one(api, id).await;
+            }
+            Changed::Stale if condition.is_none() => {}
+            Changed::Stale => return Err(Problem::of(Kind::Version)),
+            Changed::Absent => return Err(Problem::of(Kind::NoTitle)),
+        }
     }
-    let (catalog, id) = (api.rooms.catalog.clone(), id.clone());
-    let title = blocking(move || match catalog.change(&id, &change, expected)? {
-        Changed::Done => catalog.title(&id)?.ok_or_else(|| Problem::of(Kind::NoTitle)),
-        Changed::Stale => Err(Problem::of(Kind::Version)),
-        Changed::Absent => Err(Problem::of(Kind::NoTitle)),
-    });
-    let title: Title = title.await?;
-    (api.rooms.forget)(&title.entry.id);
-    api.rooms.events.tell(&title.entry.id, What::Changed { version: title.entry.version });
-    one(api, &title.entry.id).await
+    Err(Problem::new(Kind::Busy, "others change this video all the time: try again in a moment"))
 }
 
 /// A title that is there.

@@ -264,6 +264,26 @@ fn what_happens_is_told_with_progress_and_can_be_caught_up_with() {
     assert!(status.success(), "{log}");
 }
 
+/// All but one could be told that the title had changed, which they had not asked.
+#[test]
+fn changes_without_a_condition_at_the_same_time_are_all_made() {
+    let server = TestServer::start();
+    let path = format!("{VIDEOS}/{}", ready(&server));
+    let all_ready = std::sync::Barrier::new(8);
+    let change = |n: u32| {
+        all_ready.wait();
+        let asking = server.ask(&path).method("PATCH").header("content-type", "application/merge-patch+json");
+        asking.body(json!({ "metadata": { format!("field{n}"): n } }).to_string()).send().unwrap().status
+    };
+    let change = &change;
+    let said: Vec<u16> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..8).map(|n| scope.spawn(move || change(n))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(said, [200; 8]);
+    assert_eq!(server.get(&path).json()["metadata"].as_object().unwrap().len(), 8);
+}
+
 #[test]
 fn a_title_removed_while_somebody_plays_it_is_gone_with_all_its_bytes() {
     let server = TestServer::start();
