@@ -1,7 +1,7 @@
 //! What happens, as it happens: Server-Sent Events (WHATWG HTML §9.2).
 //!
 //! A listener costs a task and a few kilobytes. One that does not read is left behind, its stream ends, and its browser
-//! comes back with `Last-Event-ID`; what it missed is sent as far as it is still known.
+//! comes back with `Last-Event-ID`; what it missed is sent, or, if not all of it is known, an event `missed`.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ use tokio::time::{Instant, interval_at};
 use super::problem::{Kind, Problem};
 use super::{Api, Response, videos};
 use crate::ingest::Events;
-use crate::ingest::events::{Event, What};
+use crate::ingest::events::{Event, Missed, What};
 use crate::media::TitleId;
 
 /// Listeners at once: each holds a connection.
@@ -52,7 +52,7 @@ pub(super) async fn of_one(api: &Arc<Api>, parts: &request::Parts, id: &TitleId)
 struct Listener {
     events: Events,
     only: Option<TitleId>,
-    missed: Vec<Event>,
+    missed: Missed,
     hears: broadcast::Receiver<Event>,
     closing: watch::Receiver<bool>,
     _place: OwnedSemaphorePermit,
@@ -72,7 +72,12 @@ impl Listener {
     fn begin(self, first: Vec<String>) -> Response {
         let (sender, receiver) = mpsc::channel(ON_THE_WAY);
         let mut begin = RETRY.to_owned();
-        begin.extend(self.missed.iter().filter_map(|event| self.event(event)));
+        match &self.missed {
+            Missed::Events(events) => begin.extend(events.iter().filter_map(|event| self.event(event))),
+            Missed::Unknown(number) => {
+                begin.push_str(&format!("id: {}\nevent: missed\ndata: {{}}\n\n", self.events.name(*number)));
+            }
+        }
         begin.extend(first);
         tokio::spawn(self.run(begin, sender));
         let mut response = Response::new(Feed(receiver).boxed_unsync());
@@ -115,7 +120,7 @@ impl Listener {
 
     fn event(&self, event: &Event) -> Option<String> {
         let wanted = self.only.as_ref().is_none_or(|only| *only == event.title);
-        wanted.then(|| text(Some(&self.events.name(event)), &event.title, &event.what))
+        wanted.then(|| text(Some(&self.events.name(event.number)), &event.title, &event.what))
     }
 }
 

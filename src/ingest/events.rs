@@ -1,4 +1,5 @@
-//! What happens to titles, told to whoever listens now. Nothing is stored: who missed something asks the catalog.
+//! What happens to titles, told to whoever listens now. Nothing is stored: who missed more than is kept is told so, and asks
+//! the catalog.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use crate::media::TitleId;
 
 /// Events a listener may be behind before it loses: bounds what a slow one makes the server keep.
 const BEHIND: usize = 1024;
-/// Events kept for listeners that come back.
+/// Events kept for listeners that come back. Progress is not: the next one says more.
 const KEPT: usize = 256;
 
 /// Something that happened to a title.
@@ -76,6 +77,17 @@ struct Inner {
 struct Kept {
     number: u64,
     recent: VecDeque<Event>,
+    /// The newest that is not kept any more, of those that were.
+    forgotten: u64,
+}
+
+/// What a listener that comes back did not hear.
+#[derive(Debug)]
+pub enum Missed {
+    /// These.
+    Events(Vec<Event>),
+    /// More than is known. From the event of this number on, it hears everything.
+    Unknown(u64),
 }
 
 impl Events {
@@ -92,29 +104,35 @@ impl Events {
         let mut kept = self.kept();
         kept.number += 1;
         let event = Event { number: kept.number, title: title.clone(), what };
-        if kept.recent.len() == KEPT {
-            kept.recent.pop_front();
+        if !matches!(event.what, What::Progress { .. }) {
+            if kept.recent.len() == KEPT {
+                kept.forgotten = kept.recent.pop_front().map_or(0, |oldest| oldest.number);
+            }
+            kept.recent.push_back(event.clone());
         }
-        kept.recent.push_back(event.clone());
         // Nobody listening is no error.
         let _ = self.0.sender.send(event);
     }
 
-    /// What happened after `last`, as far as it is still known, and what happens from now on. A listener that is too far
-    /// behind is told so by the receiver and should leave.
+    /// What happened after the event that is called `last`, and what happens from now on. A listener that is too far behind is
+    /// told so by the receiver and should leave.
     #[must_use]
-    pub fn listen(&self, last: Option<&str>) -> (Vec<Event>, broadcast::Receiver<Event>) {
+    pub fn listen(&self, last: Option<&str>) -> (Missed, broadcast::Receiver<Event>) {
         let kept = self.kept();
-        let last = last.and_then(|last| self.number(last));
-        let missed = last
-            .map_or_else(Vec::new, |last| kept.recent.iter().filter(|event| event.number > last).cloned().collect());
+        let missed = match last.map(|last| self.number(last)) {
+            None => Missed::Events(Vec::new()),
+            Some(Some(last)) if last >= kept.forgotten => {
+                Missed::Events(kept.recent.iter().filter(|event| event.number > last).cloned().collect())
+            }
+            Some(_) => Missed::Unknown(kept.number),
+        };
         (missed, self.0.sender.subscribe())
     }
 
-    /// The event's name for a listener that may come back.
+    /// What the event of this number is called by a listener that comes back.
     #[must_use]
-    pub fn name(&self, event: &Event) -> String {
-        format!("{:016x}-{}", self.0.run, event.number)
+    pub fn name(&self, number: u64) -> String {
+        format!("{:016x}-{number}", self.0.run)
     }
 
     /// The number in a name, if it is one of this process's.
@@ -143,17 +161,34 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_that_comes_back_hears_what_it_missed_and_a_strange_name_hears_nothing_old() {
+    fn a_listener_that_comes_back_hears_what_it_missed_or_that_it_is_unknown() {
         let events = Events::new();
-        for progress in 0..3 {
-            events.tell(&title(), What::Progress { progress });
+        let changed = |version| events.tell(&title(), What::Changed { version });
+        let progress = |progress| events.tell(&title(), What::Progress { progress });
+        let numbers = |name: &str| match events.listen(Some(name)).0 {
+            Missed::Events(events) => Ok(events.iter().map(|event| event.number).collect::<Vec<_>>()),
+            Missed::Unknown(number) => Err(number),
+        };
+        assert!(matches!(events.listen(None).0, Missed::Events(none) if none.is_empty()));
+        assert_eq!(numbers(&events.name(0)), Ok(vec![]));
+        changed(1);
+        progress(1);
+        changed(2);
+        assert_eq!(numbers(&events.name(0)), Ok(vec![1, 3]));
+        assert_eq!(numbers(&events.name(2)), Ok(vec![3]));
+        // However much progress there was, states are not lost.
+        (0..1000).for_each(progress);
+        assert_eq!(numbers(&events.name(0)), Ok(vec![1, 3]));
+        for version in 3..=KEPT as u64 {
+            changed(version);
         }
-        let (all, _) = events.listen(Some(&format!("{:016x}-0", events.0.run)));
-        assert_eq!(all.len(), 3);
-        let (missed, _) = events.listen(Some(&events.name(&all[1])));
-        assert_eq!(missed.iter().map(|e| &e.what).collect::<Vec<_>>(), [&What::Progress { progress: 2 }]);
+        assert_eq!(numbers(&events.name(0)).unwrap().len(), KEPT);
+        changed(0);
+        let newest = 1000 + 1 + KEPT as u64 + 1;
+        assert_eq!(numbers(&events.name(0)), Err(newest));
+        assert_eq!(numbers(&events.name(1)).unwrap().len(), KEPT);
         for strange in ["", "-", "0000000000000000-0", "x-1", "99999999999999999999-1"] {
-            assert!(events.listen(Some(strange)).0.is_empty(), "{strange}");
+            assert_eq!(numbers(strange), Err(newest), "{strange}");
         }
     }
 

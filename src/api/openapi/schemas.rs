@@ -139,7 +139,8 @@ pub(super) fn response(gives: Gives) -> Value {
         Gives::BegunUpload => json!({ "description": "begun", "headers": upload_fields(&["Location"]) }),
         Gives::AppendedUpload => json!({ "description": "received", "headers": upload_fields(&[]) }),
         Gives::Events => json!({
-            "description": "`state`, `progress`, `changed`, `replaced` and `removed`, each with the video's id as `video`",
+            "description": "`state`, `progress`, `changed`, `replaced` and `removed`, each with the video's id as `video`; and `missed` at \
+                the beginning if not everything is known that happened after `Last-Event-ID`: videos have to be read again",
             "content": { "text/event-stream": { "schema": { "description": "events as the WHATWG HTML standard has them (§9.2)" } } },
         }),
         Gives::Job => body("the job", "Job"),
