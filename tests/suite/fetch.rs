@@ -197,6 +197,27 @@ fn a_broken_transfer_goes_on_where_it_broke_also_after_a_restart() {
     assert_eq!(digest, [crate::uploads::sha256(&film().1)]);
 }
 
+/// Bytes of two versions were put together.
+#[test]
+fn a_part_of_another_version_is_not_appended() {
+    let elsewhere = Elsewhere::new(move |n, head, socket| {
+        let film = film().1;
+        let (third, length) = (film.len() / 3, film.len());
+        match n {
+            0 => say(socket, &format!("200 OK\r\nETag: \"0\"\r\nContent-Length: {length}"), &vec![7; third]),
+            // Does not heed If-Range.
+            _ => serve(head, socket),
+        }
+    });
+    let server = TestServer::with(&Data::new(), &[OPEN]);
+    let video = outcome(&server, &fetch(&server, &elsewhere.url("/film.mp4")));
+    assert_eq!(video["state"], "ready", "{video}");
+    assert_eq!(server.data.sources(), [crate::uploads::sha256(&film().1)]);
+    let heads = elsewhere.heads();
+    let asked: Vec<bool> = heads.iter().map(|head| head.contains("\r\nrange: ")).collect();
+    assert_eq!(asked, [false, true, false], "{heads:?}");
+}
+
 #[test]
 fn a_disk_that_fills_up_is_said_and_waited_for_and_uses_up_no_attempt() {
     let Some(way) = with_a_disk_of_its_own() else {

@@ -178,8 +178,9 @@ impl Inner {
                 store.anew(version(&headers), length).await?;
                 length
             }
-            (StatusCode::PARTIAL_CONTENT, Some((offset, _))) => {
+            (StatusCode::PARTIAL_CONTENT, Some((offset, version))) => {
                 let length = total(&headers, *offset).filter(|length| Some(*length) == store.length_bytes());
+                let length = length.filter(|_| is_of(&headers, version));
                 store.go_on().await?;
                 Some(length.ok_or_else(|| Error::Parts { host: host() })?)
             }
@@ -299,6 +300,13 @@ fn version(headers: &HeaderMap) -> Option<String> {
     tag.or(date).map(str::to_owned)
 }
 
+/// Whether a part may be of this version: some servers do not heed `If-Range`. Not every one repeats its date in a part
+/// (RFC 9110 §15.3.7).
+fn is_of(headers: &HeaderMap, version: &str) -> bool {
+    let name = if version.starts_with('"') { ETAG } else { LAST_MODIFIED };
+    headers.get(name).is_none_or(|value| value == version)
+}
+
 /// The whole's length, if this is its part from `offset` on (RFC 9110 §14.4).
 fn total(headers: &HeaderMap, offset: u64) -> Option<u64> {
     let said = headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?;
@@ -339,6 +347,22 @@ mod tests {
             (&[], None),
         ] {
             assert_eq!(version(&headers(all)).as_deref(), expected, "{all:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_another_version_is_none() {
+        let date = "Sat, 01 Jan 2000 00:00:00 GMT";
+        for (all, version, expected) in [
+            (&[(ETAG, "\"1\"")][..], "\"1\"", true),
+            (&[(ETAG, "\"2\"")], "\"1\"", false),
+            (&[(ETAG, "W/\"1\"")], "\"1\"", false),
+            (&[], "\"1\"", true),
+            (&[(ETAG, "W/\"1\""), (LAST_MODIFIED, date)], date, true),
+            (&[(LAST_MODIFIED, "Sun, 02 Jan 2000 00:00:00 GMT")], date, false),
+            (&[], date, true),
+        ] {
+            assert_eq!(is_of(&headers(all), version), expected, "{all:?}, {version}");
         }
     }
 
