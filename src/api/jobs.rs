@@ -48,7 +48,7 @@ pub(super) async fn cancel(api: &Arc<Api>, id: &JobId) -> Result<Response, Probl
         this.rooms.processor.call_off(&id);
         (this.rooms.forget)(&title);
         if let Some(digest) = source {
-            discard::source(catalog, &this.rooms.library, &digest)?;
+            discard::source(catalog, &this.rooms.library, &digest);
         }
         let job = catalog.job(&id)?.ok_or_else(|| Problem::of(problem::Kind::NoJob))?;
         Ok((job, catalog.title(&title)?))

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::problem::{Kind, Problem};
 use super::{Api, Response, blocking, respond, videos};
 use crate::cache::Purged;
-use crate::catalog::{Removal, Removed};
+use crate::catalog::{self, Removal, Removed};
 use crate::ingest::discard;
 use crate::ingest::events::What;
 use crate::media::{Digest, Generation, TitleId};
@@ -41,7 +41,10 @@ async fn remove(api: &Arc<Api>, id: &TitleId, expected: Option<u64>) -> Result<R
     let mut purged = Purged::default();
     if let Some((generation, digest)) = gone.unused {
         (rooms.stop)(&generation, &digest);
-        purged = rooms.cache.purge(&generation).await?;
+        purged = rooms.cache.purge(&generation).await.unwrap_or_else(|error| {
+            tracing::warn!(title = %id, %error, "segments of a title that was removed are left to the next start");
+            Purged::default()
+        });
     }
     rooms.events.tell(id, What::Removed { removed: true });
     let (source_removed, Removed { source, size_bytes, jobs, .. }) = (gone.source_removed, gone.title);
@@ -57,7 +60,8 @@ async fn remove(api: &Arc<Api>, id: &TitleId, expected: Option<u64>) -> Result<R
 }
 
 impl Api {
-    /// Takes the title out of the catalog, its work out of the queue and its source out of the library. Blocks.
+    /// Takes the title out of the catalog, its work out of the queue and its source out of the library. Once the catalog
+    /// has forgotten it, nothing fails any more: what cannot be removed now is left to the next start. Blocks.
     fn forget_title(&self, id: &TitleId, expected: Option<u64>) -> Result<Gone, Problem> {
         let (catalog, library) = (&self.rooms.catalog, &self.rooms.library);
         // What it had is what it had at its end: until then another source may take the place of its own.
@@ -70,19 +74,28 @@ impl Api {
         (self.rooms.forget)(id);
         title.jobs.iter().for_each(|job| self.rooms.processor.call_off(job));
         for successor in &title.successors {
-            discard::source(catalog, library, successor)?;
+            discard::source(catalog, library, successor);
         }
         let Some(digest) = title.source.clone() else {
             return Ok(Gone { title, source_removed: false, unused: None });
         };
-        let source_removed = discard::source(catalog, library, &digest)?;
-        let mut unused = title.plan.as_ref().map(|plan| (self.rooms.generation)(&digest, plan));
-        // Titles of one source that were planned alike share their segments.
-        for other in catalog.titles_of(&digest)? {
-            let plan = catalog.title(&other)?.and_then(|title| title.plan);
-            let theirs = plan.map(|plan| (self.rooms.generation)(&digest, &plan));
+        let source_removed = discard::source(catalog, library, &digest);
+        let unused = self.unused(&title, &digest).unwrap_or_else(|error| {
+            tracing::warn!(title = %id, %error, "segments of a title that was removed are left to the next start");
+            None
+        });
+        Ok(Gone { title, source_removed, unused: unused.map(|generation| (generation, digest)) })
+    }
+
+    /// The recipe of a title that was removed, unless another title has it: those of one source that were planned alike share
+    /// their segments.
+    fn unused(&self, removed: &Removed, digest: &Digest) -> Result<Option<Generation>, catalog::Error> {
+        let mut unused = removed.plan.as_ref().map(|plan| (self.rooms.generation)(digest, plan));
+        for other in self.rooms.catalog.titles_of(digest)? {
+            let plan = self.rooms.catalog.title(&other)?.and_then(|title| title.plan);
+            let theirs = plan.map(|plan| (self.rooms.generation)(digest, &plan));
             unused = unused.filter(|generation| Some(generation) != theirs.as_ref());
         }
-        Ok(Gone { title, source_removed, unused: unused.map(|generation| (generation, digest)) })
+        Ok(unused)
     }
 }

@@ -189,7 +189,9 @@ fn open(config: &Config) -> Result<(Claim, Data), Error> {
     let catalog = Catalog::open(&config.data_dir)?;
     must_have_key(config, &catalog)?;
     let library = Library::open(&config.data_dir)?;
-    remove_unnamed(&catalog, &library)?;
+    if let Err(error) = remove_unnamed(&catalog, &library) {
+        tracing::warn!(%error, "sources that no title names are left to the next start");
+    }
     let cache = Cache::open(&config.cache, &config.data_dir.join("cache"))?;
     let secret = Secret::open(&config.data_dir)?;
     let (playback, grants, signer) = (Playback::new(&secret), Grants::new(&secret), Signer::new(&secret));

@@ -14,7 +14,7 @@ use super::inspect::{self, ATTEMPTS};
 use super::watch::Seen;
 use super::{Error, Ingested, Progress, Rooms, discard, name, sidecars};
 use crate::catalog::{Lying, NewTitle, new_id, now_ms};
-use crate::library::{Staged, Stored};
+use crate::library::Staged;
 use crate::media::{Plan, Refusal, RefusalCode, Sidecar};
 
 /// Takes a file in. It is called `title`, or after the file. Dropped before it is done, nothing stays behind.
@@ -136,19 +136,11 @@ fn commit(
     match rooms.catalog.insert_ready(&new) {
         Ok(()) => Ok((id, entry.title, stored.is_new())),
         Err(error) => {
-            take_back(rooms, stored);
+            // It holds the library back from being frozen.
+            drop(stored);
+            discard::source(&rooms.catalog, &rooms.library, &new.source);
             Err(error.into())
         }
-    }
-}
-
-/// Removes a source that was just committed and that no title names.
-fn take_back(rooms: &Rooms, stored: Stored) {
-    let digest = stored.digest().clone();
-    // It holds the library back from being frozen.
-    drop(stored);
-    if let Err(error) = discard::source(&rooms.catalog, &rooms.library, &digest) {
-        tracing::warn!(%digest, %error, "a source that no title names is left to the server's next start");
     }
 }
 

@@ -373,14 +373,11 @@ impl Inner {
         }
     }
 
-    /// Removes a source that may not be needed any more. What is left of it goes with the next start.
+    /// Removes a source that may not be needed any more.
     async fn discard(self: &Arc<Self>, unused: Option<Digest>) {
         let Some(digest) = unused else { return };
         let inner = self.clone();
-        let (of, Rooms { catalog, library, .. }) = (digest.clone(), inner.rooms.clone());
-        if let Err(error) = blocking(move || discard::source(&catalog, &library, &of)).await {
-            tracing::warn!(%digest, %error, "a source that no title names is left to the server's next start");
-        }
+        let _ = blocking(move || Ok(discard::source(&inner.rooms.catalog, &inner.rooms.library, &digest))).await;
     }
 
     fn lease(&self) -> Lease<'_> {

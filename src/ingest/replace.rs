@@ -97,8 +97,6 @@ impl Uploads {
 impl super::accept::Inner {
     /// Removes what was stored and no title names.
     pub(super) fn take_back(&self, digest: &crate::media::Digest) {
-        if let Err(error) = discard::source(&self.rooms.catalog, &self.rooms.library, digest) {
-            tracing::warn!(%digest, %error, "a source that no title names is left to the server's next start");
-        }
+        discard::source(&self.rooms.catalog, &self.rooms.library, digest);
     }
 }

@@ -147,6 +147,9 @@ impl Staged {
     }
 
     fn publish(self, index: Option<&[u8]>) -> Result<Stored, Error> {
+        let length = index.map_or(0, <[u8]>::len) as u64;
+        // Before the lock: who freezes the library would not wait as long as a slow disk takes for a film.
+        self.seal(index).map_err(|why| self.library.unwritten(&self.entry.path, length, why))?;
         let lock = self.library.share()?;
         let folder = self.library.folder(&self.digest);
         if folder.is_dir() {
@@ -155,8 +158,6 @@ impl Staged {
             }
             return Ok(Stored { digest: self.digest, is_new: false, _lock: lock });
         }
-        let length = index.map_or(0, <[u8]>::len) as u64;
-        self.seal(index).map_err(|why| self.library.unwritten(&self.entry.path, length, why))?;
         let published = publish(&self.entry.path, &folder);
         let is_new = published.map_err(|why| self.library.unwritten(&folder, length, why))?;
         Ok(Stored { digest: self.digest, is_new, _lock: lock })

@@ -194,3 +194,20 @@ fn an_unusable_data_folder_is_named_with_the_remedy() {
     assert!(!said.contains('\n'));
     assert!(Library::open(Path::new("/proc/matinee")).is_err());
 }
+
+/// A removal gave up while a film was synced.
+#[test]
+fn a_film_is_synced_before_the_lock_is_taken_and_not_under_it() {
+    let (root, library) = library();
+    let staged = stage(&library, &film(root.path(), "film", b"frames"));
+    let source = staged.path();
+    let frozen = library.freeze().unwrap();
+    let committing = std::thread::spawn(move || staged.commit(b"index").map(|stored| stored.is_new()));
+    // That is done just before it is synced.
+    while fs::metadata(&source).unwrap().permissions().mode() & 0o777 != 0o440 {
+        assert!(!committing.is_finished(), "it waited for the lock first");
+        std::thread::yield_now();
+    }
+    drop(frozen);
+    assert!(committing.join().unwrap().unwrap());
+}

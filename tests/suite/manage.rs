@@ -313,6 +313,22 @@ fn a_title_removed_while_somebody_plays_it_is_gone_with_all_its_bytes() {
     assert_eq!(again.problem(), (404, "no-title".into()));
 }
 
+/// It was half removed, and asked for again it was not there.
+#[test]
+fn a_title_is_removed_whatever_becomes_of_its_source() {
+    let server = TestServer::start();
+    let id = ready(&server);
+    // Nobody can lock what is a folder.
+    let lock = server.data.path().join("staging/.lock");
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::create_dir(&lock).unwrap();
+    let removed = server.ask(&format!("{VIDEOS}/{id}")).method("DELETE").send().unwrap();
+    assert_eq!((removed.status, &removed.json()["source"]["removed"]), (200, &json!(false)), "{}", removed.text());
+    assert_eq!(server.data.sources().len(), 1);
+    std::fs::remove_dir(&lock).unwrap();
+    assert_eq!(server.restart().data.sources().len(), 0);
+}
+
 #[test]
 fn what_two_titles_share_goes_with_the_second() {
     let server = TestServer::start();

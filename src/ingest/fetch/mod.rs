@@ -266,7 +266,7 @@ impl Inner {
             // It holds the library back from being frozen, and is not needed once the catalog names the source.
             drop(stored);
             if !matches!(entered, Ok(Entered::Done)) {
-                discard::source(catalog, &inner.rooms.library, &fetched.source)?;
+                discard::source(catalog, &inner.rooms.library, &fetched.source);
             }
             match entered? {
                 Entered::Over(exceeded) => return Err(Error::Quota(exceeded)),
