@@ -149,6 +149,14 @@ pub enum Error {
         /// `uploads.fetch_hours`.
         hours: u64,
     },
+    /// Whoever worked on it ended in the middle.
+    #[error(
+        "none of {attempts} attempts came to its end, because the server ended during the last one: look into its log"
+    )]
+    Interrupted {
+        /// How many there were.
+        attempts: u32,
+    },
     /// The system has no randomness to give.
     #[error("no title could be named: {0}")]
     NoName(io::Error),
@@ -187,6 +195,7 @@ impl Error {
             Self::Status { .. } => "http_status",
             Self::Parts { .. } => "broken_off",
             Self::Overdue { .. } => "slow",
+            Self::Interrupted { .. } => "interrupted",
             Self::NoName(_) => "no_name",
             Self::Library(library::Error::Full { .. }) | Self::Catalog(catalog::Error::Full) => "disk_full",
             Self::Library(_) => "storage",
@@ -218,6 +227,7 @@ impl Error {
             | Self::Sidecar { .. }
             | Self::TooLarge { .. }
             | Self::Overdue { .. }
+            | Self::Interrupted { .. }
             | Self::KeyReused
             | Self::NoTitle
             | Self::Stale

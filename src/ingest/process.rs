@@ -191,7 +191,7 @@ impl Inner {
                     let called_off = watch::Sender::new(());
                     let ear = called_off.subscribe();
                     lock(&self.running).insert(job.id.clone(), called_off);
-                    jobs.spawn(self.clone().work(job, ear));
+                    jobs.spawn(self.clone().survive(job.clone(), self.clone().work(job, ear)));
                 }
                 Ok((None, next)) => {
                     let wait = |due: i64| u64::try_from(due - now_ms()).unwrap_or(0).max(1);
@@ -206,7 +206,19 @@ impl Inner {
         None
     }
 
+    /// Works on a job. One over which that panics has failed: it would again.
+    async fn survive(self: Arc<Self>, job: Job, work: impl Future<Output = ()> + Send + 'static) {
+        let Err(died) = tokio::spawn(work).await else { return };
+        if !died.is_panic() {
+            return;
+        }
+        let error = Error::Defect { path: job.film().0.into(), why: died.to_string() };
+        tracing::error!(job = %job.id, title = %job.title, %error, "a job cannot be done");
+        self.end(job, Outcome::Failed(failure(&error))).await;
+    }
+
     async fn work(self: Arc<Self>, job: Job, mut called_off: watch::Receiver<()>) {
+        let running = Running(&self, job.id.clone());
         let progress = AtomicU16::new(job.progress);
         let mut closing = self.closing.subscribe();
         let (library, reserve) = (&self.rooms.library, self.config.reserve_bytes);
@@ -224,7 +236,7 @@ impl Inner {
             Attempt::Over(outcome) => self.end(job, outcome).await,
             Attempt::Gone => tracing::info!(job = %id, %title, "a job needs nothing more"),
         }
-        lock(&self.running).remove(&id);
+        drop(running);
         // What was fetched goes with the job, and only then: whoever else has claimed it, or does later, goes on with it.
         if let Some(store) = store
             && self.is_over(&id).await
@@ -260,7 +272,11 @@ impl Inner {
 
     async fn attempt(self: &Arc<Self>, job: &Job, store: Option<&Store>, progress: &AtomicU16) -> Attempt {
         // One whose process was killed in the middle counts, too: it may have been the job that killed it.
-        let left = self.config.attempts.saturating_sub(job.attempts);
+        let Some(left) = self.config.attempts.checked_sub(job.attempts) else {
+            let error = Error::Interrupted { attempts: job.attempts - 1 };
+            tracing::warn!(job = %job.id, title = %job.title, %error, "a film cannot become a title");
+            return Attempt::Over(Outcome::Failed(failure(&error)));
+        };
         let done = match store {
             Some(store) => self.fetch(job, store, progress).await,
             None => self.process(job, progress).await,
@@ -386,6 +402,15 @@ impl Inner {
     }
 }
 
+/// A job that is under way. Dropped, it may be claimed again.
+struct Running<'a>(&'a Inner, JobId);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.running).remove(&self.1);
+    }
+}
+
 /// What follows from an error, with so many attempts left. A disk has room again when somebody made some: that is waited for
 /// until then, Unix milliseconds, because nothing is wrong with the film.
 fn after(error: &Error, job: &Job, left: u32, now_ms: i64, until_ms: i64) -> Outcome {
@@ -420,8 +445,37 @@ impl fmt::Debug for Processor {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalog::{self, JobState};
+    use crate::catalog::{self, JobState, Place};
+    use crate::ingest::About;
+    use crate::ingest::accept::arrival;
     use crate::library;
+
+    /// It stayed claimed by a server that did not work on it.
+    #[tokio::test]
+    async fn a_job_over_which_the_server_panics_fails_and_can_be_claimed_again() {
+        let data = tempfile::tempdir().unwrap();
+        let rooms = crate::ingest::rooms(data.path());
+        let catalog = rooms.catalog.clone();
+        let tell = Tell { events: Events::new(), on_change: Arc::new(|_| {}), on_retire: Arc::new(|_, _| {}) };
+        let processor = Processor::start(&Config::default(), rooms, Client::new(&Default::default()), tell);
+        // It shall claim nothing by itself.
+        processor.close().await;
+        let inner = processor.0;
+        let place = Place::Elsewhere { detail: "{}".to_owned(), limit: 1 };
+        let (arrival, id) = arrival(About::default(), None, place).unwrap();
+        assert_eq!(catalog.insert_arrival(&arrival, &id).unwrap(), None);
+        let job = catalog.claim(Kind::Fetch, inner.lease(), &[]).unwrap().unwrap();
+        lock(&inner.running).insert(id.clone(), watch::Sender::new(()));
+        let (of, running) = (inner.clone(), id.clone());
+        let work = async move {
+            let _running = Running(&of, running);
+            panic!("of purpose");
+        };
+        inner.clone().survive(job, work).await;
+        assert!(lock(&inner.running).is_empty());
+        let job = catalog.job(&id).unwrap().unwrap();
+        assert_eq!((job.state, job.failure.unwrap().code.as_str()), (JobState::Failed, "defect"));
+    }
 
     #[test]
     fn a_full_disk_is_waited_for_and_uses_up_no_attempt() {

@@ -118,6 +118,18 @@ fn a_server_that_stops_in_order_puts_its_jobs_back() {
     assert_eq!(settled(&TestServer::over(&data), &id)["state"], "ready");
 }
 
+/// It was begun at every start, for ever.
+#[test]
+fn a_job_during_which_the_server_was_killed_too_often_fails() {
+    let data = Data::new();
+    let (id, job) = left_in_processing(&data, -1);
+    let server = TestServer::with(&data, &[("MATINEE_UPLOADS__ATTEMPTS", "1")]);
+    let video = settled(&server, &id);
+    assert_eq!((&video["state"], &video["error"]["code"]), (&json!("failed"), &json!("interrupted")), "{video}");
+    assert_eq!(server.get(&format!("{JOBS}/{job}")).json()["state"], "failed");
+    until("its source is gone", || server.data.sources().is_empty());
+}
+
 #[test]
 fn a_title_that_is_not_ready_says_so_and_its_job_can_be_cancelled() {
     let data = Data::new();

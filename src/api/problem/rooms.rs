@@ -33,7 +33,8 @@ impl From<ingest::Error> for Problem {
             ) => Self::new(Kind::Url, error.to_string()),
             // The rest comes of fetching, which no request waits for.
             E::Fetch(_) | E::Status { .. } | E::Parts { .. } | E::Overdue { .. } => Self::internal(error),
-            E::Changed { .. }
+            E::Interrupted { .. }
+            | E::Changed { .. }
             | E::Unwritten { .. }
             | E::Missing { .. }
             | E::NotAFile { .. }
