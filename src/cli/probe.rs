@@ -48,10 +48,10 @@ fn as_text(file: &Path, probed: &Probed) {
     if let Some(video) = &index.video {
         let rate = video.rate.map_or_else(|| "variable rate".to_owned(), |rate| format!("{:.3} fps", rate.fps()));
         let shown = seen(video);
-        let (keys, packets) = (keys(video), video.track.packets.len());
+        let (keys, frames) = (keys(video), video.track.shown().len());
         let Packed { codec, seconds, .. } = Packed::of(&video.track);
         say(format_args!(
-            "  video  {codec} {}x{}{shown}, {rate}, {packets} frames, {keys} key frames, {seconds:.3} s",
+            "  video  {codec} {}x{}{shown}, {rate}, {frames} frames, {keys} key frames, {seconds:.3} s",
             video.width, video.height
         ));
     }
@@ -98,7 +98,7 @@ fn as_json(file: &Path, probed: &Probed) -> Value {
         json!({
             "kind": "video", "codec": codec, "width": v.width, "height": v.height, "duration_s": seconds, "bytes": bytes,
             "pixel_aspect": v.pixel_aspect, "rotation": v.rotation.degrees(), "mirrored": v.rotation.is_mirrored(), "frame_rate": v.rate.map(|r| r.fps()),
-            "frames": v.track.packets.len(), "key_frames": keys(v), "interlaced": v.interlaced, "colour": v.colour,
+            "frames": v.track.shown().len(), "key_frames": keys(v), "interlaced": v.interlaced, "colour": v.colour,
             "video_range": v.colour.range(), "peak_nits": v.peak_nits,
         })
     });
@@ -224,5 +224,5 @@ fn seen(video: &VideoTrack) -> String {
 }
 
 fn keys(video: &VideoTrack) -> usize {
-    video.track.packets.iter().filter(|p| p.key).count()
+    video.track.packets.iter().filter(|p| p.key && p.shown).count()
 }

@@ -3,12 +3,14 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 
-use mp4_atom::{Decode, Moov, StszSamples, Trak};
+use mp4_atom::{Decode, FourCC, Moov, StszSamples, Trak};
 
 use super::complaint::encrypted;
 use super::found::MOST_PACKETS;
+use super::splice::{self, Medium, Spliced, Stretch};
 use crate::media::{Refusal, RefusalCode};
 
 /// Largest movie header that is read, bytes.
@@ -128,8 +130,17 @@ fn boxes<'a>(bytes: &'a [u8], kind: &[u8; 4]) -> impl Iterator<Item = &'a [u8]> 
     })
 }
 
-/// Finds `moov` among the top-level boxes.
+/// Reads `moov`, header included.
 pub fn read_moov(file: &mut File, length: u64) -> Option<Vec<u8>> {
+    let place = find_moov(file, length)?;
+    let mut bytes = vec![0; usize::try_from(place.end - place.start).ok()?];
+    file.seek(SeekFrom::Start(place.start)).ok()?;
+    file.read_exact(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Finds `moov` among the top-level boxes.
+pub fn find_moov(file: &mut (impl Read + Seek), length: u64) -> Option<Range<u64>> {
     let mut at = 0;
     for _ in 0..MOST_TOP_BOXES {
         file.seek(SeekFrom::Start(at)).ok()?;
@@ -146,10 +157,7 @@ pub fn read_moov(file: &mut File, length: u64) -> Option<Vec<u8>> {
         }
         let end = at.checked_add(size).filter(|&end| size >= header && end <= length)?;
         if &head[4..8] == b"moov" {
-            let mut bytes = vec![0; usize::try_from(size).ok().filter(|_| size <= MOST_MOOV_BYTES)?];
-            file.seek(SeekFrom::Start(at)).ok()?;
-            file.read_exact(&mut bytes).ok()?;
-            return Some(bytes);
+            return (size <= MOST_MOOV_BYTES).then_some(at..end);
         }
         at = end;
     }
@@ -157,9 +165,13 @@ pub fn read_moov(file: &mut File, length: u64) -> Option<Vec<u8>> {
 }
 
 fn table(trak: &Trak, movie_scale: u32, length: u64) -> Option<Table> {
-    let media = &trak.mdia;
-    let timescale = media.mdhd.timescale;
-    let stbl = &media.minf.stbl;
+    let mdia = &trak.mdia;
+    let timescale = mdia.mdhd.timescale;
+    let stbl = &mdia.minf.stbl;
+    if stbl.stsd.codecs.len() > 1 {
+        // Which samples are of which entry is left to the demuxer.
+        return None;
+    }
     let sizes: Vec<u32> = match &stbl.stsz.samples {
         StszSamples::Identical { count, size } => {
             let count = usize::try_from(*count).ok().filter(|&c| c <= MOST_PACKETS)?;
@@ -170,32 +182,33 @@ fn table(trak: &Trak, movie_scale: u32, length: u64) -> Option<Table> {
     let offsets = offsets(stbl, &sizes, length)?;
     let decode = decode_times(stbl, sizes.len())?;
     let composition = compositions(stbl, sizes.len())?;
-    let edit = edit(trak, timescale, movie_scale)?;
+    let (stretches, tick) = edits(trak, timescale, movie_scale)?;
     let mut key = vec![stbl.stss.is_none(); sizes.len()];
     for &number in stbl.stss.iter().flat_map(|s| &s.entries) {
         *key.get_mut(usize::try_from(number).ok()?.checked_sub(1)?)? = true;
     }
     let times: Vec<i64> = decode.iter().zip(&composition).map(|(d, c)| d.0 + c).collect();
-    let media_end = times.iter().zip(&decode).map(|(t, d)| t + i64::from(d.1)).max().unwrap_or(0);
-    let samples: Vec<TableSample> = (0..sizes.len())
-        .map(|i| TableSample {
-            pts: times[i] - edit.media_time + edit.delay,
-            shown: edit.shows(times[i], decode[i].1),
-            key: key[i],
-            offset: offsets[i],
-            size: sizes[i],
-        })
-        .collect();
-    let end = edit.end.map_or(media_end, |end| end.min(media_end)) - edit.media_time + edit.delay;
+    let sample = |i: usize| TableSample { pts: times[i], shown: true, key: key[i], offset: offsets[i], size: sizes[i] };
+    let media: Vec<Medium> = (0..sizes.len()).map(|i| (sample(i), decode[i].1)).collect();
+    let most = i64::from(timescale) * MOST_SECONDS;
+    let is_believable = |at: i64| (-most..=most).contains(&at);
+    if !media.iter().all(|(sample, _)| is_believable(sample.pts)) {
+        return None;
+    }
+    let is_sound = mdia.hdlr.handler == FourCC::new(b"soun");
+    let Spliced { samples, end, finer } = match stretches.as_slice() {
+        [stretch] => splice::one(&media, *stretch, tick),
+        many if is_sound => splice::sound(&media, many)?,
+        many => splice::pictures(&media, many, tick)?,
+    };
+    let timescale = timescale.checked_mul(finer)?;
     let most = i64::from(timescale) * MOST_SECONDS;
     let is_believable = |at: i64| (-most..=most).contains(&at);
     if !is_believable(end) || !samples.iter().all(|s| is_believable(s.pts)) {
         return None;
     }
     let avcc = stbl.stsd.codecs.iter().find_map(|codec| match codec {
-        mp4_atom::Codec::Avc1(avc1) if stbl.stsd.codecs.len() == 1 && avc1.avcc.length_size == 4 => {
-            Some(sps_of(&avc1.avcc))
-        }
+        mp4_atom::Codec::Avc1(avc1) if avc1.avcc.length_size == 4 => Some(sps_of(&avc1.avcc)),
         _ => None,
     });
     let (id, enabled) = (trak.tkhd.track_id, trak.tkhd.enabled);
@@ -208,7 +221,7 @@ fn table(trak: &Trak, movie_scale: u32, length: u64) -> Option<Table> {
         enabled,
         text: text_entry(&stbl.stsd),
         is_chapters: false,
-        language: media.mdhd.language.clone(),
+        language: mdia.mdhd.language.clone(),
     })
 }
 
@@ -305,52 +318,29 @@ fn compositions(stbl: &mp4_atom::Stbl, count: usize) -> Option<Vec<i64>> {
     Some(offsets)
 }
 
-/// A track's edit list, as far as it is one stretch of media at normal speed after an optional delay.
-struct Edit {
-    /// Media time at which the presentation begins.
-    media_time: i64,
-    /// Presentation time of that, in the media's timescale.
-    delay: i64,
-    /// Media time at which it ends.
-    end: Option<i64>,
-    /// Length of one tick of the movie's timescale, the precision of `end`, in the media's.
-    tick: i64,
-}
-
-impl Edit {
-    fn shows(&self, at: i64, duration: u32) -> bool {
-        let begins = at >= self.media_time || at + i64::from(duration) > self.media_time;
-        begins && self.end.is_none_or(|end| at + self.tick < end)
-    }
-}
-
-fn edit(trak: &Trak, timescale: u32, movie_scale: u32) -> Option<Edit> {
+/// The stretches of media in a track's edit list, all of it without one, and the length of one tick of the movie's timescale,
+/// the precision of their ends, in the media's.
+fn edits(trak: &Trak, timescale: u32, movie_scale: u32) -> Option<(Vec<Stretch>, i64)> {
     let scaled = |ticks: u64| {
         let wide = u128::from(ticks) * u128::from(timescale) / u128::from(movie_scale.max(1));
         i64::try_from(wide).ok().filter(|ticks| *ticks <= MOST_TICKS)
     };
-    let tick = scaled(1)?;
-    let mut edit = Edit { media_time: 0, delay: 0, end: None, tick };
     let entries = trak.edts.as_ref().and_then(|e| e.elst.as_ref()).map(|e| e.entries.as_slice()).unwrap_or_default();
-    let mut media = None;
+    let (mut stretches, mut presented) = (Vec::new(), 0_u64);
     for entry in entries {
-        let duration = scaled(entry.segment_duration)?;
-        match entry.media_time {
-            None if media.is_none() => {
-                edit.delay = Some(edit.delay + duration).filter(|ticks| *ticks <= MOST_TICKS)?;
-            }
-            Some(time) if media.is_none() => {
-                media = Some((i64::try_from(time).ok().filter(|ticks| *ticks <= MOST_TICKS)?, duration));
-            }
-            // Several stretches of media: the demuxer knows how to play them.
-            _ => return None,
+        let at = scaled(presented)?;
+        presented = presented.checked_add(entry.segment_duration)?;
+        let ends = scaled(presented)?;
+        if let Some(time) = entry.media_time {
+            let from = i64::try_from(time).ok().filter(|ticks| *ticks <= MOST_TICKS)?;
+            let until = (entry.segment_duration > 0).then_some(from + (ends - at));
+            stretches.push(Stretch { at, from, until });
         }
     }
-    if let Some((time, duration)) = media {
-        edit.media_time = time;
-        edit.end = (duration > 0).then_some(time + duration);
+    if stretches.is_empty() {
+        stretches.push(Stretch { at: scaled(presented)?, from: 0, until: None });
     }
-    Some(edit)
+    Some((stretches, scaled(1)?))
 }
 
 #[cfg(test)]
@@ -364,7 +354,7 @@ mod tests {
         let entry = |segment_duration, media_time| ElstEntry { segment_duration, media_time, ..ElstEntry::default() };
         let edited = |entries| {
             let edts = Some(Edts { elst: Some(Elst { entries }) });
-            edit(&Trak { edts, ..Trak::default() }, 1000, 1000).map(|edit| (edit.delay, edit.media_time))
+            edits(&Trak { edts, ..Trak::default() }, 1000, 1000).map(|(edits, _)| (edits[0].at, edits[0].from))
         };
         assert_eq!(edited(vec![entry(500, None), entry(9, Some(40))]), Some((500, 40)));
         assert_eq!(edited(vec![entry(1 << 60, None), entry(1, None)]), None);

@@ -13,6 +13,7 @@ use super::Output;
 use super::complaint::{explain, names_others, refusal, unreadable};
 use super::found::{Found, MOST_PACKETS, Shared, add_sink};
 use super::holdup::{Plugging, Rest};
+use super::movie::Duration;
 use super::pcr::Clock;
 use super::silence::Silence;
 use crate::media::{Refusal, RefusalCode};
@@ -151,6 +152,7 @@ impl Scan {
         let (reads, asked): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
         let file = File::open(source).ok();
         let clock = file.as_ref().and_then(Clock::of);
+        let duration = file.as_ref().and_then(Duration::of);
         if let Some(pad) = filesrc.static_pad("src") {
             let (counted, given, over) = (Arc::clone(&reads), Arc::clone(&asked), Arc::clone(&is_reading));
             let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::PUSH | gst::PadProbeType::PULL;
@@ -160,14 +162,11 @@ impl Scan {
                 over.store(false, Ordering::Relaxed);
                 gst::PadProbeReturn::Ok
             });
+            if let Some(duration) = duration {
+                on_its_way(&pad, move |offset, piece| duration.hide(offset, piece));
+            }
             if let (Some(clock), Some(file)) = (clock, file) {
-                let _ = pad.add_probe(mask, move |_, info| {
-                    let offset = info.offset;
-                    if let Some(mut piece) = info.buffer_mut().and_then(|b| b.make_mut().map_writable().ok()) {
-                        clock.change(offset, &mut piece, &file);
-                    }
-                    gst::PadProbeReturn::Ok
-                });
+                on_its_way(&pad, move |offset, piece| clock.change(offset, piece, &file));
             }
             let (asking, begins) = (Arc::clone(&asked), Arc::clone(&is_reading));
             let length = std::fs::metadata(source).map_or(0, |file| file.len());
@@ -322,6 +321,18 @@ impl Scan {
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
         self.pipeline.seek_simple(flags, to).map_err(|e| super::Error::Failed(format!("seek to {to}: {e}")))
     }
+}
+
+/// Changes what is read of a file before the demuxer sees it.
+fn on_its_way(pad: &gst::Pad, change: impl Fn(u64, &mut [u8]) + Send + Sync + 'static) {
+    let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::PUSH | gst::PadProbeType::PULL;
+    let _ = pad.add_probe(mask, move |_, info| {
+        let offset = info.offset;
+        if let Some(mut piece) = info.buffer_mut().and_then(|b| b.make_mut().map_writable().ok()) {
+            change(offset, &mut piece);
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 impl Drop for Scan {

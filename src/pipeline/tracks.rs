@@ -142,8 +142,10 @@ fn is_mp4(container: &str) -> bool {
 
 fn table_of<'a>(tables: &'a [Table], found: &Found) -> Option<&'a Table> {
     let id: u32 = found.stream_id.parse().ok()?;
-    let usable = usable_table(found.caps.as_ref()?);
-    tables.iter().find(|t| t.id == id && usable && t.timescale > 0 && !t.samples.is_empty())
+    let caps = found.caps.as_ref()?;
+    // The length of a NAL unit's length in the file must be what the caps promise the decoder.
+    let usable = |t: &Table| usable_table(caps) && (media_type(caps) != "video/x-h264" || t.avcc.is_some());
+    tables.iter().find(|t| t.id == id && t.timescale > 0 && !t.samples.is_empty() && usable(t))
 }
 
 fn is_matroska(container: &str) -> bool {
@@ -165,10 +167,6 @@ pub(super) fn from_table(
     emit: &mut dyn FnMut(Output),
 ) -> Option<Timed> {
     let timescale = Timescale::new(table.timescale)?;
-    // The length of a NAL unit's length in the file must be what the caps promise the decoder.
-    if media_type(caps) == "video/x-h264" && table.avcc.is_none() {
-        return None;
-    }
     let packets =
         table.samples.iter().map(|s| Packet { pts: s.pts, shown: s.shown, key: s.key, offset: s.offset, size: s.size });
     let mut packets: Vec<Packet> = packets.collect();

@@ -9,6 +9,7 @@ mod corpus;
 mod crash;
 mod dash;
 mod deaths;
+mod edits;
 mod fetch;
 mod flights;
 mod frames;

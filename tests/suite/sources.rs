@@ -11,7 +11,7 @@ use crate::support::{Data, TestServer, ffprobe, run, until};
 const COLOUR_SLACK: u8 = 5;
 
 /// Makes a film with FFmpeg.
-fn film(folder: &Path, name: &str, arguments: &str) -> PathBuf {
+pub fn film(folder: &Path, name: &str, arguments: &str) -> PathBuf {
     let path = folder.join(name);
     let ran = Command::new("ffmpeg")
         .args(["-v", "error", "-y"])
@@ -108,6 +108,29 @@ fn assert_in_order(what: &str, ours: &[Vec<u8>], theirs: &[Vec<u8>]) {
     }
 }
 
+/// Every picture of the film is shown, in its place; and segments have the same bytes in whatever order they are made.
+pub fn assert_plays_exactly(name: &str, film: &Path) {
+    let (data, media) = (Data::new(), tempfile::tempdir().unwrap());
+    let id = data.ingest(film);
+    let server = TestServer::over(&data);
+    let playlists = server.playlists(&id);
+    let lowest = playlists.last().unwrap();
+    let all = server.segments(lowest);
+    assert!(all.len() > 3, "{name}: {all:?}");
+    let sequential: Vec<Vec<u8>> = all.iter().map(|path| server.bytes(path)).collect();
+    assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{name}: {}", server.log());
+    drop(server);
+    let ours = media.path().join("ours.mp4");
+    fs::write(&ours, sequential.concat()).unwrap();
+    assert_in_order(name, &thumbnails(&ours), &thumbnails(film));
+    fs::remove_dir_all(data.path().join("cache")).unwrap();
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
+    for (path, bytes) in all.iter().zip(&sequential).rev() {
+        assert!(server.bytes(path) == *bytes, "{name}: {path} differs when it is reached by a cold seek");
+    }
+    assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{name}: {}", server.log());
+}
+
 #[test]
 fn pictures_are_in_order_and_the_same_wherever_decoding_begins_whatever_the_container_says() {
     let media = tempfile::tempdir().unwrap();
@@ -134,26 +157,7 @@ fn pictures_are_in_order_and_the_same_wherever_decoding_begins_whatever_the_cont
         ("counted.avi", "-c:v libx264 -preset veryfast -pix_fmt yuv420p -x264-params bframes=5:b-pyramid=2:b-adapt=0"),
     ];
     for (name, coded) in kinds {
-        let data = Data::new();
-        let film = film(media.path(), name, &format!("{source} {coded}"));
-        let id = data.ingest(&film);
-        let server = TestServer::over(&data);
-        let playlists = server.playlists(&id);
-        let lowest = playlists.last().unwrap();
-        let all = server.segments(lowest);
-        assert!(all.len() > 3, "{name}: {all:?}");
-        let sequential: Vec<Vec<u8>> = all.iter().map(|path| server.bytes(path)).collect();
-        assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{name}: {}", server.log());
-        drop(server);
-        let ours = media.path().join("ours.mp4");
-        fs::write(&ours, sequential.concat()).unwrap();
-        assert_in_order(name, &thumbnails(&ours), &thumbnails(&film));
-        fs::remove_dir_all(data.path().join("cache")).unwrap();
-        let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
-        for (path, bytes) in all.iter().zip(&sequential).rev() {
-            assert!(server.bytes(path) == *bytes, "{name}: {path} differs when it is reached by a cold seek");
-        }
-        assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{name}: {}", server.log());
+        assert_plays_exactly(name, &film(media.path(), name, &format!("{source} {coded}")));
     }
 }
 

@@ -240,6 +240,8 @@ fn pass_audio(
         return None;
     }
     let first = packets.iter().position(|p| p.pts == 0)?;
+    // What an edit list cuts off at the end stays cut off.
+    let packets = &packets[..=packets.iter().rposition(|p| p.shown).filter(|last| *last >= first)?];
     let contiguous =
         packets[first..].iter().enumerate().all(|(i, p)| p.pts == AAC_FRAME * i64::try_from(i).unwrap_or(0));
     let title_end = boundaries.end(scale(track.rate));

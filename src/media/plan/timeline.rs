@@ -2,7 +2,9 @@
 //! that is passed through.
 
 use super::{CAP_SLACK, HIGHEST_FPS, LONGEST_PASSTHROUGH, decimate};
-use crate::media::{Access, Cut, Grid, GridError, Ladder, Rate, Rotation, Shown, Timescale, VideoRange, VideoTrack};
+use crate::media::{
+    Access, Cut, Grid, GridError, Ladder, Packet, Rate, Rotation, Shown, Timescale, Track, VideoRange, VideoTrack,
+};
 
 /// No segment is shorter, seconds: players stumble over very short last segments.
 const SHORTEST_SECONDS: f64 = 0.5;
@@ -134,6 +136,15 @@ fn can_pass_through(video: &VideoTrack, fastest: Rate) -> bool {
         && video.width.is_multiple_of(2)
         && video.height.is_multiple_of(2)
         && matches!(video.track.access, Access::Direct)
+        && is_in_one_piece(&video.track)
+}
+
+/// No packet that an edit list hides lies between those that are shown.
+fn is_in_one_piece(track: &Track) -> bool {
+    let shown = |packet: &Packet| packet.shown;
+    let first = track.packets.iter().position(shown).unwrap_or(0);
+    let last = track.packets.iter().rposition(shown).unwrap_or(0);
+    track.packets.get(first..=last).is_some_and(|packets| packets.iter().all(shown))
 }
 
 pub(super) struct Cutter<'a> {
