@@ -49,7 +49,7 @@ endif
 	@exec $(MATINEE) serve --listen "$(LISTEN)" --data "$(DATA)"
 
 test:
-	@scripts/packages.sh run build test
+	@scripts/packages.sh run build demo test
 	cargo test --locked
 
 define needs_corpus
@@ -61,13 +61,13 @@ endef
 corpus mutants: export CORPUS := $(CORPUS)
 corpus:
 	$(needs_corpus)
-	@scripts/packages.sh run build test
+	@scripts/packages.sh run build demo test
 	cargo test --locked --test suite corpus:: -- --include-ignored --nocapture --test-threads=1
 
 # Needs CORPUS, too. MUTANTS=100..200 makes only some; a mutant is a function of its number.
 mutants:
 	$(needs_corpus)
-	@scripts/packages.sh run build test
+	@scripts/packages.sh run build demo test
 	cargo test --locked --test suite mutants:: -- --include-ignored --nocapture --test-threads=1
 
 # ONLY=index,protocol runs only some of index, timeline, packagers, protocol and requests; KEEP=1 keeps what was found in
@@ -77,7 +77,7 @@ fuzz:
 	scripts/fuzz.sh $(FUZZ_MINUTES) $(subst $(comma), ,$(ONLY))
 
 soak:
-	@scripts/packages.sh run build test
+	@scripts/packages.sh run build demo test
 	cargo test --locked --test suite soak:: -- --include-ignored --nocapture
 
 # Cheapest first. The layering test is one of the repository's rules, which `make test` runs as well.
@@ -90,6 +90,6 @@ check:
 
 # Within a quarter of an hour on a quiet machine of two cores. ONLY=1,4 measures only some.
 bench:
-	@scripts/packages.sh run build test bench
+	@scripts/packages.sh run build demo test bench
 	BENCH_LINES=$(ONLY) cargo bench --locked --bench peers
 	cargo bench --locked --bench day
