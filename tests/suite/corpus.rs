@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{Data, TestServer, run};
+use crate::support::{Data, TestServer, run, skipped};
 
 /// A refusal comes before anyone wonders. Measured while the other tests run, hence the room.
 const REFUSED_WITHIN: Duration = Duration::from_secs(5);
@@ -45,7 +45,7 @@ pub fn folder() -> Result<PathBuf, String> {
 
 /// The files, or `None` said aloud: who has no corpus can run the ordinary suite.
 fn films_if_any() -> Option<Vec<Film>> {
-    folder().inspect_err(|missing| eprintln!("SKIPPED: {missing}")).ok().map(|folder| films(&folder))
+    folder().inspect_err(|missing| skipped(missing)).ok().map(|folder| films(&folder))
 }
 
 fn films(folder: &Path) -> Vec<Film> {

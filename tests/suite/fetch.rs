@@ -9,7 +9,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Data, PATIENCE, TestServer, until};
+use crate::support::{Answer, Data, PATIENCE, TestServer, skipped, until};
 use crate::tus::{longer, on_a_small_disk, with_a_disk_of_its_own};
 use crate::uploads::film;
 
@@ -221,8 +221,7 @@ fn a_part_of_another_version_is_not_appended() {
 #[test]
 fn a_disk_that_fills_up_is_said_and_waited_for_and_uses_up_no_attempt() {
     let Some(way) = with_a_disk_of_its_own() else {
-        // Not by `eprintln!`, which the test harness keeps to itself.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: no small disk can be mounted here, so none was filled");
+        skipped("no small disk can be mounted here, so none was filled");
         return;
     };
     let bytes = Arc::new(longer(8 << 20));

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::media::Film;
-use crate::support::{Data, TestServer, matinee, until};
+use crate::support::{Data, TestServer, matinee, skipped, until};
 
 /// Size of the disk that is filled, and what fills it.
 const DISK: &str = "size=2m";
@@ -115,8 +115,7 @@ fn fill(cache: &Path) {
 #[test]
 fn a_full_disk_costs_the_files_and_then_the_oldest_make_room() {
     let Some(way) = with_a_disk_of_its_own() else {
-        // Not by `eprintln!`, which the test harness keeps to itself.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: no small disk can be mounted here, so none was filled");
+        skipped("no small disk can be mounted here, so none was filled");
         return;
     };
     let (data, segments) = film();

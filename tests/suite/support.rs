@@ -6,7 +6,7 @@
 mod client;
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -426,6 +426,11 @@ pub fn ffprobe(media: &[u8], entries: &str) -> Value {
         .expect("ffprobe is installed by `make test`");
     assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Says that a test does less than it might. Not by `eprintln!`, which the test harness keeps to itself.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
 }
 
 /// A path below the repository's root, for files that tests read.

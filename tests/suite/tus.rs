@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{Answer, Asking, Data, TestServer, matinee, until};
+use crate::support::{Answer, Asking, Data, TestServer, matinee, skipped, until};
 use crate::uploads::{film, settled};
 
 const UPLOADS: &str = "/api/v1/uploads";
@@ -360,8 +360,7 @@ fn an_upload_that_nobody_goes_on_with_expires() {
 #[test]
 fn a_disk_that_fills_up_is_said_and_the_upload_goes_on_once_there_is_room() {
     let Some(way) = with_a_disk_of_its_own() else {
-        // Not by `eprintln!`, which the test harness keeps to itself.
-        let _ = writeln!(std::io::stderr(), "SKIPPED: no small disk can be mounted here, so none was filled");
+        skipped("no small disk can be mounted here, so none was filled");
         return;
     };
     let data = Data::new();

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{TestServer, ffprobe};
+use crate::support::{TestServer, ffprobe, skipped};
 
 /// Told what is wrong: by whom, and what.
 pub type Say<'a> = dyn FnMut(&'static str, String) + 'a;
@@ -25,7 +25,7 @@ pub fn validators(server: &TestServer, id: &str, say: &mut Say) {
     let home = std::env::var_os("CHECK_HOME").map(PathBuf::from);
     let usual = || Some(Path::new(&std::env::var_os("HOME")?).join(".cache/matinee-check"));
     let Some(home) = home.or_else(usual).filter(|home| home.join("validate_hls.py").exists()) else {
-        eprintln!("SKIPPED: no validators; CHECK_HOME says where they are");
+        skipped("no validators; CHECK_HOME says where they are");
         return;
     };
     let offered = [
@@ -36,7 +36,7 @@ pub fn validators(server: &TestServer, id: &str, say: &mut Say) {
     for (judge, program, name) in offered {
         let path = format!("/v/{id}/{name}");
         if server.get(&path).status != 200 {
-            eprintln!("SKIPPED: {name} is not offered");
+            skipped(&format!("{name} is not offered"));
             continue;
         }
         let output = Command::new(home.join(".venv/bin/python"))
