@@ -1,10 +1,11 @@
 //! Promise 7: the viewer comes first, who waits in vain is told so in time, and what a player tells helps it.
 
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::media::Film;
-use crate::support::{Data, TestServer};
+use crate::support::{Data, TestServer, until};
 
 /// How long players wait that are not to wait in vain.
 const PATIENCE_SECONDS: u64 = 1;
@@ -113,4 +114,36 @@ fn eight_titles_that_begin_at_once_on_one_slot_all_play() {
             }
         }
     });
+}
+
+#[test]
+fn of_three_viewers_who_begin_three_titles_on_one_slot_none_waits_for_another_to_get_on() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let titles: Vec<String> = (0..4)
+        .map(|n| data.ingest(&Film { frames: 240 + n, ..Film::LONG_GOP }.make(media.path(), &format!("{n}.mp4"))))
+        .collect();
+    let one = [("MATINEE_ENCODER__WORKERS", "1"), ("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")];
+    let server = TestServer::with(&data, &one);
+    let paths = |id: &String, rung: &str| server.segments(&server.playlist(id, rung)).split_off(1);
+    let (busy, served) = (paths(&titles[3], "360p").pop().unwrap(), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        // The slot is taken until all three wait for it.
+        scope.spawn(|| server.bytes(&busy));
+        until("the slot is taken", || server.metric("matinee_encodes_running") > 0.0);
+        for (n, id) in titles[..3].iter().enumerate() {
+            let (paths, served, server) = (paths(id, "144p"), &served, &server);
+            scope.spawn(move || {
+                for path in paths {
+                    assert!(!server.bytes(&path).is_empty());
+                    served.lock().unwrap().push(n);
+                }
+            });
+        }
+    });
+    let served = served.into_inner().unwrap();
+    // Each has as many as any other, to within two.
+    for end in 1..=served.len() {
+        let counts = [0, 1, 2].map(|n| served[..end].iter().filter(|who| **who == n).count());
+        assert!(counts.iter().max().unwrap() - counts.iter().min().unwrap() <= 2, "{served:?}");
+    }
 }

@@ -106,3 +106,40 @@ fn look_ahead_has_the_next_segment_ready_for_a_viewer_who_plays_on() {
     let waited = server.metric("matinee_segment_responses_total{tier=\"made\"}");
     assert!(waited <= 2.0, "{waited} objects of {} had to be made while the viewer waited", segments.len());
 }
+
+/// Elsewhere one decoder was sent back and forth between them.
+#[test]
+fn two_viewers_at_distant_places_of_a_title_cause_every_segment_to_be_made_once() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let film = Film { frames: 959, size: (256, 144), kilobits: 300, gop: 959, sound: None, ..Film::LONG_GOP };
+    let id = data.ingest(&film.make(media.path(), "film.mp4"));
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
+    let mut paths = server.segments(server.playlists(&id).last().unwrap());
+    // Else it may come from an encode of its own, or from that of a segment.
+    server.bytes(&paths.remove(0));
+    let server = server.restart();
+    let meet = Barrier::new(2);
+    let play = |paths: &[String]| {
+        for path in paths {
+            // In step, so that each asks while the other's is being made.
+            meet.wait();
+            assert!(!server.bytes(path).is_empty());
+        }
+    };
+    let half = paths.len() / 2;
+    thread::scope(|scope| {
+        scope.spawn(|| play(&paths[..half]));
+        play(&paths[half..2 * half]);
+    });
+    // What is made ahead for one may be cancelled for what the other waits for.
+    let ended = |how: &str| server.metric(&format!("matinee_encodes_ended_total{{outcome=\"{how}\"}}"));
+    until("every encode has ended", || {
+        server.metric("matinee_encodes_started_total") == ended("finished") + ended("cancelled")
+    });
+    assert_eq!(ended("finished"), (2 * half) as f64);
+    // A worker, and its decoder, for each of the two, and not for each change of place.
+    let gone =
+        ["clean", "dismissed"].map(|how| server.metric(&format!("matinee_workers_ended_total{{outcome=\"{how}\"}}")));
+    let bound = server.metric("matinee_workers") - server.metric("matinee_workers_standby") + gone.iter().sum::<f64>();
+    assert!(bound <= 4.0, "{bound} workers for {} segments", paths.len());
+}

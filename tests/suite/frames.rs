@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::media::Film;
+use crate::media::{Film, launch};
 use crate::support::{Data, TestServer, ffprobe};
 
 /// Presentation time, decode time and duration of every packet in the stream's own ticks, by an independent reader.
@@ -20,7 +20,8 @@ fn packets(media: &[u8]) -> (u64, Vec<(i64, i64, i64)>) {
     (scale, times.map(|((p, &dts), end)| (number(p, "pts"), dts, end - dts)).collect())
 }
 
-fn durations(playlist: &str) -> Vec<f64> {
+/// Seconds of each segment, as a playlist says.
+pub fn durations(playlist: &str) -> Vec<f64> {
     playlist.lines().filter_map(|l| l.strip_prefix("#EXTINF:")?.trim_end_matches(',').parse().ok()).collect()
 }
 
@@ -62,5 +63,66 @@ fn every_frame_of_the_source_is_there_once_in_every_rendition_and_playlists_agre
                 assert!(odd <= 1, "{what}: {odd} frames last other than {interval} ticks");
             }
         }
+    }
+}
+
+/// The highest bit rate of consecutive segments that together last between 0.5 and 1.5 target durations (RFC 8216
+/// §4.3.4.2).
+fn peak(server: &TestServer, playlist: &str) -> f64 {
+    let text = server.text(playlist);
+    let target = text.lines().find_map(|l| l.strip_prefix("#EXT-X-TARGETDURATION:")?.parse::<f64>().ok()).unwrap();
+    let durations = durations(&text);
+    let paths = server.segments(playlist);
+    let bits: Vec<f64> =
+        paths[paths.len() - durations.len()..].iter().map(|path| 8.0 * server.bytes(path).len() as f64).collect();
+    let mut peak: f64 = 0.0;
+    for from in 0..bits.len() {
+        for to in from + 1..=bits.len() {
+            let seconds: f64 = durations[from..to].iter().sum();
+            if (0.5 * target..=1.5 * target).contains(&seconds) {
+                peak = peak.max(bits[from..to].iter().sum::<f64>() / seconds);
+            }
+        }
+    }
+    assert!(peak > 0.0, "{playlist}: {durations:?}");
+    peak
+}
+
+/// Noise is what encoders need the most bits for.
+#[test]
+fn no_stretch_of_segments_has_a_higher_rate_than_its_variant_declares() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let path = media.path().join("noise.mp4");
+    launch(&format!(
+        "videotestsrc pattern=snow num-buffers=225 ! video/x-raw,format=I420,width=640,height=360,framerate=25/1 \
+         ! x264enc speed-preset=ultrafast key-int-max=250 bitrate=6000 ! h264parse ! mp4mux name=mux \
+         ! filesink location={} audiotestsrc wave=white-noise volume=1 num-buffers=422 samplesperbuffer=1024 \
+         ! audio/x-raw,rate=48000,channels=2 ! avenc_aac bitrate=256000 ! aacparse ! mux.",
+        path.display()
+    ));
+    let id = data.ingest(&path);
+    let server = TestServer::over(&data);
+    for master in ["master.m3u8", "master-ts.m3u8"] {
+        let text = server.text(&format!("/v/{id}/{master}"));
+        let mut sounds = Vec::new();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let value = |key: &str| {
+                line.split(&format!("{key}=")).nth(1).map(|rest| rest.split([',', '"']).collect::<Vec<_>>())
+            };
+            if line.starts_with("#EXT-X-MEDIA:TYPE=AUDIO") {
+                let (uri, group) = (value("URI").unwrap()[1], value("GROUP-ID").unwrap()[1]);
+                sounds.push((group, peak(&server, &format!("/v/{id}/{uri}"))));
+            }
+            if line.starts_with("#EXT-X-STREAM-INF:") {
+                let declared: f64 = value(":BANDWIDTH").unwrap()[0].parse().unwrap();
+                let group = value("AUDIO").map(|parts| parts[1]);
+                let sound = sounds.iter().filter(|(name, _)| Some(*name) == group).map(|(_, peak)| *peak);
+                let uri = lines.next().unwrap();
+                let is = peak(&server, &format!("/v/{id}/{uri}")) + sound.fold(0.0, f64::max);
+                assert!(is <= declared, "{master} {uri}: {is:.0} bits per second, declared are {declared:.0}");
+            }
+        }
+        assert_eq!(sounds.is_empty(), master == "master-ts.m3u8");
     }
 }

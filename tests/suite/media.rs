@@ -49,9 +49,14 @@ impl Film {
                  ! audio/x-raw,rate={rate},channels=2 ! audioconvert ! avenc_aac bitrate=128000 ! aacparse ! mux."
             );
         }
-        let words = launch.split_whitespace();
-        let made = Command::new("gst-launch-1.0").arg("-q").args(words).stdout(Stdio::null()).status();
-        assert!(made.expect("gst-launch-1.0 is installed by `make test`").success(), "gst-launch-1.0 failed: {launch}");
+        self::launch(&launch);
         path
     }
+}
+
+/// Runs a GStreamer pipeline to its end.
+pub fn launch(pipeline: &str) {
+    let made =
+        Command::new("gst-launch-1.0").arg("-q").args(pipeline.split_whitespace()).stdout(Stdio::null()).status();
+    assert!(made.expect("gst-launch-1.0 is installed by `make test`").success(), "gst-launch-1.0 failed: {pipeline}");
 }

@@ -1,0 +1,84 @@
+//! Promise 3 to the ear: sound that is encoded in segments is as close to its source at their seams as sound that is
+//! encoded at once.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::frames::durations;
+use crate::media::launch;
+use crate::support::{Data, TestServer, run};
+
+const RATE: f64 = 48_000.0;
+/// Samples of an AAC frame.
+const FRAME: usize = 1024;
+/// How much further from the source seams may be than a continuous encode is there, decibels. Without warm-up it is 11.
+const SLACK_DB: f64 = 3.0;
+
+/// Twenty seconds of notes that are struck and fade, over noise and a rising tone.
+fn music(folder: &Path) -> PathBuf {
+    let path = folder.join("music.flac");
+    let (since, pitch) = ("mod(t,0.37)", "(110+20*mod(7*floor(t/0.37),12))");
+    let partial = |n: u32| format!("exp(-{n}*3*{since})*sin({n}*2*PI*{pitch}*{since})/{n}");
+    let notes = format!("0.2*({}+{}+{})", partial(1), partial(2), partial(3));
+    let rest = "0.1*sin(2*PI*(100*t+20*t*t))+0.04*(random(0)-0.5)";
+    let source = format!("aevalsrc={notes}+{rest}:s={RATE}:d=20").replace(',', "\\,");
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "error", "-f", "lavfi", "-i", &source]).arg(&path);
+    let ran = run(ffmpeg);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    path
+}
+
+/// What FFmpeg decodes, from the first packet on.
+fn decoded(media: &Path) -> Vec<f32> {
+    let output = Command::new("ffmpeg")
+        .args(["-v", "error", "-i", media.to_str().unwrap(), "-f", "f32le", "-"])
+        .output()
+        .expect("ffmpeg is installed by `make test`");
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout.chunks_exact(4).map(|v| f32::from_le_bytes(v.try_into().unwrap())).collect()
+}
+
+/// How far above what differs the sound lies in the two frames that meet at each of some places, decibels; the mean of all.
+fn snr(source: &[f32], coded: &[f32], places: &[usize]) -> f64 {
+    let power = |samples: &mut dyn Iterator<Item = f32>| samples.map(|s| f64::from(s).powi(2)).sum::<f64>();
+    let at = |place: &usize| {
+        let around = place - FRAME..place + FRAME;
+        let (source, coded) = (&source[around.clone()], &coded[around]);
+        let off = power(&mut source.iter().zip(coded).map(|(a, b)| a - b));
+        10.0 * (power(&mut source.iter().copied()) / off).log10()
+    };
+    places.iter().map(at).sum::<f64>() / places.len() as f64
+}
+
+#[test]
+fn a_seam_is_as_close_to_the_source_as_a_continuous_encode() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let film = music(folder.path());
+    let source = decoded(&film);
+    let id = data.ingest(&film);
+    let server = TestServer::over(&data);
+    let playlist = server.playlist(&id, "audio-80k");
+    let (whole, ours) = (folder.path().join("whole.mp4"), folder.path().join("ours.mp4"));
+    launch(&format!(
+        "filesrc location={} ! flacparse ! flacdec ! audioconvert ! avenc_aac bitrate=80000 aac-pns=false ! aacparse \
+         ! mp4mux ! filesink location={}",
+        film.display(),
+        whole.display()
+    ));
+    std::fs::write(&ours, server.rendition(&playlist)).unwrap();
+    // The encoder's first packet stands for what is before the beginning.
+    let (continuous, ours) = (decoded(&whole).split_off(FRAME), decoded(&ours));
+    let lengths = durations(&server.text(&playlist));
+    let ends = lengths.iter().scan(0.0, |end, length| {
+        *end += length;
+        Some((*end * RATE).round() as usize)
+    });
+    let seams: Vec<usize> = ends.take(lengths.len() - 1).collect();
+    assert!(seams.len() >= 5, "{seams:?}");
+    let middles: Vec<usize> = seams.windows(2).map(|pair| usize::midpoint(pair[0], pair[1])).collect();
+    for (what, places) in [("seams", &seams), ("middles", &middles)] {
+        let (wanted, is) = (snr(&source, &continuous, places), snr(&source, &ours, places));
+        assert!(is > wanted - SLACK_DB, "{what}: {is:.1} dB, in one encode {wanted:.1} dB");
+    }
+}
