@@ -192,6 +192,11 @@ fn is_near(parts: &request::Parts) -> bool {
     parts.extensions.get::<Client>().is_some_and(|client| client.0.is_loopback())
 }
 
+/// True if it was sent from this machine, neither through a proxy nor by a name that somebody made lead here.
+pub(super) fn is_this_machine(parts: &request::Parts) -> bool {
+    is_near(parts) && !is_forwarded(parts) && !is_rebound(parts)
+}
+
 /// True if a proxy says that it passes this on: then this machine is not who asks.
 #[must_use]
 pub fn is_forwarded(parts: &request::Parts) -> bool {

@@ -9,8 +9,8 @@
 //! The rule not to break: limits come before bytes. A request that will be refused is refused before its body is asked
 //! for, and whatever is read is bounded.
 //!
-//! Arrow: `api` -> `ingest`, `access`, `warmer`, `cache`, `catalog`, `library`, `outbound`, `media`, and `origin` for the rules of
-//! conditional requests alone. What it needs of encoder and playback comes as closures in [`Rooms`], filled in by `app`.
+//! Arrow: `api` -> `ingest`, `access`, `warmer`, `cache`, `catalog`, `library`, `outbound`, `telemetry`, `media`, and `origin` for
+//! the rules of conditional requests alone. What it needs of encoder and playback comes as closures in [`Rooms`], filled in by `app`.
 
 pub mod access;
 mod digest;
@@ -118,6 +118,8 @@ pub struct Rooms {
     pub authorise: Authorise,
     /// Makes secrets of webhooks.
     pub signer: Signer,
+    /// Prometheus text; blocks.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// How often, if that is limited.
     pub rate: Option<Arc<Rate>>,
 }
@@ -138,7 +140,7 @@ impl Api {
         Arc::new(Self { rooms, creations: Creations::default(), listeners, closing: watch::Sender::new(false) })
     }
 
-    /// Answers a request below `/api/v1/`.
+    /// Answers a request below `/api/v1/`, or for `/metrics`.
     pub fn handle(
         self: &Arc<Self>,
         request: http::Request<Incoming>,
@@ -187,6 +189,9 @@ impl Api {
         if route == Route::OpenApi {
             return Ok(respond::document(openapi::document()));
         }
+        if route == Route::Metrics && access::is_this_machine(parts) {
+            return self.metrics().await;
+        }
         let caller = (self.rooms.authorise)(parts, scope).await?;
         if caller.grant.is_some() && !route.takes_token(&parts.method) {
             return Err(Problem::new(
@@ -233,9 +238,15 @@ impl Api {
             (Route::Webhook(id), &Method::DELETE) => webhooks::remove(self, id).await,
             (Route::Webhook(id), _) => webhooks::one(self, id).await,
             (Route::Deliveries(id), _) => webhooks::deliveries(self, parts, id).await,
+            (Route::Metrics, _) => self.metrics().await,
             // Answered before.
             (Route::OpenApi, _) => Err(Problem::of(Kind::NoRoute)),
         }
+    }
+
+    async fn metrics(&self) -> Result<Response, Problem> {
+        let metrics = self.rooms.metrics.clone();
+        Ok(respond::metrics(blocking(move || Ok(metrics())).await?))
     }
 }
 

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use super::problem::{Kind, Problem};
 use super::{Body, Response, Route, openapi};
 use crate::origin;
+use crate::telemetry::metrics;
 
 /// A body that is there.
 pub(super) fn whole(text: String) -> Body {
@@ -26,6 +27,17 @@ pub(super) fn json(value: &Value) -> Response {
     let mut response = Response::new(whole(text));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_LENGTH, length.into());
+    response
+}
+
+/// 200 with Prometheus text, about this moment.
+pub(super) fn metrics(text: String) -> Response {
+    let length = text.len();
+    let mut response = Response::new(whole(text));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(metrics::CONTENT_TYPE));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(CONTENT_LENGTH, length.into());
     response

@@ -45,7 +45,9 @@ pub enum Route {
     Webhook(WebhookId),
     /// `/webhooks/{id}/deliveries`.
     Deliveries(WebhookId),
-    /// `/openapi.json`, also without `/api/v1` before it.
+    /// `/metrics`, also without `/api/v1` before it.
+    Metrics,
+    /// `/openapi.json`, the same.
     OpenApi,
 }
 
@@ -53,10 +55,8 @@ impl Route {
     /// `None` for a path that can name nothing.
     #[must_use]
     pub fn parse(path: &str) -> Option<Self> {
-        if path == "/openapi.json" {
-            return Some(Self::OpenApi);
-        }
-        let parts: Vec<&str> = path.strip_prefix("/api/v1/")?.splitn(4, '/').collect();
+        let alone = path.strip_prefix('/').filter(|name| matches!(*name, "metrics" | "openapi.json"));
+        let parts: Vec<&str> = alone.or_else(|| path.strip_prefix("/api/v1/"))?.splitn(4, '/').collect();
         match parts[..] {
             ["videos"] | ["videos", ""] => Some(Self::Videos),
             ["videos", id, "events"] => id.parse().ok().map(Self::VideoEvents),
@@ -71,6 +71,7 @@ impl Route {
             ["jobs"] => Some(Self::Jobs),
             ["jobs", id] => id.parse().ok().map(Self::Job),
             ["upload-tokens"] => Some(Self::UploadTokens),
+            ["metrics"] => Some(Self::Metrics),
             ["openapi.json"] => Some(Self::OpenApi),
             ["webhooks"] => Some(Self::Webhooks),
             ["webhooks", id] => id.parse().ok().map(Self::Webhook),
@@ -117,6 +118,7 @@ impl Route {
             | Self::Webhooks
             | Self::Webhook(_)
             | Self::Deliveries(_)
+            | Self::Metrics
             | Self::OpenApi => false,
         }
     }
@@ -148,7 +150,7 @@ impl Route {
             ],
             // Who may look may also let others look.
             Self::PlaybackTokens(_) => &[(Method::POST, Scope::Read)],
-            Self::VideoEvents(_) | Self::Events | Self::Jobs | Self::OpenApi => &[READ, HEAD],
+            Self::VideoEvents(_) | Self::Events | Self::Jobs | Self::Metrics | Self::OpenApi => &[READ, HEAD],
             Self::Job(_) => &[READ, HEAD, (Method::DELETE, Scope::Admin)],
             Self::UploadTokens => &[(Method::POST, Scope::Upload)],
             Self::Keys | Self::Webhooks => {

@@ -77,7 +77,6 @@ pub(super) fn origin(
         }),
         // That templates work was proven at the start, or there would be no server.
         ready: Arc::new(move || ready(&catalog, &data_dir, &pool)),
-        metrics: Arc::new(move || scrape.render()),
     }
 }
 
@@ -105,6 +104,7 @@ pub(super) fn api(
     uploading: &Uploading,
     warmer: &Warmer,
     forget: api::Forget,
+    scrape: Arc<Scrape>,
 ) -> api::Rooms {
     let warmer = warmer.clone();
     let keys = Keys::new(data.catalog.clone());
@@ -142,6 +142,7 @@ pub(super) fn api(
         signer: data.signer.clone(),
         rate: Rate::per_minute(config.server.api_requests_per_minute).map(Arc::new),
         warm: Arc::new(move || warmer.wake()),
+        metrics: Arc::new(move || scrape.render()),
     }
 }
 

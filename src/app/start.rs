@@ -82,7 +82,7 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
     )?;
     let (processor, watcher) = (uploading.processor.clone(), uploading.watcher.clone());
     let courier = courier(config, &data, &uploading.events)?;
-    let api = Api::new(rooms::api(config, &data, &encoder, &uploading, &warmer, forget));
+    let api = Api::new(rooms::api(config, &data, &encoder, &uploading, &warmer, forget, scrape.clone()));
     let _ = scrape.warmer.set(warmer.clone());
     let origin = rooms::origin(config, data, &encoder, &warmer, scrape.clone(), api.clone());
     let origin = Arc::new(Origin::new(&config.server, origin));

@@ -20,7 +20,7 @@ pub fn request(parts: &request::Parts) {
     drop(Ticket::take(&mut uri, client));
     for path in [parts.uri.path(), uri.path()] {
         if let Some(route) = Route::parse(path) {
-            let fixed = matches!(route, Route::Health | Route::Ready | Route::Metrics | Route::Management);
+            let fixed = matches!(route, Route::Health | Route::Ready | Route::Management);
             assert!(fixed || route.to_string() == path, "{route:?} has another spelling: {path}");
         }
     }

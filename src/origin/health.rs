@@ -1,9 +1,8 @@
-//! Alive, able, and how it goes: for orchestrators and Prometheus.
+//! Alive and able: for orchestrators.
 
 use super::Origin;
 use super::error::Problem;
 use super::respond::{self, Asked, Response};
-use super::sites::refuse_rebound;
 
 /// `/healthz`: the process answers.
 pub(super) fn alive(asked: &Asked) -> Response {
@@ -22,10 +21,4 @@ pub(super) async fn ready(origin: &Origin, asked: &Asked) -> Result<Response, Pr
         Ok(Err(reason)) => Err(Problem::NotServing { reason }),
         Err(panic) => Err(Problem::NotServing { reason: panic.to_string() }),
     }
-}
-
-/// `/metrics`.
-pub(super) async fn metrics(origin: &Origin, asked: &Asked) -> Result<Response, Problem> {
-    refuse_rebound(origin, asked).await?;
-    Ok(respond::now(asked, "text/plain; version=0.0.4; charset=utf-8", (origin.rooms.metrics)()))
 }

@@ -12,7 +12,7 @@
 //! nothing that may change is called immutable.
 //!
 //! Arrow: `origin` -> `access`, `cache`, `manifest`, `packager`, `media`. What it needs of catalog and encoder comes as closures in
-//! [`Rooms`], filled in by `app`; so does `api`, which answers what is below `/api/v1/` on the same listener.
+//! [`Rooms`], filled in by `app`; so does `api`, which answers what is below `/api/v1/`, and `/metrics`, on the same listener.
 
 mod access_log;
 mod body;
@@ -97,7 +97,7 @@ pub struct Rooms {
     pub mark: Mark,
     /// Lists titles; blocks.
     pub list: List,
-    /// Answers what is below `/api/v1/`.
+    /// Answers what is below `/api/v1/`, and `/metrics`.
     pub manage: Manage,
     /// Which pages of other sites may read what is not played.
     pub readers: Readers,
@@ -119,8 +119,6 @@ pub struct Rooms {
     pub on_master: OnMaster,
     /// Whether catalog, disk and an encoder are there, or what is not; blocks.
     pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
-    /// Prometheus text.
-    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
 
 /// Answers a request that is not of this flow, its body included. The request has the `X-Request-Id` that the answer
@@ -263,7 +261,6 @@ impl Origin {
             }
             Route::Health => Ok(health::alive(asked)),
             Route::Ready => Box::pin(health::ready(self, asked)).await,
-            Route::Metrics => Box::pin(health::metrics(self, asked)).await,
             Route::Home => Box::pin(home::answer(self, asked)).await,
             // Answered before.
             Route::Management => Err(Problem::NoRoute),

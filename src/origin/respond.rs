@@ -203,11 +203,11 @@ fn provenance(headers: &mut HeaderMap, came: Came, waited: Option<Duration>) {
     headers.extend(timing.map(|v| (SERVER_TIMING, v)));
 }
 
-/// 200 or 304 of a playlist, in the coding the client likes best.
-pub(super) fn playlist(asked: &Asked, playlist: &Playlist, cache: HeaderValue) -> Response {
+/// 200, 304 or 412 of a playlist, in the coding the client likes best.
+pub(super) fn playlist(asked: &Asked, playlist: &Playlist, cache: HeaderValue) -> Result<Response, Problem> {
     let coding = Coding::negotiate(&asked.parts.headers);
     let form = playlist.form(coding);
-    let known = form.etag.to_str().is_ok_and(|etag| conditional::not_modified(&asked.parts.headers, etag));
+    let known = conditional::known(&asked.parts.headers, form.etag.to_str().unwrap_or_default())?;
     let body = if known || asked.head() { Body::empty() } else { Body::whole(form.bytes.clone()) };
     let mut response = Response::new(body);
     let headers = response.headers_mut();

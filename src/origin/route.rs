@@ -36,9 +36,7 @@ pub enum Route {
     Health,
     /// `/readyz`: it can serve.
     Ready,
-    /// `/metrics`, Prometheus text.
-    Metrics,
-    /// Anything else below `/api/v1/`: not of this flow.
+    /// Anything else below `/api/v1/`, and `/metrics` and `/openapi.json` without that: not of this flow.
     Management,
     /// `/`: what there is to play.
     Home,
@@ -80,9 +78,8 @@ impl Route {
         Some(match path.strip_prefix("/api/v1").unwrap_or(path) {
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
-            "/metrics" => Self::Metrics,
             "/" if path == "/" => Self::Home,
-            "/openapi.json" => Self::Management,
+            "/openapi.json" | "/metrics" => Self::Management,
             _ if path.starts_with("/api/v1/") => Self::Management,
             _ => return None,
         })
@@ -148,7 +145,6 @@ impl fmt::Display for Route {
             Self::Sheet(title, generation, n) => write!(f, "/v/{title}/{generation}/thumbnails/{n}.jpg"),
             Self::Health => f.write_str("/healthz"),
             Self::Ready => f.write_str("/readyz"),
-            Self::Metrics => f.write_str("/metrics"),
             Self::Management => f.write_str("/api/v1/"),
             Self::Home => f.write_str("/"),
         }

@@ -60,7 +60,7 @@ fn pages_of_other_sites_read_nothing_of_management_unless_they_were_given_a_key_
     }
     let key = ("authorization", "Bearer matinee_x");
     assert_eq!(allowed(VIDEOS, &[("origin", "https://example.org"), key]).as_deref(), Some("*"));
-    assert_eq!(allowed("/metrics", &[("origin", "https://example.org"), key]), None);
+    assert_eq!(allowed("/healthz", &[("origin", "https://example.org"), key]), None);
     let preflight = |fields: &str| {
         let asking = server.ask(VIDEOS).method("OPTIONS").header("origin", "https://example.org");
         let answer = asking.header("access-control-request-headers", fields).send().unwrap();
@@ -165,6 +165,38 @@ fn who_comes_through_a_proxy_needs_a_key_though_the_proxy_is_on_this_machine() {
     let ran = run(command);
     assert_eq!(ran.code(), 2, "{ran:?}");
     assert!(ran.error().contains("server.trusted_proxies") && ran.error().contains("matinee key add"), "{ran:?}");
+}
+
+#[test]
+fn metrics_are_open_to_this_machine_and_otherwise_need_a_key() {
+    let data = Data::new();
+    let server = TestServer::over(&data);
+    let ask = |path: &str, headers: &[(&str, &str)]| {
+        let asking = headers.iter().fold(server.ask(path), |asking, (name, value)| asking.header(name, value));
+        asking.send().unwrap()
+    };
+    let passed_on = ("x-forwarded-for", "127.0.0.1");
+    // Written by hand: the client of the tests says its own host.
+    let by_name = || {
+        let url = format!("http://{}/metrics", server.address);
+        run({
+            let mut curl = Command::new("curl");
+            curl.args(["-s", "-H", "host: evil.example:8080", &url]);
+            curl
+        })
+    };
+    assert_eq!(by_name().json()[0]["type"], "urn:matinee:problem:host");
+    assert_eq!(ask("/metrics", &[passed_on]).problem(), (401, "unauthorised".into()), "also without any key");
+    let [read, upload] = ["read", "upload"].map(|scope| format!("Bearer {}", added(&data, scope)));
+    for path in ["/metrics", "/api/v1/metrics"] {
+        let near = ask(path, &[]);
+        assert!(near.status == 200 && near.text().contains("matinee_requests_total"), "{}", near.text());
+        assert_eq!(near.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));
+        assert_eq!(ask(path, &[passed_on]).problem(), (401, "unauthorised".into()));
+        assert_eq!(ask(path, &[passed_on, ("authorization", &upload)]).problem(), (403, "scope".into()));
+        assert_eq!(ask(path, &[passed_on, ("authorization", &read)]).status, 200);
+    }
+    assert_eq!(by_name().json()[0]["type"], "urn:matinee:problem:unauthorised");
 }
 
 #[test]

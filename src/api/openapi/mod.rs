@@ -151,7 +151,8 @@ impl Route {
             Self::Upload(_) => Some(Self::Webhooks),
             Self::Webhooks => webhook().map(Self::Webhook),
             Self::Webhook(_) => webhook_of().map(Self::Deliveries),
-            Self::Deliveries(_) => Some(Self::OpenApi),
+            Self::Deliveries(_) => Some(Self::Metrics),
+            Self::Metrics => Some(Self::OpenApi),
             Self::OpenApi => None,
         }
     }
@@ -176,6 +177,7 @@ impl Route {
             Self::Webhooks => "/webhooks",
             Self::Webhook(_) => "/webhooks/{webhook}",
             Self::Deliveries(_) => "/webhooks/{webhook}/deliveries",
+            Self::Metrics => "/metrics",
             Self::OpenApi => "/openapi.json",
         }
     }
@@ -206,6 +208,7 @@ impl Route {
             | Self::Uploads
             | Self::UploadTokens
             | Self::Webhooks
+            | Self::Metrics
             | Self::OpenApi => None,
         }
     }

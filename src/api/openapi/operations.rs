@@ -92,6 +92,7 @@ pub(super) fn operation(route: &Route, method: &Method) -> Option<Operation> {
         Route::Webhooks => webhooks::webhooks(method),
         Route::Webhook(_) => webhooks::webhook(method),
         Route::Deliveries(_) => webhooks::deliveries(method),
+        Route::Metrics => metrics(method),
         Route::OpenApi => openapi(method),
     }
 }
@@ -475,6 +476,16 @@ fn upload_tokens(method: &Method) -> Option<Operation> {
         takes: Takes::UploadToken,
         gives: (201, Gives::UploadToken),
         fails: &[Kind::Body, Kind::Incomplete, Kind::Stalled, Kind::TooLarge, Kind::MediaType],
+        ..BASE
+    })
+}
+
+fn metrics(method: &Method) -> Option<Operation> {
+    (*method == Method::GET).then_some(Operation {
+        id: "getMetrics",
+        tag: "server",
+        summary: "Metrics in the Prometheus text format. Needs no key if asked from this machine, not through a proxy.",
+        gives: (200, Gives::Metrics),
         ..BASE
     })
 }

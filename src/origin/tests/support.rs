@@ -92,7 +92,6 @@ impl TestServer {
                 })
             },
             ready: Arc::new(|| Ok(())),
-            metrics: Arc::new(|| "up 1\n".to_owned()),
         };
         let config = Config { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config };
         let origin = Arc::new(Origin::new(&config, rooms));
