@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use http::header::ORIGIN;
+use http::header::{self, ORIGIN};
 use http::{HeaderMap, HeaderName};
 use serde::de::{Error as _, Unexpected};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -133,6 +133,10 @@ impl Config {
             let key = &self.cache_tag_field;
             problems.push(format!("server.cache_tag_field = {key:?}: must be the name of a header field, or \"\""));
         }
+        if let Some(name) = self.tag().filter(means_something) {
+            let why = "that field has a meaning of its own; CDNs know Surrogate-Key, Cache-Tag, xkey";
+            problems.push(format!("server.cache_tag_field = \"{name}\": {why}"));
+        }
         problems
     }
 
@@ -160,6 +164,50 @@ impl Config {
             whole: Duration::from_secs(self.chunk_seconds * 3),
         }
     }
+}
+
+/// Whether an answer would be broken by an id in this field: it frames the message, is for one hop (RFC 9110 §7.6.1), says what
+/// caches and browsers may do, or is one that the server sets.
+fn means_something(name: &HeaderName) -> bool {
+    const FAMILIES: [&str; 6] =
+        ["access-control-", "content-", "cross-origin-", "proxy-", "ratelimit", "www-authenticate"];
+    const NAMES: [HeaderName; 22] = [
+        header::ACCEPT_RANGES,
+        header::AGE,
+        header::ALLOW,
+        header::ALT_SVC,
+        header::CACHE_CONTROL,
+        header::CONNECTION,
+        header::DATE,
+        header::ETAG,
+        header::EXPIRES,
+        header::LAST_MODIFIED,
+        header::LINK,
+        header::LOCATION,
+        header::PRAGMA,
+        header::RETRY_AFTER,
+        header::SET_COOKIE,
+        header::STRICT_TRANSPORT_SECURITY,
+        header::TE,
+        header::TRAILER,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        header::VARY,
+        header::X_CONTENT_TYPE_OPTIONS,
+    ];
+    const OTHERS: [&str; 9] = [
+        "cdn-cache-control",
+        "host",
+        "keep-alive",
+        "server-timing",
+        "surrogate-control",
+        "timing-allow-origin",
+        "x-accel-expires",
+        "x-cache",
+        "x-request-id",
+    ];
+    let text = name.as_str();
+    FAMILIES.iter().any(|family| text.starts_with(family)) || NAMES.contains(name) || OTHERS.contains(&text)
 }
 
 /// An address, with a message that says what one looks like.
@@ -205,5 +253,17 @@ mod tests {
         let bad = Config { max_connections: 0, stall_seconds: 0, cache_tag_field, ..Config::default() };
         assert_eq!(bad.problems().len(), 3);
         assert!(bad.problems()[1].contains("server.stall_seconds = 0: must be 1 to 3600"));
+    }
+
+    #[test]
+    fn a_field_that_means_something_is_no_place_for_an_id() {
+        let of = |name: &str| Config { cache_tag_field: name.to_owned(), ..Config::default() }.problems();
+        for good in ["", "Surrogate-Key", "Cache-Tag", "xkey", "Edge-Cache-Tag", "X-Cache-Tags"] {
+            assert_eq!(of(good), Vec::<String>::new(), "{good}");
+        }
+        for bad in ["Content-Length", "Transfer-Encoding", "Connection", "ETag", "Cache-Control", "X-Cache", "vary"] {
+            assert_eq!(of(bad).len(), 1, "{bad}");
+        }
+        assert!(of("ETag")[0].starts_with("server.cache_tag_field = \"etag\": that field has a meaning of its own"));
     }
 }
