@@ -84,6 +84,12 @@ enum State {
 }
 
 impl Reader {
+    /// How many readers there are, this one included.
+    #[cfg(test)]
+    pub(crate) fn viewers(&self) -> usize {
+        self.flight.viewers()
+    }
+
     /// The next bytes in order, without a copy; `None` after the last one or after an error. An error overtakes
     /// chunks not taken yet: they are of no use.
     pub async fn next(&mut self) -> Option<Result<Bytes, FlightError>> {

@@ -3,8 +3,16 @@
 use http::HeaderMap;
 use http::header::{IF_MATCH, IF_NONE_MATCH, IF_RANGE};
 
+use super::error::Problem;
+
+/// Whether the client already has the representation that `etag` names: 304. Before anything is read or made for it, since
+/// If-Match comes first (RFC 9110 §13.2.2): 412 if the client wants none but others.
+pub(super) fn known(headers: &HeaderMap, etag: &str) -> Result<bool, Problem> {
+    if wanted(headers, etag) { Ok(not_modified(headers, etag)) } else { Err(Problem::Version) }
+}
+
 /// False if the client wants none but other representations than the one that `etag` names: 412. Strong comparison.
-pub(super) fn wanted(headers: &HeaderMap, etag: &str) -> bool {
+fn wanted(headers: &HeaderMap, etag: &str) -> bool {
     let mut lists = headers.get_all(IF_MATCH).iter().peekable();
     lists.peek().is_none() || lists.any(|value| matches(value.as_bytes(), etag, true))
 }

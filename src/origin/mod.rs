@@ -54,7 +54,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{ETAG, HOST};
+use http::header::HOST;
 use http::{HeaderName, Method};
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
@@ -184,6 +184,7 @@ impl Origin {
         };
         self.counters.answered(response.status());
         if let (Some(came), true) = (asked.came.get(), response.status().is_success()) {
+            self.counters.media(*came);
             (self.rooms.on_first_byte)(*came, asked.received.elapsed().as_secs_f64());
         }
         asked.ticket.limit(response.headers_mut());
@@ -232,7 +233,7 @@ impl Origin {
         if asked.parts.method != Method::GET && asked.parts.method != Method::HEAD {
             return Err(Problem::Method);
         }
-        let response = match route.ok_or(Problem::NoRoute)? {
+        match route.ok_or(Problem::NoRoute)? {
             Route::Master(title) => playlist::master(self, asked, &title).await,
             Route::Manifest(title) => playlist::manifest(self, asked, &title).await,
             Route::Iframes(title, generation, rendition) => {
@@ -264,12 +265,7 @@ impl Origin {
             Route::Home => Box::pin(home::answer(self, asked)).await,
             // Answered before.
             Route::Management => Err(Problem::NoRoute),
-        }?;
-        let etag = response.headers().get(ETAG).and_then(|etag| etag.to_str().ok());
-        if etag.is_some_and(|etag| !conditional::wanted(&asked.parts.headers, etag)) {
-            return Err(Problem::Version);
         }
-        Ok(response)
     }
 
     /// The snapshot of a title that this request may have.
@@ -282,12 +278,6 @@ impl Origin {
             Policy::Public | Policy::Signed => asked.ticket.admit(&self.rooms.playback, title)?,
         }
         Ok(presentation)
-    }
-
-    /// It is known where the bytes of an answer come from.
-    fn came(&self, asked: &Asked, came: Came) {
-        self.counters.media(came);
-        let _ = asked.came.set(came);
     }
 
     /// What was counted, for telemetry.

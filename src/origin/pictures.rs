@@ -61,7 +61,7 @@ pub(super) async fn sheet(
 pub(super) async fn thumbnails(origin: &Origin, asked: &Asked, title: &TitleId) -> Result<Response, Problem> {
     let presentation = origin.presentation(asked, title).await?;
     let list = presentation.thumbnails(&all(&presentation)?);
-    Ok(respond::playlist(asked, list, MASTER_CACHE))
+    respond::playlist(asked, list, MASTER_CACHE)
 }
 
 /// `/v/{id}/{generation}/thumbnails/index.m3u8`.
@@ -74,7 +74,7 @@ pub(super) async fn images(
     let presentation = origin.presentation(asked, title).await?;
     presentation.is_of(generation)?;
     let list = presentation.images(&all(&presentation)?);
-    Ok(respond::playlist(asked, list, MEDIA_CACHE))
+    respond::playlist(asked, list, MEDIA_CACHE)
 }
 
 fn all(presentation: &Presentation) -> Result<Thumbnails, Problem> {
@@ -90,18 +90,20 @@ async fn answer(
 ) -> Result<Response, Problem> {
     let generation = presentation.facts().generation.clone();
     let (name, number) = picture.name();
-    if matches!(picture, Picture::Cover { .. }) && presentation.is_coverless() {
+    let is_cover = matches!(picture, Picture::Cover { .. });
+    if is_cover && presentation.is_coverless() {
         return Err(Problem::NoPoster);
     }
     let etag = format!("\"{generation}.{name}.{number}\"");
     let key = Key { generation, rendition: name, object: Object::Segment(number) };
-    if conditional::not_modified(&asked.parts.headers, &etag) {
+    if conditional::known(&asked.parts.headers, &etag)? {
         return Ok(respond::same_picture(&etag, cache));
     }
     let (bytes, came) = match origin.rooms.cache.peek(&key) {
         Some(bytes) => (bytes, Came::Memory),
-        // What is not made has no length yet, and asking for it is no reason to make it.
-        None if asked.head() => return Ok(respond::unread_picture(&etag, cache, origin.rooms.cache.length(&key))),
+        // What is not made has no length yet, and asking for it is no reason to make it; but whether there is cover art only
+        // looking tells.
+        None if asked.head() && !is_cover => return Ok(respond::unread_picture(&etag, cache, origin.rooms.cache.length(&key))),
         None => cold(origin, presentation, picture, &key).await?,
     };
     Ok(respond::picture(asked, &etag, cache, bytes, came))

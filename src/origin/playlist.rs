@@ -44,21 +44,21 @@ pub(super) async fn master(origin: &Origin, asked: &Asked, title: &TitleId) -> R
     let presentation = origin.presentation(asked, title).await?;
     // Who asks for the master plays soon.
     (origin.rooms.on_master)(&presentation);
-    Ok(respond::playlist(asked, presentation.master(), MASTER_CACHE))
+    respond::playlist(asked, presentation.master(), MASTER_CACHE)
 }
 
 /// `/v/{id}/manifest.mpd`.
 pub(super) async fn manifest(origin: &Origin, asked: &Asked, title: &TitleId) -> Result<Response, Problem> {
     let presentation = origin.presentation(asked, title).await?;
     (origin.rooms.on_master)(&presentation);
-    Ok(respond::playlist(asked, presentation.manifest(), MASTER_CACHE))
+    respond::playlist(asked, presentation.manifest(), MASTER_CACHE)
 }
 
 /// `/v/{id}/master-ts.m3u8`.
 pub(super) async fn master_ts(origin: &Origin, asked: &Asked, title: &TitleId) -> Result<Response, Problem> {
     let presentation = origin.presentation(asked, title).await?;
     (origin.rooms.on_master)(&presentation);
-    Ok(respond::playlist(asked, presentation.master_ts(), MASTER_CACHE))
+    respond::playlist(asked, presentation.master_ts(), MASTER_CACHE)
 }
 
 /// `/v/{id}/{generation}/{rendition}/ts.m3u8`.
@@ -71,7 +71,7 @@ pub(super) async fn media_ts(
 ) -> Result<Response, Problem> {
     let presentation = origin.presentation(asked, title).await?;
     let rendition = presentation.rendition(generation, rendition)?;
-    Ok(respond::playlist(asked, presentation.media_ts(rendition)?, MEDIA_CACHE))
+    respond::playlist(asked, presentation.media_ts(rendition)?, MEDIA_CACHE)
 }
 
 /// `/v/{id}/{generation}/{rendition}/index.m3u8`.
@@ -84,7 +84,7 @@ pub(super) async fn media(
 ) -> Result<Response, Problem> {
     let presentation = origin.presentation(asked, title).await?;
     let rendition = presentation.rendition(generation, rendition)?;
-    Ok(respond::playlist(asked, presentation.media(rendition), MEDIA_CACHE))
+    respond::playlist(asked, presentation.media(rendition), MEDIA_CACHE)
 }
 
 /// `/v/{id}/{generation}/{rendition}/iframe.m3u8`.
@@ -98,7 +98,7 @@ pub(super) async fn iframes(
     let presentation = origin.presentation(asked, title).await?;
     let rendition = presentation.rendition(generation, rendition)?;
     iframe::offered(&presentation, rendition)?;
-    Ok(respond::playlist(asked, presentation.iframes(rendition), MEDIA_CACHE))
+    respond::playlist(asked, presentation.iframes(rendition), MEDIA_CACHE)
 }
 
 impl Playlist {

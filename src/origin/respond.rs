@@ -217,15 +217,15 @@ pub(super) fn playlist(asked: &Asked, playlist: &Playlist, cache: HeaderValue) -
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
-        return response;
+        return Ok(response);
     }
     headers.insert(CONTENT_TYPE, playlist.media_type.clone());
     headers.insert(CONTENT_LENGTH, form.bytes.len().into());
     headers.extend(coding.name().map(|name| (CONTENT_ENCODING, HeaderValue::from_static(name))));
-    response
+    Ok(response)
 }
 
-/// 200 about this moment: health, metrics, the API.
+/// 200 about this moment: health, the page at `/`.
 pub(super) fn now(asked: &Asked, content_type: &'static str, text: String) -> Response {
     let length = text.len();
     let mut response = Response::new(if asked.head() { Body::empty() } else { Body::whole(text.into()) });

@@ -80,12 +80,12 @@ pub(super) async fn object(
 ) -> Result<Response, Problem> {
     let presentation = origin.presentation(asked, &media.title).await?;
     let mut target = Target::find(presentation, media)?;
-    if conditional::not_modified(&asked.parts.headers, &target.etag) {
+    if conditional::known(&asked.parts.headers, &target.etag)? {
         return Ok(respond::unchanged(&target));
     }
     target.played(origin, asked);
     if let Some(bytes) = origin.rooms.cache.peek(&target.key) {
-        origin.came(asked, Came::Memory);
+        let _ = asked.came.set(Came::Memory);
         return respond::whole(asked, &target, bytes, Came::Memory, None);
     }
     if asked.head() {
@@ -98,12 +98,12 @@ pub(super) async fn object(
 async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery) -> Result<Response, Problem> {
     let (mut reader, came) = match claim(origin, &target).await {
         Claimed::Whole(bytes, came) => {
-            origin.came(asked, came);
+            let _ = asked.came.set(came);
             return respond::whole(asked, &target, bytes, came, None);
         }
         Claimed::Coming(reader, came) => (reader, came),
     };
-    origin.came(asked, came);
+    let _ = asked.came.set(came);
     let patience = origin.patience;
     let wanted = Wanted::of(&asked.parts.headers, &target.etag);
     let part = match wanted {

@@ -30,7 +30,7 @@ struct Part {
 pub(super) async fn answer(origin: &Origin, asked: &Asked, media: Media) -> Result<Response, Problem> {
     let presentation = origin.presentation(asked, &media.title).await?;
     let (target, number) = find(&presentation, media)?;
-    if conditional::not_modified(&asked.parts.headers, &target.etag) {
+    if conditional::known(&asked.parts.headers, &target.etag)? {
         return Ok(respond::unchanged(&target));
     }
     let program = presentation.program(target.rendition)?;
@@ -43,7 +43,7 @@ pub(super) async fn answer(origin: &Origin, asked: &Asked, media: Media) -> Resu
     let (video, audio) = tokio::try_join!(coded(origin, asked, video), coded(origin, asked, audio))?;
     let came = [&video, &audio].into_iter().flatten().map(|(_, came)| *came).max_by_key(|came| slowness(*came));
     let came = came.unwrap_or(Came::Memory);
-    origin.came(asked, came);
+    let _ = asked.came.set(came);
     let waited = matches!(came, Came::Made | Came::Shared).then(|| asked.received.elapsed());
     let bytes = wrap(&presentation, target.rendition, number, video, audio).await?;
     respond::whole(asked, &target, bytes, came, waited)

@@ -62,7 +62,7 @@ async fn whoever_asked_first_may_leave_and_nobody_left_stops_the_work() {
     let mut order = server.order().await;
     let mut second = Client::connect(server.address).await;
     second.send("GET", &path, &[]).await;
-    server.until(|c| c.media[3].load(Ordering::Relaxed) == 1).await;
+    server.joined(Object::Iframe(3), 2).await;
     drop(first);
     server.until(|c| c.connections.load(Ordering::Relaxed) == 1).await;
     push(&mut order.writer, &chunks()[0]);

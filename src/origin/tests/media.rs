@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::cache::FlightError;
+use crate::cache::{FlightError, Object};
 use crate::origin::Came;
 
 use super::super::config::{Config, Delivery};
@@ -206,7 +206,7 @@ async fn sixty_four_clients_make_one_order_and_get_the_same_bytes() {
         clients.spawn(async move { get(address, &path).await });
     }
     let mut order = server.order().await;
-    server.until(|c| c.media[2].load(Ordering::Relaxed) == 1 && c.media[3].load(Ordering::Relaxed) == 63).await;
+    server.joined(Object::Segment(5), 64).await;
     let content = bytes(300_000);
     for chunk in content.chunks(50_000) {
         push(&mut order.writer, chunk);
@@ -228,7 +228,7 @@ async fn a_leader_who_leaves_strands_nobody() {
     let order = server.order().await;
     let mut other = Client::connect(server.address).await;
     other.send("GET", &path, &[]).await;
-    server.until(|c| c.media[3].load(Ordering::Relaxed) == 1).await;
+    server.joined(Object::Segment(5), 2).await;
     drop(leader);
     server.until(|c| c.connections.load(Ordering::Relaxed) == 1).await;
     make(order, b"bytes");
@@ -243,7 +243,24 @@ async fn head_and_revalidation_of_a_cold_segment_make_nothing() {
     assert_eq!((head.status, head.header("content-length"), head.the("content-type")), (200, None, "video/mp4"));
     let known = ask(server.address, "GET", &path, &[("if-none-match", head.the("etag"))]).await;
     assert_eq!(known.status, 304);
-    assert!(server.orders.try_recv().is_err());
+    for path in [path, format!("{BASE}/720p/5.ts"), format!("{BASE}/thumbnails/0.jpg")] {
+        assert_eq!(ask(server.address, "GET", &path, &[("if-match", "\"x\"")]).await.status, 412, "{path}");
+    }
+    assert!(server.orders.try_recv().is_err() && server.pictures.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn only_segments_that_were_answered_are_counted_as_answered() {
+    let mut server = TestServer::start().await;
+    let path = format!("{BASE}/720p/5.m4s");
+    let (refused, ()) = tokio::join!(get(server.address, &path), async {
+        fail(server.orders.recv().await.unwrap().writer, FlightError::Busy { retry_after_seconds: 1 });
+    });
+    let path = made(&mut server, "720p/6.m4s", b"whole").await;
+    let outside = ask(server.address, "GET", &path, &[("range", "bytes=9-")]).await;
+    assert_eq!((refused.status, outside.status), (503, 416));
+    let counted = server.origin.counters().media.each_ref().map(|n| n.load(Ordering::Relaxed));
+    assert_eq!(counted, [0, 0, 1, 0], "made for the one that was");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::cache::{Cache, FlightError, Writer};
+use crate::cache::{Cache, Claim, FlightError, Key, Object, Writer};
 use crate::media::{
     AudioRendition, AudioSource, Colour, Cut, Grid, Plan, Rate, Rendition, RenditionKind, Timescale, TitleId,
     VideoRendition, VideoSource,
@@ -118,6 +118,18 @@ impl TestServer {
     /// The next order.
     pub async fn order(&mut self) -> Order {
         bound(self.orders.recv()).await.unwrap()
+    }
+
+    /// Waits until so many clients wait for an object of 720p that is being made.
+    pub async fn joined(&self, object: Object, clients: usize) {
+        let key = Key { generation: "0123456789abcdef".parse().unwrap(), rendition: "720p".parse().unwrap(), object };
+        let Claim::Making(reader) = self.origin.rooms.cache.claim(&key).await else { panic!("it is not being made") };
+        bound(async {
+            while reader.viewers() <= clients {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
     }
 
     /// Waits until a count has been reached.
