@@ -9,7 +9,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // Before anything else: a worker is started often, and must not have threads of a runtime.
     match std::env::args().nth(1).as_deref() {
-        Some("work") => matinee::worker::child::run(),
+        Some("work") if matinee::worker::child::is_one() => matinee::worker::child::run(),
         _ => cli::run(),
     }
 }

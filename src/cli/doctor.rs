@@ -7,7 +7,7 @@ use matinee::worker::protocol::Attempt;
 use matinee::worker::{self, child};
 use serde_json::json;
 
-use super::{Failure, Place, failed, logs_if_wanted, pool, say, until_interrupted};
+use super::{Failure, Place, REMOVED, failed, logs_if_wanted, pool, say, until_interrupted};
 
 #[derive(Debug, Args)]
 pub struct Doctor {
@@ -28,7 +28,7 @@ impl Doctor {
     pub fn run(&self) -> Result<(), Failure> {
         let config = self.place.load()?;
         logs_if_wanted(&config)?;
-        let findings = until_interrupted(async {
+        let findings = until_interrupted(REMOVED, async {
             let pool = pool(&config, 0)?;
             let trials = pool.trial().await.map_err(failed)?;
             let recipe = Recipe::choose(&trials).map_err(|error| error.to_string());

@@ -12,7 +12,7 @@ use matinee::ingest::{self, Ingested, Progress, Rooms};
 use matinee::library::Library;
 use serde_json::json;
 
-use super::{Failure, Place, complain, failed, line, logs_if_wanted, pool, say, shown, until_interrupted};
+use super::{Failure, Place, REMOVED, complain, failed, line, logs_if_wanted, pool, say, shown, until_interrupted};
 
 #[derive(Debug, Args)]
 pub struct Ingest {
@@ -38,7 +38,7 @@ impl Ingest {
         logs_if_wanted(&config)?;
         let catalog = Catalog::open(&config.data_dir).map_err(failed)?;
         let library = Library::open(&config.data_dir).map_err(failed)?;
-        until_interrupted(async {
+        until_interrupted(REMOVED, async {
             // Each file needs a worker of its own; the next one starts while the first is busy.
             let pool = pool(&config, usize::from(self.files.len() > 1))?;
             let (ladder, reserve_bytes) = (config.ladder.clone(), config.uploads.reserve_bytes);

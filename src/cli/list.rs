@@ -2,7 +2,8 @@
 
 use clap::Args;
 use matinee::api::playback;
-use matinee::catalog::{Catalog, Entry, FILE, MAX_PAGE};
+use matinee::catalog::{Catalog, Entry, FILE, MAX_PAGE, State};
+use matinee::config::Config;
 use serde_json::json;
 
 use super::{Failure, Place, failed, say, shown};
@@ -20,8 +21,13 @@ impl List {
     pub fn run(&self) -> Result<(), Failure> {
         let config = self.place.load()?;
         let mut none = true;
-        // Looking must not make a data folder where there is none.
-        if config.data_dir.join(FILE).exists() {
+        // Looking must not make a data folder where there is none. One that was named is missed; the usual one comes with the
+        // first film.
+        let is_there = config.data_dir.join(FILE).exists();
+        if !is_there && config.data_dir != Config::default().data_dir {
+            return Err(failed(format_args!("{} is no data folder of Matinee", shown(&config.data_dir))));
+        }
+        if is_there {
             let catalog = Catalog::open(&config.data_dir).map_err(failed)?;
             let mut after = None;
             loop {
@@ -42,7 +48,7 @@ impl List {
 
     fn say(&self, entry: &Entry) {
         let Entry { id, name, state, duration_s, size_bytes, .. } = entry;
-        let (state, url) = (state.as_str(), format!("/v/{id}/master.m3u8"));
+        let state = state.as_str();
         if self.json {
             let error = entry.failure.as_ref().map(|f| json!({ "code": f.code, "message": f.message }));
             let title = json!({
@@ -51,6 +57,7 @@ impl List {
             });
             say(title);
         } else {
+            let url = if entry.state == State::Failed { "-".to_owned() } else { format!("/v/{id}/master.m3u8") };
             let length = duration_s.map_or_else(|| "-".to_owned(), |s| format!("{s:.1} s"));
             say(format_args!("{id}  {state:<10}  {length:>10}  {url}  {}", name.replace(char::is_control, " ")));
         }

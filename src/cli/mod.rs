@@ -14,7 +14,9 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
 use matinee::config::{Config, Flags, Problems};
 use matinee::ingest::name::is_line;
@@ -51,10 +53,10 @@ enum Command {
     /// Sign a URL by which a title plays for a limited time.
     Sign(sign::Sign),
     /// API keys: who may manage the server.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false)]
     Key(key::Command),
     /// Check the configuration.
-    #[command(subcommand)]
+    #[command(subcommand, arg_required_else_help = false)]
     Config(config::Command),
     /// A worker process, which a server starts by itself.
     #[command(hide = true)]
@@ -77,6 +79,9 @@ fn line<const MOST: usize>(text: &str) -> Result<String, String> {
     let must = || format!("one line of 1 to {MOST} characters is needed");
     if is_line(text, MOST) { Ok(text.trim().to_owned()) } else { Err(must()) }
 }
+
+/// What becomes of a command that is interrupted, as a rule.
+const REMOVED: &str = "unfinished work was removed";
 
 /// How a command failed.
 enum Failure {
@@ -103,9 +108,10 @@ pub fn run() -> ExitCode {
         Command::Sign(sign) => sign.run(),
         Command::Key(key) => key.run(),
         Command::Config(config) => config.run(),
-        Command::Work => Err(Failure::Usage(vec!["work takes no argument before it".to_owned()])),
+        Command::Work => Err(Failure::Usage(vec!["work is what a server starts by itself: run matinee serve".to_owned()])),
     };
     match ended {
+        Ok(()) if UNSAID.load(Ordering::Relaxed) => ExitCode::FAILURE,
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Said) => ExitCode::FAILURE,
         Err(Failure::Failed(why)) => {
@@ -122,8 +128,14 @@ pub fn run() -> ExitCode {
 /// Help and version as they are; an error on one line instead of a paragraph.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        return if said(error.print()) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if let (ErrorKind::MissingSubcommand, Some(ContextValue::Strings(all))) =
+        (error.kind(), error.get(ContextKind::ValidSubcommand))
+    {
+        let shown: Vec<&str> = all.iter().map(String::as_str).filter(|name| !matches!(*name, "work" | "help")).collect();
+        complain(&format!("a subcommand is needed: {} (matinee --help tells more)", shown.join(", ")));
+        return ExitCode::from(2);
     }
     let text = error.to_string();
     let lines: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
@@ -138,9 +150,27 @@ fn complain(why: &str) {
     let _ = writeln!(io::stderr(), "matinee: {}", why.replace(char::is_control, " "));
 }
 
-/// A line on standard output. Who does not listen any more, `head` for one, is no reason to fail.
+/// Whether something could not be said.
+static UNSAID: AtomicBool = AtomicBool::new(false);
+
+/// A line on standard output. If it cannot be written the command goes on, and fails at its end.
 fn say(line: impl Display) {
-    let _ = writeln!(io::stdout(), "{line}");
+    if !said(writeln!(io::stdout(), "{line}")) {
+        UNSAID.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Complains about an error, once. Who does not listen any more, `head` for one, is no reason to fail.
+fn said(written: io::Result<()>) -> bool {
+    match written {
+        Err(why) if why.kind() != io::ErrorKind::BrokenPipe => {
+            if !UNSAID.load(Ordering::Relaxed) {
+                complain(&format!("standard output cannot be written: {why}"));
+            }
+            false
+        }
+        _ => true,
+    }
 }
 
 fn failed(why: impl Display) -> Failure {
@@ -171,15 +201,15 @@ fn small_runtime() -> Result<Runtime, Failure> {
     builder.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build().map_err(failed)
 }
 
-/// Does it, unless it is interrupted, which drops it.
-fn until_interrupted<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+/// Does it, unless it is interrupted, which drops it; says `then` in that case.
+fn until_interrupted<T>(then: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     small_runtime()?.block_on(async {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         tokio::select! {
             done = work => done,
-            _ = interrupt.recv() => Err(failed("interrupted: unfinished work was removed")),
-            _ = terminate.recv() => Err(failed("terminated: unfinished work was removed")),
+            _ = interrupt.recv() => Err(failed(format_args!("interrupted: {then}"))),
+            _ = terminate.recv() => Err(failed(format_args!("terminated: {then}"))),
         }
     })
 }

@@ -10,7 +10,7 @@ use matinee::media::{
 };
 use serde_json::{Value, json};
 
-use super::{Failure, Place, failed, logs_if_wanted, pool, say, shown, until_interrupted};
+use super::{Failure, Place, REMOVED, failed, logs_if_wanted, pool, say, shown, until_interrupted};
 
 #[derive(Debug, Args)]
 pub struct Probe {
@@ -27,7 +27,7 @@ impl Probe {
     pub fn run(&self) -> Result<(), Failure> {
         let config = self.place.load()?;
         logs_if_wanted(&config)?;
-        let probed = until_interrupted(async {
+        let probed = until_interrupted(REMOVED, async {
             let pool = pool(&config, 0)?;
             let probed = ingest::probe(&pool, &config.ladder, &self.file, &|_| {}).await;
             pool.close().await;

@@ -55,10 +55,11 @@ impl Warm {
             )));
         };
         let range = Range { renditions: self.renditions.clone(), from: self.from, to: self.to };
-        range.objects(&plan).map_err(failed)?;
+        range.objects(&plan).map_err(|why| Failure::Usage(vec![why.to_string()]))?;
         let job = Warmer::enter(&catalog, &self.id, &range).map_err(failed)?;
         if self.wait {
-            return until_interrupted(self.follow(&catalog, &job));
+            let goes_on = format!("job {job} goes on; DELETE /api/v1/jobs/{job} cancels it");
+            return until_interrupted(&goes_on, self.follow(&catalog, &job));
         }
         if self.json {
             say(json!({ "job": job, "title": self.id }));

@@ -26,6 +26,12 @@ use crate::pipeline::{self, Output};
 /// Share of the blame the kernel gives a worker when memory runs out, -1000 to 1000: more than the server's.
 const OOM_SCORE: &str = "500";
 
+/// Whether a server started this process, and not somebody by hand.
+#[must_use]
+pub fn is_one() -> bool {
+    env::var_os(spawn::PARENT_VARIABLE).is_some()
+}
+
 /// Runs until the server hangs up.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -72,7 +78,7 @@ pub fn media_library() -> String {
 /// Ties this process to the server that started it and takes standard input as the line to it.
 fn attach() -> Result<UnixStream, String> {
     let server = env::var(spawn::PARENT_VARIABLE).ok().and_then(|pid| Pid::from_raw(pid.parse().ok()?));
-    let server = server.ok_or("this command is what a server starts for itself")?;
+    let server = server.ok_or("it is not said which server started it")?;
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|e| e.to_string())?;
     // It may have died before the line above; its death is not announced then.
     if getppid() != Some(server) {

@@ -200,6 +200,53 @@ fn a_command_line_that_is_not_understood_is_one_line_and_status_2() {
         assert_eq!(ran.code(), 2, "{ran:?}");
         ran.error();
     }
+    for (arguments, line) in [
+        (&["config"][..], "a subcommand is needed: check (matinee --help tells more)"),
+        (&["key"], "a subcommand is needed: add, list, revoke (matinee --help tells more)"),
+        (&["work"], "work is what a server starts by itself: run matinee serve"),
+    ] {
+        let ran = run(matinee(arguments));
+        assert_eq!((ran.code(), ran.error()), (2, line));
+    }
+    let bare = run(matinee(&[]));
+    assert!(bare.error().contains("serve, ingest, probe") && !bare.error().contains("work"), "{bare:?}");
+}
+
+#[test]
+fn what_cannot_be_said_is_a_failure_unless_nobody_listens() {
+    let data = Data::new();
+    let into = |arguments: &[&str], file: &str| {
+        let mut command = data.command(arguments);
+        command.stdout(File::options().write(true).open(file).unwrap()).stderr(Stdio::piped());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for arguments in [&["key", "add", "x", "--scope", "read"][..], &["--help"]] {
+        let (code, said) = into(arguments, "/dev/full");
+        assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
+        assert!(said.starts_with("matinee: standard output cannot be written: No space left"), "{said}");
+        assert_eq!(into(arguments, "/dev/null").0, Some(0));
+    }
+    // A pipe whose reader has left.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = data.command(&["key", "list"]).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn who_no_longer_waits_for_a_job_is_told_that_it_goes_on() {
+    let (data, folder) = (Data::new(), tempfile::tempdir().unwrap());
+    let id = data.ingest(&Film::PLAYABLE.make(folder.path(), "film.mp4"));
+    let process = data.command(&["warm", &id, "--wait"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut process = process.unwrap();
+    let mut first = String::new();
+    BufReader::new(process.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+    kill_process(Pid::from_child(&process), Signal::INT).unwrap();
+    let output = process.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), first.contains("queued")), (Some(1), true), "{first}{stderr}");
+    assert!(stderr.starts_with("matinee: interrupted: job ") && stderr.contains(" goes on; DELETE /api/v1/jobs/"), "{stderr}");
 }
 
 #[test]
@@ -278,8 +325,12 @@ fn probe_doctor_and_list_speak_to_people_and_to_programs() {
     assert!(nvenc["works"] == true || nvenc["reason"].is_string(), "{nvenc}");
     assert_eq!(run(matinee(&["doctor"])).code(), 0);
     let nowhere = folder.path().join("data");
-    let empty = run(at(&["list"], &nowhere));
-    assert!(empty.code() == 0 && empty.stdout.starts_with("no titles in ") && !nowhere.exists(), "{empty:?}");
+    let named = run(at(&["list"], &nowhere));
+    assert!(named.code() == 1 && named.error().ends_with("/data is no data folder of Matinee"), "{named:?}");
+    let mut usual = matinee(&["list"]);
+    usual.current_dir(folder.path());
+    let usual = run(usual);
+    assert!(usual.code() == 0 && usual.stdout.starts_with("no titles in ") && !nowhere.exists(), "{usual:?}");
 }
 
 /// A command on a data folder that is none of ours.

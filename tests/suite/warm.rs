@@ -121,8 +121,9 @@ fn the_command_beside_a_server_waits_for_what_it_asked_for() {
     assert_eq!(ran.json().last().unwrap()["state"], "done");
     assert!(is_there(&server, &server.segments(&server.playlist(&id, "144p"))[1]));
     let bad = run(data.command(&["warm", &id, "--renditions", "1p"]));
-    assert_eq!(bad.code(), 1);
+    assert_eq!(bad.code(), 2);
     assert!(bad.error().contains("it has 360p"), "{bad:?}");
+    assert_eq!(run(data.command(&["warm", &id, "--from", "9", "--to", "3"])).code(), 2);
 }
 
 #[test]
