@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::job::Outcome;
 use super::{Error, Inner, Work};
 use crate::cache::{FlightError, Object, Writer};
-use crate::media::RenditionKind;
+use crate::media::{Rendition, RenditionKind};
 
 /// The parameter sets must be those of the init segment; the first to know them provides it. `init` is what is known of it,
 /// and `writer` that of the segment: once its title was removed, it has no init segment either.
@@ -42,6 +42,17 @@ pub async fn agree(
     }
 }
 
+/// The rate of a segment, bits per second, if it exceeds BANDWIDTH. That is declared over half a target duration or more
+/// (RFC 8216 §4.1), and of text not at all.
+fn too_many(of: &Rendition, number: u32, bytes: u64) -> Option<u64> {
+    let ticks = of.grid.ticks(number);
+    if matches!(of.kind, RenditionKind::Text(_)) || ticks * 2 < of.grid.longest() {
+        return None;
+    }
+    let bits = bytes * 8 * u64::from(of.grid.timescale().get()) / ticks.max(1);
+    (bits > of.bandwidth).then_some(bits)
+}
+
 /// Commits what was made and checked.
 pub fn commit(inner: &Inner, work: &Work, rendition: usize, outcome: Outcome, mut writer: Writer) {
     let key = writer.key().clone();
@@ -57,10 +68,9 @@ pub fn commit(inner: &Inner, work: &Work, rendition: usize, outcome: Outcome, mu
             tracing::warn!(%key, frames = outcome.bridged, "frames that cannot be decoded were bridged");
         }
         let of = &work.plan.renditions[rendition];
-        let bits = writer.len() * 8 * u64::from(of.grid.timescale().get()) / of.grid.ticks(n).max(1);
-        if bits > of.bandwidth {
+        if let Some(bits_per_second) = too_many(of, n, writer.len()) {
             inner.over_bandwidth.fetch_add(1, Ordering::Relaxed);
-            tracing::debug!(%key, bits_per_second = bits, "a segment exceeds its declared bandwidth");
+            tracing::debug!(%key, bits_per_second, "a segment exceeds its declared bandwidth");
         }
     }
     match (writer.commit(), key.object) {
@@ -69,5 +79,21 @@ pub fn commit(inner: &Inner, work: &Work, rendition: usize, outcome: Outcome, mu
         }
         (Ok(_), _) => {}
         (Err(error), _) => tracing::error!(%error, %key, "a finished segment cannot be committed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encoder::tests::work;
+    use crate::media::{Cut, Grid, Timescale};
+
+    #[test]
+    fn a_segment_that_is_too_short_for_bandwidth_raises_no_alarm() {
+        // One second, then four.
+        let cuts = [(0, 0), (25, 25), (125, 125)].map(|(frame, at)| Cut { frame, at }).to_vec();
+        let grid = Grid::new(Timescale::new(25).unwrap(), cuts).unwrap();
+        let of = Rendition { bandwidth: 8000, grid, ..work(1).plan.renditions[0].clone() };
+        assert_eq!((too_many(&of, 0, 1500), too_many(&of, 1, 4000), too_many(&of, 1, 4001)), (None, None, Some(8002)));
     }
 }
