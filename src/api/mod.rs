@@ -184,6 +184,10 @@ impl Api {
             if parts.method == Method::OPTIONS {
                 return Ok(respond::options(&route));
             }
+            // Whoever looks for it looks for a video.
+            if matches!(route, Route::File(_)) {
+                return Err(Problem::of(Kind::NoRoute));
+            }
             return Err(Problem::of(Kind::Method).header(http::header::ALLOW, &route.allow()));
         };
         if route == Route::OpenApi {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::payload::Payload;
 use super::problem::{Kind, Problem};
-use super::video::{bad, places};
+use super::video::{add_pictures, bad, places};
 use super::{Api, Response, respond, videos};
 use crate::access::MAX_PLAYBACK_SECONDS;
 use crate::media::TitleId;
@@ -33,8 +33,9 @@ pub(super) async fn sign(
     let token = api.rooms.playback.sign(id, expires_s, client);
     let before = format!("/s/{token}");
     let mut playback = places(&before, id);
-    playback["poster"] = json!(format!("{before}/v/{id}/poster.jpg"));
-    playback["thumbnails"] = json!(format!("{before}/v/{id}/thumbnails.vtt"));
+    if let Some(plan) = &title.plan {
+        add_pictures(&mut playback, &before, id, plan);
+    }
     let location = format!("{before}/v/{id}/master.m3u8");
     Ok(respond::made(
         &json!({

@@ -35,13 +35,13 @@ where
         match key.as_str() {
             "cursor" => listing.after = Some(value.parse().map_err(bad)?),
             "limit" => {
-                let must = || bad(format!("{value:?} is not a whole number of up to {}", u32::MAX));
-                listing.limit = value.parse().map_err(|_| must())?;
+                let must = || bad(format!("{value:?} is not a whole number of 1 to {}", u32::MAX));
+                listing.limit = value.parse().ok().filter(|limit| *limit > 0).ok_or_else(must)?;
             }
             "state" => listing.state = Some(value.parse().map_err(bad)?),
             _ => {}
         }
     }
-    listing.limit = listing.limit.clamp(1, MAX_PAGE);
+    listing.limit = listing.limit.min(MAX_PAGE);
     Ok(listing)
 }

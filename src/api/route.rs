@@ -11,7 +11,7 @@ use crate::media::{JobId, KeyId, TitleId, UploadId, WebhookId};
 pub enum Route {
     /// `/videos`.
     Videos,
-    /// `/videos/{file name}`: where `curl -T film.mp4 .../videos/` sends it. A file name has a dot, an id has none.
+    /// `/videos/{file name}`: where `curl -T film.mp4 .../videos/` sends it. What could be an id is one.
     File(String),
     /// `/videos/{id}`.
     Video(TitleId),
@@ -63,8 +63,10 @@ impl Route {
             ["videos", id, "source"] => id.parse().ok().map(Self::Source),
             ["videos", id, "warm"] => id.parse().ok().map(Self::Warm),
             ["videos", id, "playback-tokens"] => id.parse().ok().map(Self::PlaybackTokens),
-            ["videos", id] if !id.contains('.') => id.parse().ok().map(Self::Video),
-            ["videos", name] => percent_decode_str(name).decode_utf8().ok().map(|name| Self::File(name.into_owned())),
+            ["videos", name] => match name.parse() {
+                Ok(id) => Some(Self::Video(id)),
+                Err(_) => percent_decode_str(name).decode_utf8().ok().map(|name| Self::File(name.into_owned())),
+            },
             ["uploads"] | ["uploads", ""] => Some(Self::Uploads),
             ["uploads", id] => id.parse().ok().map(Self::Upload),
             ["events"] => Some(Self::Events),
@@ -176,7 +178,6 @@ mod tests {
             "",
             "/",
             "/api/v1/",
-            "/api/v1/videos/x",
             "/api/v1/videos/000000000001/x",
             "/api/v1/jobs/1",
             "/api/v1/videos/000000000001/events/",
@@ -188,10 +189,11 @@ mod tests {
     }
 
     #[test]
-    fn a_file_name_is_told_from_an_id_by_its_dot() {
+    fn what_is_no_id_is_a_file_name() {
         let id: TitleId = "000000000001".parse().unwrap();
         assert_eq!(Route::parse("/api/v1/videos/000000000001"), Some(Route::Video(id)));
         assert_eq!(Route::parse("/api/v1/videos/a%20b.mp4"), Some(Route::File("a b.mp4".into())));
+        assert_eq!(Route::parse("/api/v1/videos/film"), Some(Route::File("film".into())));
         assert_eq!(Route::parse("/api/v1/videos/"), Some(Route::Videos));
     }
 

@@ -9,7 +9,7 @@ use crate::cache::{Key, Object};
 use crate::catalog::{Entry, Job, JobState, Metadata, State, Title};
 use crate::ingest::About;
 use crate::ingest::name::{MAX_NAME_CHARS, is_line};
-use crate::media::{Generation, Policy, Rendition, RenditionKind, TitleId};
+use crate::media::{Generation, Plan, Policy, Rendition, RenditionKind, TitleId, TrackKind};
 
 /// Longest description, characters.
 const MAX_DESCRIPTION_CHARS: usize = 5000;
@@ -42,9 +42,7 @@ pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>, bridged:
         }
         video["tracks"] = json!(plan.tracks);
         video["renditions"] = plan.renditions.iter().map(|r| rendition(api, &generation, r)).collect();
-        let thumbnails = plan.video().next().map(|_| format!("/v/{}/thumbnails.vtt", entry.id));
-        video["playback"]["poster"] = json!(format!("/v/{}/poster.jpg", entry.id));
-        video["playback"]["thumbnails"] = json!(thumbnails);
+        add_pictures(&mut video["playback"], "", &entry.id, plan);
     }
     video
 }
@@ -52,7 +50,17 @@ pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>, bridged:
 /// Where a title plays, or will: that follows from its id. What failed plays nowhere.
 #[must_use]
 pub fn playback(id: &TitleId, state: State) -> Value {
-    if state == State::Failed { json!({}) } else { places("", id) }
+    if state == State::Failed { json!({ "hls": null, "hls_ts": null, "dash": null }) } else { places("", id) }
+}
+
+/// Adds the pictures of a title, as far as it has any, behind `before`.
+pub(super) fn add_pictures(playback: &mut Value, before: &str, id: &TitleId, plan: &Plan) {
+    let place = |is_there: bool, file: &str| is_there.then(|| format!("{before}/v/{id}/{file}"));
+    let has_video = plan.video().next().is_some();
+    // Without video, what is listed as a still picture is the cover art.
+    let has_cover = plan.tracks.iter().any(|track| track.kind == TrackKind::Video);
+    playback["poster"] = json!(place(has_video || has_cover, "poster.jpg"));
+    playback["thumbnails"] = json!(place(has_video, "thumbnails.vtt"));
 }
 
 /// The paths of a title's playlists and manifest, behind `before`: `""`, or `/s/{token}`.

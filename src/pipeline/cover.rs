@@ -5,12 +5,12 @@ use std::path::Path;
 
 use gst::prelude::*;
 
-use super::Error;
 use super::decode::decoder_for;
 use super::found::Found;
 use super::picture::Asked;
 use super::scan::Scan;
-use crate::media::Refusal;
+use super::{Error, codecs};
+use crate::media::{Label, Refusal, Skipped, TrackKind};
 
 /// Most pixels of cover art: more is a bomb, or not meant to be looked at on a phone.
 const MOST_PIXELS: u64 = 6000 * 6000;
@@ -34,6 +34,18 @@ pub fn find(source: &Path, asked: &mut Asked) -> Result<Option<gst::Sample>, Err
     let (_scan, sink) = Scan::open_track(source, &stream_id).map_err(failed)?;
     let image = sink.try_pull_sample(PULL_TIMEOUT);
     Ok(image.and_then(|image| decode(&image).ok()))
+}
+
+/// The image among a file's tags, as a track that is not offered: so that a plan tells whether there is a poster.
+pub fn tagged(scan: &Scan) -> Option<Skipped> {
+    let image = scan.tracks().iter().flat_map(images).next()?;
+    Some(Skipped {
+        kind: TrackKind::Video,
+        codec: codecs::name(&image.caps()?.to_owned()),
+        language: "und".to_owned(),
+        label: Label::default(),
+        why: "it is cover art: the poster".to_owned(),
+    })
 }
 
 fn is_image(track: &Found) -> bool {

@@ -11,7 +11,7 @@ use super::codecs::no_decoder;
 use super::decode::{Decoder, Raw, decoder_for};
 use super::scan::Scan;
 use super::tracks::{self, Timed, media_type};
-use super::{Output, audio, codecs, colour, geometry, mp4, passable, rate, repeats, restamp, subtitles};
+use super::{Output, audio, codecs, colour, cover, geometry, mp4, passable, rate, repeats, restamp, subtitles};
 use crate::media::{
     Access, AudioTrack, Index, Label, MOST_SECONDS, Packet, Rate, Refusal, RefusalCode, Sidecar, Skipped, Timescale,
     Track, TrackKind, VideoTrack, gcd,
@@ -40,6 +40,7 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
     }
     let tracks::All { timed: mut tracks, silent, tables } = tracks::all(source, &scan, emit)?;
     let container = scan.container.clone();
+    let cover = cover::tagged(&scan);
     drop(scan);
     let chosen = chosen_video(&tracks);
     if let Some(video) = chosen {
@@ -74,6 +75,9 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
             skipped.push(skip(timed, &refusal.message));
             refused.get_or_insert(refusal);
         }
+    }
+    if video.is_none() {
+        skipped.extend(cover);
     }
     if let Some(video) = &mut video {
         repeats::hold(video, &audio);

@@ -277,6 +277,18 @@ fn a_title_without_video_has_its_cover_art_as_poster_or_none() {
     let data = Data::new();
     let (plain, tagged) = (data.ingest(&plain), data.ingest(&tagged));
     let server = TestServer::over(&data);
+    let playback = |id: &str| server.get(&format!("/api/v1/videos/{id}")).json()["playback"].clone();
+    let (with, without) = (playback(&tagged), playback(&plain));
+    assert_eq!(
+        (with["poster"].as_str(), &without["poster"]),
+        (Some(&*format!("/v/{tagged}/poster.jpg")), &serde_json::Value::Null)
+    );
+    assert!(with["thumbnails"].is_null() && without["thumbnails"].is_null());
+    let signed = server.ask(&format!("/api/v1/videos/{plain}/playback-tokens")).method("POST").body("{}");
+    let signed = signed.header("content-type", "application/json").send().unwrap().json()["playback"].clone();
+    assert!(signed["hls"].is_string() && signed["poster"].is_null() && signed["thumbnails"].is_null(), "{signed}");
+    let head = |id: &str| server.ask(&format!("/v/{id}/poster.jpg")).method("HEAD").send().unwrap().status;
+    assert_eq!((head(&tagged), head(&plain)), (200, 404));
     let answer = server.get(&format!("/v/{tagged}/poster.jpg"));
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_ne!(answer.body, fs::read(&cover).unwrap(), "bytes of a source are not passed on");

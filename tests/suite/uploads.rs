@@ -96,8 +96,12 @@ fn curl_sends_a_film_in_each_of_its_ways_and_it_plays() {
     let path = path.to_str().unwrap();
     let form = format!("file=@{path}");
     let data = format!("@{path}");
-    let ways: [(&[&str], &str, &str); 6] = [
+    let folder = tempfile::tempdir().unwrap();
+    let bare = folder.path().join("film");
+    std::fs::copy(path, &bare).unwrap();
+    let ways: [(&[&str], &str, &str); 7] = [
         (&["-T", path], "/api/v1/videos/", "film.mp4"),
+        (&["-T", bare.to_str().unwrap()], "/api/v1/videos/film", "film"),
         (&["-T", path], "/api/v1/videos?filename=other.mp4", "other.mp4"),
         (&["-F", &form], VIDEOS, "film.mp4"),
         (&["--data-binary", &data], "/api/v1/videos?filename=a%20b.mp4", "a b.mp4"),

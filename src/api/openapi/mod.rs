@@ -54,7 +54,7 @@ pub(super) fn knows(path: &str, method: &Method, kind: Kind) -> bool {
     match Route::parse(path).map(found) {
         _ if counted => true,
         None => kind == Kind::NoRoute,
-        Some(None) => kind == Kind::Method,
+        Some(None) => matches!(kind, Kind::Method | Kind::NoRoute),
         Some(Some(operation)) => operation.problems(method).any(|known| known == kind),
     }
 }
@@ -191,8 +191,10 @@ impl Route {
         let id = |name: &str| path(name, "Id");
         match self {
             Self::File(_) => Some(json!({
-                "name": "video", "in": "path", "required": true, "description": "the file's name, which has a dot",
-                "schema": { "type": "string", "pattern": "^[^/]*\\.[^/]*$" }, "example": "film.mp4",
+                "name": "video", "in": "path", "required": true,
+                "description": "the file's name; one that looks like an id needs a dot",
+                "schema": { "type": "string", "pattern": "^[^/]+$", "not": { "pattern": "^[0-9a-z]{12}$" } },
+                "example": "film.mp4",
             })),
             Self::Video(_) | Self::Source(_) | Self::Warm(_) | Self::PlaybackTokens(_) | Self::VideoEvents(_) => {
                 Some(id("video"))

@@ -133,13 +133,13 @@ fn videos(method: &Method) -> Option<Operation> {
 }
 
 fn file(method: &Method) -> Option<Operation> {
-    // A name without a dot would be an id, which takes no PUT.
+    // What looks like an id takes no PUT.
     const FAILS: [Kind; CREATE.fails.len() + 2] = and([Kind::Method, Kind::NoRoute]);
     let summary = "Uploads a film under its file name, as `curl -T film.mp4` does.";
     (*method == Method::PUT).then_some(Operation { id: "putFile", summary, fails: &FAILS, ..CREATE })
 }
 
-/// What has a dot is a file's name, which only takes PUT.
+/// What is no id is a file's name, which only takes PUT.
 fn video(method: &Method) -> Option<Operation> {
     match *method {
         Method::GET => Some(Operation {

@@ -249,7 +249,7 @@ fn parameters() -> Value {
         "cursor": query("cursor", "`next_cursor` of the page before",
             json!({ "type": "string", "pattern": "^-?[0-9]{1,15}-[0-9a-z]{12}$" })),
         "limit": query("limit", "items per page, by default 20; more than 100 count as 100",
-            json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX })),
+            json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX })),
         "videoState": query("state", "only videos in this state", json!({ "enum": VIDEO_STATES })),
         "jobState": query("state", "only jobs in this state", json!({ "enum": JOB_STATES })),
         "filename": query("filename", "the file name; Content-Disposition may give it instead", json!({ "type": "string" })),
@@ -356,7 +356,7 @@ fn schemas() -> Value {
         })),
         "Track": open(json!({
             "kind": text(), "codec": text(), "language": text_or_null(), "name": text_or_null(),
-            "channels": count_or_null(), "default": flag(), "forced": flag(), "offered": flag(), "why_not": text_or_null(),
+            "channels": count_or_null(), "video_range": { "enum": ["SDR", "PQ", "HLG", null] }, "default": flag(), "forced": flag(), "offered": flag(), "why_not": text_or_null(),
         })),
         "Rendition": closed(json!({
             "name": text(), "codecs": text(), "width": count_or_null(), "height": count_or_null(), "bandwidth": count(),
@@ -364,10 +364,12 @@ fn schemas() -> Value {
         })),
         "Playback": {
             "type": "object",
-            "description": "Paths, also of a video that is not ready yet; without poster and thumbnails until it is, and \
-                            empty if it failed.",
+            "required": ["hls", "hls_ts", "dash"],
+            "description": "Paths, also of a video that is not ready yet, but null if it failed; poster and thumbnails come \
+                            when it is ready, and are null if it has none.",
             "properties": {
-                "hls": text(), "hls_ts": text(), "dash": text(), "poster": text(), "thumbnails": text_or_null(),
+                "hls": text_or_null(), "hls_ts": text_or_null(), "dash": text_or_null(), "poster": text_or_null(),
+                "thumbnails": text_or_null(),
             },
         },
         "VideoPage": closed(json!({ "videos": list(reference("schemas", "Video")), "next_cursor": text_or_null() })),
