@@ -176,7 +176,7 @@ pub(super) fn is_near_only(config: &Config) -> bool {
     config.server.listen.ip().is_loopback() && config.server.trusted_proxies.is_empty()
 }
 
-/// What there is, for anybody who opens the server in a browser; nothing where looking needs a key.
+/// What there is, for anybody who opens the server in a browser; `None` where looking needs a key.
 fn list(catalog: Catalog, recipe: Arc<Recipe>, config: &Config) -> List {
     let keys = Keys::new(catalog.clone());
     let (auth, may_be_open) = (config.auth, is_near_only(config));
@@ -195,7 +195,7 @@ fn list(catalog: Catalog, recipe: Arc<Recipe>, config: &Config) -> List {
             Auth::Keys if !may_be_open || api::access::is_forwarded(parts) => false,
             Auth::Keys => keys.never_used().map_err(|error| error.to_string())?,
         };
-        if is_open { newest(limit).map_err(|error| error.to_string()) } else { Ok(Vec::new()) }
+        is_open.then(|| newest(limit).map_err(|error| error.to_string())).transpose()
     })
 }
 

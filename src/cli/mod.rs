@@ -108,7 +108,9 @@ pub fn run() -> ExitCode {
         Command::Sign(sign) => sign.run(),
         Command::Key(key) => key.run(),
         Command::Config(config) => config.run(),
-        Command::Work => Err(Failure::Usage(vec!["work is what a server starts by itself: run matinee serve".to_owned()])),
+        Command::Work => {
+            Err(Failure::Usage(vec!["work is what a server starts by itself: run matinee serve".to_owned()]))
+        }
     };
     match ended {
         Ok(()) if UNSAID.load(Ordering::Relaxed) => ExitCode::FAILURE,
@@ -133,7 +135,8 @@ fn usage(error: &clap::Error) -> ExitCode {
     if let (ErrorKind::MissingSubcommand, Some(ContextValue::Strings(all))) =
         (error.kind(), error.get(ContextKind::ValidSubcommand))
     {
-        let shown: Vec<&str> = all.iter().map(String::as_str).filter(|name| !matches!(*name, "work" | "help")).collect();
+        let shown: Vec<&str> =
+            all.iter().map(String::as_str).filter(|name| !matches!(*name, "work" | "help")).collect();
         complain(&format!("a subcommand is needed: {} (matinee --help tells more)", shown.join(", ")));
         return ExitCode::from(2);
     }

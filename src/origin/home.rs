@@ -15,8 +15,8 @@ use super::{Found, Origin, Title};
 /// Titles on the page.
 const SHOWN: usize = 100;
 
-/// The newest titles that who asks may see, at most so many; blocks.
-pub type List = Arc<dyn Fn(&request::Parts, usize) -> Result<Vec<Title>, String> + Send + Sync>;
+/// The newest titles, at most so many; `None` if who asks may see none without a key; blocks.
+pub type List = Arc<dyn Fn(&request::Parts, usize) -> Result<Option<Vec<Title>>, String> + Send + Sync>;
 
 /// `/`: for whoever opens the server in a browser.
 pub(super) async fn answer(origin: &Origin, asked: &Asked) -> Result<Response, Problem> {
@@ -29,9 +29,17 @@ pub(super) async fn answer(origin: &Origin, asked: &Asked) -> Result<Response, P
          li{margin:.5rem 0}video{display:block;width:100%;background:#000}summary{cursor:pointer}</style>\n\
          <h1>Matinee</h1>\n\
          <p>A browser that plays HLS by itself plays a title here; other players (ffplay, VLC, hls.js, Shaka Player, dash.js) \
-         take its addresses.</p>\n<ul>\n",
+         take its addresses.</p>\n",
     );
-    for title in &titles {
+    match &titles {
+        None => html += "<p>Listing titles needs a key: <code>matinee list</code>, or the API.</p>\n",
+        Some(titles) if titles.is_empty() => {
+            html += "<p>There are no titles yet: <code>matinee ingest FILE</code> adds one.</p>\n";
+        }
+        Some(_) => {}
+    }
+    html += "<ul>\n";
+    for title in titles.iter().flatten() {
         let (id, name) = (&title.id, escape(&title.name));
         let _ = match &title.found {
             // Nobody can play it from here.

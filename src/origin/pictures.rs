@@ -103,7 +103,9 @@ async fn answer(
         Some(bytes) => (bytes, Came::Memory),
         // What is not made has no length yet, and asking for it is no reason to make it; but whether there is cover art only
         // looking tells.
-        None if asked.head() && !is_cover => return Ok(respond::unread_picture(&etag, cache, origin.rooms.cache.length(&key))),
+        None if asked.head() && !is_cover => {
+            return Ok(respond::unread_picture(&etag, cache, origin.rooms.cache.length(&key)));
+        }
         None => cold(origin, presentation, picture, &key).await?,
     };
     Ok(respond::picture(asked, &etag, cache, bytes, came))

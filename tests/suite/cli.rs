@@ -246,7 +246,10 @@ fn who_no_longer_waits_for_a_job_is_told_that_it_goes_on() {
     let output = process.wait_with_output().unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!((output.status.code(), first.contains("queued")), (Some(1), true), "{first}{stderr}");
-    assert!(stderr.starts_with("matinee: interrupted: job ") && stderr.contains(" goes on; DELETE /api/v1/jobs/"), "{stderr}");
+    assert!(
+        stderr.starts_with("matinee: interrupted: job ") && stderr.contains(" goes on; DELETE /api/v1/jobs/"),
+        "{stderr}"
+    );
 }
 
 #[test]

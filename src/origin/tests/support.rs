@@ -65,7 +65,7 @@ impl TestServer {
             mark: Arc::new(|_| Ok(None)),
             list: {
                 let titles = titles.clone();
-                Arc::new(move |_, _| Ok(titles.lock().unwrap().values().cloned().collect()))
+                Arc::new(move |_, _| Ok(Some(titles.lock().unwrap().values().cloned().collect())))
             },
             manage: Arc::new(|request| {
                 let id = request.headers()["x-request-id"].as_bytes().to_vec();
