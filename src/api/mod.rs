@@ -45,6 +45,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -120,6 +121,8 @@ pub struct Rooms {
     pub signer: Signer,
     /// Prometheus text; blocks.
     pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Counts the bytes of request bodies.
+    pub received: Arc<AtomicU64>,
     /// How often, if that is limited.
     pub rate: Option<Arc<Rate>>,
 }
@@ -149,7 +152,7 @@ impl Api {
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
             tus::override_method(&mut parts);
-            let payload = Payload::new(&parts, body, api.rooms.uploads.config().stall());
+            let payload = Payload::new(&parts, body, api.rooms.uploads.config().stall(), api.rooms.received.clone());
             let taken = api.rooms.rate.as_ref().zip(parts.extensions.get::<Client>());
             let taken = taken.map(|(rate, client)| (rate, rate.take(client.0, Instant::now())));
             let answered = match taken {

@@ -2,6 +2,8 @@
 
 use std::future::Future as _;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -46,17 +48,20 @@ pub(super) struct Payload {
     silence: Pin<Box<Sleep>>,
     /// Its length, if it says.
     announced_bytes: Option<u64>,
+    /// Where its bytes are counted as they come.
+    received: Arc<AtomicU64>,
     /// Its sender waits for leave (RFC 9110 §10.1.1), which the first poll gives.
     waits: bool,
 }
 
 impl Payload {
-    pub(super) fn new(parts: &request::Parts, body: Incoming, stall: Duration) -> Self {
+    pub(super) fn new(parts: &request::Parts, body: Incoming, stall: Duration, received: Arc<AtomicU64>) -> Self {
         let length = parts.headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let expect =
             parts.headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
         let waits = expect && parts.version >= http::Version::HTTP_11;
-        Self { body: Some(body), stall, silence: Box::pin(tokio::time::sleep(stall)), announced_bytes: length, waits }
+        let silence = Box::pin(tokio::time::sleep(stall));
+        Self { body: Some(body), stall, silence, announced_bytes: length, received, waits }
     }
 
     /// How long it says it is.
@@ -123,6 +128,7 @@ impl http_body::Body for Payload {
         match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 this.silence.as_mut().reset(Instant::now() + this.stall);
+                this.received.fetch_add(frame.data_ref().map_or(0, Bytes::len) as u64, Relaxed);
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(None) => {

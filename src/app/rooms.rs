@@ -142,6 +142,7 @@ pub(super) fn api(
         signer: data.signer.clone(),
         rate: Rate::per_minute(config.server.api_requests_per_minute).map(Arc::new),
         warm: Arc::new(move || warmer.wake()),
+        received: scrape.received.clone(),
         metrics: Arc::new(move || scrape.render()),
     }
 }

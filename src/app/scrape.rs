@@ -1,9 +1,10 @@
 //! Metrics, gathered from the rooms when somebody asks for them.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
+use crate::catalog::{self, Catalog, State};
 use crate::encoder::Encoder;
 use crate::origin::{Came, Counters, Origin, Quality};
 use crate::telemetry::Metrics;
@@ -18,6 +19,11 @@ pub(super) struct Scrape {
     pub cache: Cache,
     pub encoder: Encoder,
     pub pool: Pool,
+    pub catalog: Catalog,
+    /// What the cache may hold.
+    pub capacity: cache::Config,
+    /// Bytes of request bodies.
+    pub received: Arc<AtomicU64>,
     /// Known once there is an origin, which needs this to be made.
     pub counters: OnceLock<Arc<Counters>>,
     /// The same.
@@ -27,6 +33,7 @@ pub(super) struct Scrape {
 }
 
 impl Scrape {
+    /// Blocks: titles and deliveries are counted in the catalog.
     pub fn render(&self) -> String {
         let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
         self.gather(&metrics);
@@ -81,10 +88,31 @@ impl Scrape {
         let cache = self.cache.stats();
         m.cache(Store::Memory, cache.memory.bytes, cache.memory.entries);
         m.cache(Store::Disk, cache.disk.bytes, cache.disk.entries);
+        m.cache_bounds(Store::Memory, self.capacity.memory_bytes, cache.evicted_from_memory);
+        m.cache_bounds(Store::Disk, self.capacity.disk_bytes, cache.evicted_from_disk);
+        raise(&m.received, self.received.load(Relaxed));
+        let ended = self.catalog.ended();
+        for ((kind, how), total) in &ended.jobs {
+            m.jobs_ended(kind.as_str(), how.as_str(), *total);
+        }
+        for (how, total) in &ended.deliveries {
+            m.deliveries_ended(how.as_str(), *total);
+        }
+        if let Err(error) = self.count(m) {
+            tracing::warn!(%error, "titles and deliveries cannot be counted");
+        }
         raise(&m.disk_failures, cache.disk_failures);
         m.disk_failing.set(i64::from(cache.disk_failing));
         raise(&m.corrupt_files, cache.corrupt_files);
         raise(&m.skipped_writes, cache.skipped_writes);
+    }
+
+    fn count(&self, m: &Metrics) -> Result<(), catalog::Error> {
+        for state in [State::Receiving, State::Processing, State::Ready, State::Failed] {
+            m.titles(state.as_str(), gauge(self.catalog.count_of(state)?));
+        }
+        m.deliveries_waiting.set(gauge(self.catalog.count_waiting()?));
+        Ok(())
     }
 }
 

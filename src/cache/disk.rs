@@ -197,6 +197,11 @@ impl Disk {
         }
     }
 
+    /// Files that made room, ever.
+    pub(super) fn evicted(&self) -> u64 {
+        lock(&self.index).evicted()
+    }
+
     pub(super) fn held(&self) -> Held {
         let index = lock(&self.index);
         Held { bytes: index.bytes(), entries: index.len() as u64 }

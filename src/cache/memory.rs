@@ -87,6 +87,11 @@ impl Memory {
         ranking.purge(generation)
     }
 
+    /// Objects that made room, ever.
+    pub(super) fn evicted(&self) -> u64 {
+        lock(&self.ranking).evicted()
+    }
+
     pub(super) fn held(&self) -> Held {
         let ranking = lock(&self.ranking);
         Held { bytes: ranking.bytes(), entries: ranking.len() as u64 }

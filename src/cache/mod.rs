@@ -143,6 +143,10 @@ pub struct Stats {
     pub memory: Held,
     /// The disk tier.
     pub disk: Held,
+    /// Objects that made room for others in memory, ever.
+    pub evicted_from_memory: u64,
+    /// The same on disk.
+    pub evicted_from_disk: u64,
     /// Objects in the making now.
     pub making: u64,
     /// Bytes waiting to be written to disk now.
@@ -315,6 +319,8 @@ impl Cache {
         Stats {
             memory: self.0.memory.held(),
             disk: self.0.disk.held(),
+            evicted_from_memory: self.0.memory.evicted(),
+            evicted_from_disk: self.0.disk.evicted(),
             making: lock(&self.0.slots).by_key.values().filter(making).count() as u64,
             pending_write_bytes: *self.0.pending.borrow(),
             skipped_writes: self.0.skipped_writes.load(Ordering::Relaxed) + self.0.disk.skipped(),

@@ -61,6 +61,8 @@ pub(super) struct Ranking {
     bytes: u64,
     /// All bytes that ever came in: an object's age.
     came_in: u64,
+    /// Objects that made room, ever.
+    evicted: u64,
     /// In no order.
     entries: Vec<Entry>,
     shelves: HashMap<Generation, HashMap<RenditionName, Shelf>>,
@@ -93,6 +95,7 @@ impl Ranking {
             capacity_bytes,
             bytes: 0,
             came_in: 0,
+            evicted: 0,
             entries: Vec::new(),
             shelves: HashMap::new(),
             // Any number but zero.
@@ -102,6 +105,10 @@ impl Ranking {
 
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     pub(super) fn len(&self) -> usize {
@@ -193,6 +200,7 @@ impl Ranking {
             self.chance = chance;
             found?
         };
+        self.evicted += 1;
         Some(self.take(place))
     }
 

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use super::jobs::{Job, Kind, Outcome, end, enqueue};
+use super::jobs::{Job, JobState, Kind, Outcome, end, enqueue};
 use super::keys::{counted, exceeded};
 use super::{Catalog, Error, Owner};
 use crate::media::{Digest, Exceeded, JobId};
@@ -55,6 +55,7 @@ impl Catalog {
         )?;
         enqueue(&transaction, next, Kind::Process, &job.title, "{}", now_ms)?;
         transaction.commit()?;
+        self.job_ended(Kind::Fetch, JobState::Done);
         Ok(Entered::Done)
     }
 

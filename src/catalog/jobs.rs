@@ -205,6 +205,11 @@ impl Catalog {
             return Ok(false);
         }
         transaction.commit()?;
+        match outcome {
+            Outcome::Ready { .. } | Outcome::Done => self.job_ended(job.kind, JobState::Done),
+            Outcome::Failed(_) => self.job_ended(job.kind, JobState::Failed),
+            Outcome::Again { .. } | Outcome::Waits { .. } | Outcome::Released => {}
+        }
         Ok(true)
     }
 
@@ -228,7 +233,7 @@ impl Catalog {
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let query = "SELECT title, ended_at_ms, kind FROM jobs WHERE id = ?1";
         let read = |row: &Row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<i64>>(1)?, row.get::<_, String>(2)?));
-        let (title, kind): (TitleId, _) = match transaction.query_row(query, [id.as_str()], read).optional()? {
+        let (title, kind): (TitleId, String) = match transaction.query_row(query, [id.as_str()], read).optional()? {
             None => return Ok(Cancelled::Absent),
             Some((_, Some(_), _)) => return Ok(Cancelled::Ended),
             Some((title, None, kind)) => (title.parse().map_err(|e| damaged(&title, format!("{e}")))?, kind),
@@ -238,7 +243,8 @@ impl Catalog {
             params![id.as_str(), now_ms],
         )?;
         let failure = |message: &str| Failure { code: "cancelled".to_owned(), message: message.to_owned() };
-        if kind == Kind::Replace.as_str() {
+        let kind: Kind = kind.parse().map_err(|why| damaged(title.as_str(), why))?;
+        if kind == Kind::Replace {
             let why =
                 failure("the replacement was cancelled: the title keeps its current film; upload the new one again");
             not_replaced(&transaction, &title, &why, now_ms)?;
@@ -247,6 +253,7 @@ impl Catalog {
         }
         forget_old(&transaction)?;
         transaction.commit()?;
+        self.job_ended(kind, JobState::Cancelled);
         Ok(Cancelled::Done(title))
     }
 

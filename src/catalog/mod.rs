@@ -14,6 +14,7 @@
 
 mod arrivals;
 mod bridged;
+mod counts;
 mod fetches;
 mod jobs;
 mod keys;
@@ -32,6 +33,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 pub use arrivals::{Arrival, Change, Changed, Creation, Known, Place};
+pub use counts::Ended;
 pub use fetches::{Entered, Fetched};
 pub use jobs::{Cancelled, Job, JobCursor, JobPage, JobState, Kind, Lease, Outcome, new_job_id};
 pub use keys::{ApiKey, Counted, MAX_KEYS, Owner};
@@ -59,6 +61,7 @@ pub struct Catalog {
 struct Connections {
     reader: Mutex<Connection>,
     writer: Mutex<Connection>,
+    ended: Mutex<Ended>,
 }
 
 /// Why the catalog could not do it. A call that fails has changed nothing. After [`Error::Busy`] the same call is worth another
@@ -142,7 +145,8 @@ impl Catalog {
         let writer = schema::open(&path)?;
         let reader = schema::connect(&path).map_err(|e| schema::unusable(&path, e))?;
         reader.pragma_update(None, "query_only", true)?;
-        let connections = Connections { reader: Mutex::new(reader), writer: Mutex::new(writer) };
+        let (reader, writer) = (Mutex::new(reader), Mutex::new(writer));
+        let connections = Connections { reader, writer, ended: Mutex::default() };
         Ok(Self { connections: Arc::new(connections) })
     }
 

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 use serde_json::json;
 
-use super::jobs::{self, Job, Kind, enqueue};
+use super::jobs::{self, Job, JobState, Kind, enqueue};
 use super::keys::{self, exceeded};
 use super::webhooks::{News, tell, tell_purge};
 use super::{Catalog, Error, Failure, Owner, State};
@@ -67,6 +67,7 @@ impl Catalog {
                 touch(&transaction, &new.title)?;
             }
             transaction.commit()?;
+            superseded.iter().for_each(|_| self.job_ended(Kind::Replace, JobState::Cancelled));
             return Ok(Replacing::Same(superseded));
         }
         if old.state != State::Ready.as_str() && old.state != State::Failed.as_str() {
@@ -88,6 +89,7 @@ impl Catalog {
         transaction.execute(say, params![job.as_str(), new.source.as_str()])?;
         touch(&transaction, &new.title)?;
         transaction.commit()?;
+        superseded.iter().for_each(|_| self.job_ended(Kind::Replace, JobState::Cancelled));
         Ok(Replacing::Entered(superseded))
     }
 

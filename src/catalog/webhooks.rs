@@ -207,12 +207,13 @@ impl Catalog {
                 ":error": error, ":uncounted": i64::from(*told == Told::Released),
             },
         )?;
+        let mut others = 0;
         if *told == Told::Gone {
             transaction.execute(
                 "UPDATE webhooks SET disabled_at_ms = ?2, disabled_why = ?3 WHERE id = ?1 AND disabled_at_ms IS NULL",
                 params![of.webhook.as_str(), now_ms, GONE],
             )?;
-            transaction.execute(
+            others = transaction.execute(
                 "UPDATE deliveries SET state = 'failed', ended_at_ms = ?2, error = ?3, sending = 0
                  WHERE webhook = ?1 AND ended_at_ms IS NULL",
                 params![of.webhook.as_str(), now_ms, GONE],
@@ -223,7 +224,13 @@ impl Catalog {
                  SELECT id FROM deliveries WHERE ended_at_ms IS NOT NULL ORDER BY ended_at_ms DESC LIMIT -1 OFFSET ?1)",
             [ENDED_KEPT],
         )?;
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        match told {
+            Told::Delivered => self.deliveries_ended(DeliveryState::Delivered, 1),
+            Told::Failed(_) | Told::Gone => self.deliveries_ended(DeliveryState::Failed, 1 + others as u64),
+            Told::Again(..) | Told::Released => {}
+        }
+        Ok(())
     }
 
     /// What a process that was killed had in hand is due at once. For the one server of a data folder, at its start.

@@ -23,6 +23,11 @@ const FIRST_BYTE_BUCKETS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 
 
 /// Where bytes of a segment come from.
 const TIERS: [&str; 4] = ["memory", "disk", "made", "shared"];
+/// States of titles, kinds of jobs and ends of both and of deliveries: words of the catalog, to be there as zero.
+const STATES: [&str; 4] = ["receiving", "processing", "ready", "failed"];
+const JOBS: [&str; 4] = ["fetch", "process", "warm", "replace"];
+const JOB_ENDS: [&str; 3] = ["done", "failed", "cancelled"];
+const DELIVERY_ENDS: [&str; 2] = ["delivered", "failed"];
 /// What runs.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -79,6 +84,10 @@ pub struct Metrics {
     pub disk_failures: IntCounter,
     /// 1 while segment files cannot be written: memory alone keeps what is made.
     pub disk_failing: IntGauge,
+    /// Bytes of request bodies that management received.
+    pub received: IntCounter,
+    /// Deliveries to webhooks that have not ended.
+    pub deliveries_waiting: IntGauge,
     /// Segment files found damaged.
     pub corrupt_files: IntCounter,
     /// Segments not written to disk because it could not keep up.
@@ -104,6 +113,11 @@ pub struct Metrics {
     worker_ends: IntCounterVec,
     cache_bytes: [IntGauge; 2],
     cache_entries: [IntGauge; 2],
+    cache_capacity: [IntGauge; 2],
+    cache_evictions: [IntCounter; 2],
+    titles: IntGaugeVec,
+    jobs_ended: IntCounterVec,
+    deliveries_ended: IntCounterVec,
 }
 
 /// Raises a counter to a total that somebody else counts. Not for two threads at once.
@@ -125,6 +139,22 @@ impl Metrics {
         let encodes = maker.counters("encodes_ended_total", "Segment encodes ended, by outcome.", "outcome");
         let bytes = maker.gauges("cache_bytes", "Bytes of segments kept.", "tier");
         let entries = maker.gauges("cache_entries", "Segments kept.", "tier");
+        let capacity = maker.gauges("cache_capacity_bytes", "Bytes that may be kept.", "tier");
+        let evictions = maker.counters("cache_evictions_total", "Segments that made room for others.", "tier");
+        let deliveries = "Deliveries to webhooks ended, by outcome.";
+        let deliveries_ended = maker.counters("webhook_deliveries_total", deliveries, "outcome");
+        let jobs_ended = Opts::new("jobs_ended_total", "Jobs ended, by kind and outcome.");
+        let jobs_ended = maker.register(IntCounterVec::new(jobs_ended, &["kind", "outcome"]).expect("constant"));
+        for (kind, outcome) in JOBS.iter().flat_map(|kind| JOB_ENDS.map(|outcome| (kind, outcome))) {
+            jobs_ended.with_label_values(&[*kind, outcome]);
+        }
+        for outcome in DELIVERY_ENDS {
+            deliveries_ended.with_label_values(&[outcome]);
+        }
+        let titles = maker.gauges("titles", "Titles, by state.", "state");
+        for state in STATES {
+            titles.with_label_values(&[state]);
+        }
         let first_byte = "Time from a request's head to the first byte of its segment, by where it came from.";
         let first_byte = HistogramOpts::new("first_byte_seconds", first_byte).buckets(FIRST_BYTE_BUCKETS.to_vec());
         let first_byte = maker.register(HistogramVec::new(first_byte, &["tier"]).expect("constant"));
@@ -159,6 +189,9 @@ impl Metrics {
             workers_standby: maker.gauge("workers_standby", "Worker processes that wait for work."),
             disk_failures: maker.counter("cache_disk_failures_total", "Failed operations on segment files."),
             disk_failing: maker.gauge("cache_disk_failing", "1 if the last segment file could not be written."),
+            received: maker.counter("received_bytes_total", "Bytes of request bodies: uploads, for the most part."),
+            deliveries_waiting: maker
+                .gauge("webhook_deliveries_waiting", "Deliveries to webhooks that have not ended."),
             corrupt_files: maker.counter("cache_corrupt_files_total", "Segment files found damaged."),
             skipped_writes: maker.counter("cache_skipped_writes_total", "Segments the disk was too slow to take."),
             requests: ["2xx", "3xx", "4xx", "5xx"].map(|class| requests.with_label_values(&[class])),
@@ -168,6 +201,11 @@ impl Metrics {
             worker_ends,
             cache_bytes: ["memory", "disk"].map(|tier| bytes.with_label_values(&[tier])),
             cache_entries: ["memory", "disk"].map(|tier| entries.with_label_values(&[tier])),
+            cache_capacity: ["memory", "disk"].map(|tier| capacity.with_label_values(&[tier])),
+            cache_evictions: ["memory", "disk"].map(|tier| evictions.with_label_values(&[tier])),
+            titles,
+            jobs_ended,
+            deliveries_ended,
             process: Process::new(),
             registry: maker.registry,
         }
@@ -206,6 +244,27 @@ impl Metrics {
     pub fn cache(&self, store: Store, bytes: u64, entries: u64) {
         self.cache_bytes[store as usize].set(i64::try_from(bytes).unwrap_or(i64::MAX));
         self.cache_entries[store as usize].set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// Says what a store may hold, and how many have made room so far.
+    pub fn cache_bounds(&self, store: Store, bytes: u64, evictions: u64) {
+        self.cache_capacity[store as usize].set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        raise(&self.cache_evictions[store as usize], evictions);
+    }
+
+    /// Says how many titles are in a state. The words here and below are from the catalog's closed sets.
+    pub fn titles(&self, state: &'static str, count: i64) {
+        self.titles.with_label_values(&[state]).set(count);
+    }
+
+    /// Jobs of a kind that ended in this way so far.
+    pub fn jobs_ended(&self, kind: &'static str, outcome: &'static str, total: u64) {
+        raise(&self.jobs_ended.with_label_values(&[kind, outcome]), total);
+    }
+
+    /// Deliveries that ended in this way so far.
+    pub fn deliveries_ended(&self, outcome: &'static str, total: u64) {
+        raise(&self.deliveries_ended.with_label_values(&[outcome]), total);
     }
 
     /// The text a scraper reads; its type is [`CONTENT_TYPE`].
@@ -282,6 +341,10 @@ mod tests {
             "matinee_encode_seconds_count 0",
             "matinee_first_byte_seconds_count{tier=\"disk\"} 0",
             "matinee_queue_length 0",
+            "matinee_titles{state=\"ready\"} 0",
+            "matinee_jobs_ended_total{kind=\"warm\",outcome=\"cancelled\"} 0",
+            "matinee_webhook_deliveries_total{outcome=\"failed\"} 0",
+            "matinee_cache_evictions_total{tier=\"disk\"} 0",
         ] {
             assert!(all.iter().any(|line| line == name), "{name}: {all:?}");
         }
@@ -311,6 +374,10 @@ mod tests {
         metrics.workers_ended("signal", 2);
         metrics.cache(Store::Disk, 4096, 2);
         metrics.cache(Store::Disk, 2048, 1);
+        metrics.cache_bounds(Store::Memory, 8192, 3);
+        metrics.titles("ready", 2);
+        metrics.jobs_ended("warm", "done", 4);
+        metrics.deliveries_ended("failed", 5);
         metrics.connections.inc();
         let mut moved = samples(&metrics);
         moved.retain(|line| !line.ends_with(" 0"));
@@ -318,16 +385,21 @@ mod tests {
             moved,
             [
                 "matinee_cache_bytes{tier=\"disk\"} 2048",
+                "matinee_cache_capacity_bytes{tier=\"memory\"} 8192",
                 "matinee_cache_entries{tier=\"disk\"} 1",
+                "matinee_cache_evictions_total{tier=\"memory\"} 3",
                 "matinee_connections 1",
                 "matinee_encode_seconds_sum 0.5",
                 "matinee_encode_seconds_count 1",
                 "matinee_encodes_ended_total{outcome=\"cancelled\"} 1",
                 "matinee_encodes_ended_total{outcome=\"finished\"} 1",
+                "matinee_jobs_ended_total{kind=\"warm\",outcome=\"done\"} 4",
                 "matinee_requests_total{status=\"2xx\"} 4",
                 "matinee_requests_total{status=\"4xx\"} 1",
                 "matinee_segment_responses_total{tier=\"memory\"} 1",
                 "matinee_segment_responses_total{tier=\"shared\"} 2",
+                "matinee_titles{state=\"ready\"} 2",
+                "matinee_webhook_deliveries_total{outcome=\"failed\"} 5",
                 "matinee_workers_ended_total{outcome=\"signal\"} 2",
             ]
         );

@@ -180,6 +180,8 @@ fn a_title_is_followed_from_its_arrival_to_its_end_by_signed_news_and_a_cdn_is_t
         assert_eq!(*data, json!({ "video": id, "reason": reason, "paths": paths, "surrogate_keys": [id] }));
     }
     until("it is noted", || deliveries(&server, &webhook).iter().all(|told| told["state"] == "delivered"));
+    let counted = |name: &str| server.metric(&format!("matinee_webhook_deliveries_{name}"));
+    until("it is counted", || counted("total{outcome=\"delivered\"}") == 6.0 && counted("waiting") == 0.0);
     let page = server.get(&format!("{webhook}/deliveries?limit=3&state=delivered")).json();
     let rest = format!("{webhook}/deliveries?cursor={}", page["next_cursor"].as_str().unwrap());
     let rest = server.get(&rest).json();

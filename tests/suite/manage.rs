@@ -8,7 +8,7 @@ use matinee::library::Library;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::support::{Data, PATIENCE, TestServer, until};
+use crate::support::{Data, PATIENCE, TestServer, run, until};
 use crate::uploads::{film, settled};
 
 const VIDEOS: &str = "/api/v1/videos";
@@ -174,7 +174,22 @@ fn lists_show_every_title_once_page_by_page_and_only_of_the_state_asked_for() {
     assert_eq!(seen, ids);
     assert_eq!(server.get(&format!("{VIDEOS}?state=failed")).json()["videos"][0]["id"], bad);
     assert_eq!(server.get(&format!("{JOBS}?state=failed")).json()["jobs"][0]["video"], bad);
-    for query in ["state=x", "limit=x", "cursor=x", "cursor=1-%2e%2e"] {
+    for (sample, value) in [
+        ("matinee_titles{state=\"ready\"}", 5.0),
+        ("matinee_titles{state=\"failed\"}", 1.0),
+        ("matinee_jobs_ended_total{kind=\"process\",outcome=\"done\"}", 5.0),
+        ("matinee_jobs_ended_total{kind=\"process\",outcome=\"failed\"}", 1.0),
+        ("matinee_received_bytes_total", (5 * film().1.len() + "no film".len()) as f64),
+    ] {
+        assert!((server.metric(sample) - value).abs() < 0.5, "{sample}");
+    }
+    let video = server.get(&format!("{VIDEOS}/{}", bad.as_str().unwrap())).json();
+    assert_eq!(video["playback"], json!({ "hls": null, "hls_ts": null, "dash": null }));
+    let listed = run(server.data.command(&["list"])).stdout;
+    let line = listed.lines().find(|line| line.starts_with(bad.as_str().unwrap())).unwrap();
+    assert!(line.contains("failed") && line.contains("  -  ") && !line.contains("m3u8"), "{line}");
+    assert_eq!(server.get(&format!("{VIDEOS}/film")).problem(), (404, "no-route".into()));
+    for query in ["state=x", "limit=x", "limit=0", "cursor=x", "cursor=1-%2e%2e"] {
         assert_eq!(server.get(&format!("{VIDEOS}?{query}")).problem(), (400, "query".into()), "{query}");
     }
 }

@@ -48,6 +48,7 @@ async fn eviction_deletes_files_least_recently_used_first_if_they_are_alike_and_
     let kept: Vec<PathBuf> = [0].into_iter().chain(6..15).map(|number| key(100 + number).path()).collect();
     assert_eq!(files(folder.path()).into_keys().collect::<std::collections::BTreeSet<_>>(), kept.into_iter().collect());
     assert_eq!(cache.stats().disk, Held { bytes: 10 * 1024, entries: 10 });
+    assert_eq!(cache.stats().evicted_from_disk, 5);
 }
 
 #[tokio::test]
