@@ -8,7 +8,9 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::found::Found;
-use super::matroska::{EBML, MOST_HEAD_BYTES, SEGMENT, TRACK_ENTRY, TRACKS, child, children, head, unsigned};
+use super::matroska::{
+    EBML, MOST_HEAD_BYTES, SEGMENT, TRACK_ENTRY, TRACK_NUMBER, TRACKS, child, children, head, unsigned,
+};
 use super::raw::{RawPacket, believable};
 
 /// What is looked at: blocks, tracks, and elements of any kind; and how large a description of tracks may be. Fonts that are
@@ -25,7 +27,6 @@ const MOST_DELAY_NS: i64 = 1_000_000_000;
 /// Element ids, RFC 9559 §27.1.
 const INFO: u32 = 0x1549_A966;
 const TIMESTAMP_SCALE: u32 = 0x2A_D7B1;
-const TRACK_NUMBER: u32 = 0xD7;
 const CODEC_DELAY: u32 = 0x56AA;
 const CLUSTER: u32 = 0x1F43_B675;
 const TIMESTAMP: u32 = 0xE7;

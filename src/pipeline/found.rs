@@ -18,6 +18,9 @@ pub const MOST_PACKETS: usize = 20_000_000;
 /// Most bytes of text that are kept of a file; what comes after is left out.
 const MOST_WORDS_BYTES: usize = 16 << 20;
 
+/// What GStreamer's demuxer of Matroska calls text of a codec that it does not know.
+pub const UNNAMED_TEXT: &str = "application/x-subtitle-unknown";
+
 /// What the streaming threads have seen so far.
 #[derive(Default)]
 pub struct Shared {
@@ -128,7 +131,7 @@ impl Found {
     fn is_text(&self) -> bool {
         matches!(
             self.media_type(),
-            "text/x-raw" | "application/x-ssa" | "application/x-ass" | "application/x-subtitle-vtt"
+            "text/x-raw" | "application/x-ssa" | "application/x-ass" | "application/x-subtitle-vtt" | UNNAMED_TEXT
         )
     }
 }

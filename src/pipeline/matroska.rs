@@ -1,5 +1,6 @@
-//! What a Matroska file says of a track that GStreamer's demuxer does not know: `V_QUICKTIME`, whose `CodecPrivate` is a
-//! QuickTime sample description (RFC 9559 §5.1.4.1 and the codec mappings of Matroska). Only the track headers are read.
+//! What a Matroska file says of a track that GStreamer's demuxer does not know: its codec, as of WebVTT, and of `V_QUICKTIME`
+//! the QuickTime sample description in `CodecPrivate` (RFC 9559 §5.1.4.1 and the codec mappings of Matroska). Only the track
+//! headers are read.
 
 use std::fs::File;
 use std::io::Read;
@@ -13,6 +14,7 @@ pub(super) const EBML: u32 = 0x1A45_DFA3;
 pub(super) const SEGMENT: u32 = 0x1853_8067;
 pub(super) const TRACKS: u32 = 0x1654_AE6B;
 pub(super) const TRACK_ENTRY: u32 = 0xAE;
+pub(super) const TRACK_NUMBER: u32 = 0xD7;
 const CODEC_ID: u32 = 0x86;
 const CODEC_PRIVATE: u32 = 0x63A2;
 const VIDEO: u32 = 0xE0;
@@ -21,13 +23,8 @@ const PIXEL_HEIGHT: u32 = 0xBA;
 
 /// Caps of the first `V_QUICKTIME` track, if its code is one we know a decoder's media type for.
 pub fn quicktime_caps(source: &Path) -> Option<gst::Caps> {
-    let mut head = Vec::new();
-    File::open(source).ok()?.take(MOST_HEADER_BYTES).read_to_end(&mut head).ok()?;
-    let (id, _, rest) = element(&head)?;
-    let (segment, body, _) = element(rest).filter(|_| id == EBML)?;
-    let tracks = child(body, TRACKS).filter(|_| segment == SEGMENT)?;
-    let entry = children(tracks).filter(|(id, _)| *id == TRACK_ENTRY).map(|(_, body)| body);
-    let entry = entry.into_iter().find(|entry| child(entry, CODEC_ID) == Some(b"V_QUICKTIME"))?;
+    let head = beginning(source)?;
+    let entry = entries(&head)?.find(|entry| child(entry, CODEC_ID) == Some(b"V_QUICKTIME"))?;
     let video = child(entry, VIDEO)?;
     let side = |id| child(video, id).and_then(unsigned).and_then(|n| i32::try_from(n).ok());
     // A sample description is its size, its code and more; some muxers write the code alone.
@@ -46,6 +43,30 @@ pub fn quicktime_caps(source: &Path) -> Option<gst::Caps> {
         caps = caps.field("svqversion", i32::from(version - b'0'));
     }
     Some(caps.build())
+}
+
+/// The `CodecID` of the track that the demuxer gives this stream id, which begins with the track's number.
+pub fn codec_id(source: &Path, stream_id: &str) -> Option<String> {
+    let number: u64 = stream_id.split(':').next()?.parse().ok()?;
+    let head = beginning(source)?;
+    let entry = entries(&head)?.find(|entry| child(entry, TRACK_NUMBER).and_then(unsigned) == Some(number))?;
+    // Zeros may follow it (RFC 8794 §7.4).
+    Some(str::from_utf8(child(entry, CODEC_ID)?).ok()?.trim_end_matches('\0').to_owned())
+}
+
+/// As much of a file as its track headers take.
+fn beginning(source: &Path) -> Option<Vec<u8>> {
+    let mut head = Vec::new();
+    File::open(source).ok()?.take(MOST_HEADER_BYTES).read_to_end(&mut head).ok()?;
+    Some(head)
+}
+
+/// The descriptions of tracks.
+fn entries(head: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
+    let (id, _, rest) = element(head)?;
+    let (segment, body, _) = element(rest).filter(|_| id == EBML)?;
+    let tracks = child(body, TRACKS).filter(|_| segment == SEGMENT)?;
+    Some(children(tracks).filter(|(id, _)| *id == TRACK_ENTRY).map(|(_, body)| body))
 }
 
 /// What the head of an element says that some bytes begin with.

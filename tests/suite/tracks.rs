@@ -144,3 +144,40 @@ fn a_subtitle_file_that_cannot_be_taken_is_named() {
     );
     assert_eq!(data.files("library"), Vec::<String>::new());
 }
+
+/// GStreamer's demuxer does not name it, and it was left out.
+#[test]
+fn webvtt_in_webm_and_matroska_is_offered_and_stays_where_it_stands() {
+    const WORDS: &str = "WEBVTT\n\nfirst\n00:00:00.500 --> 00:00:01.500 line:10% align:start\nHello <i>you</i>\n\n\
+                         00:00:01.800 --> 00:00:02.200\nTwo\nlines\n";
+    let media = tempfile::tempdir().unwrap();
+    let words = media.path().join("cues.vtt");
+    fs::write(&words, WORDS).unwrap();
+    let made = |name: &str, how: &str| {
+        let input = format!("-f lavfi -i testsrc2=s=160x120:r=25:d=3 -i {} {how}", words.display());
+        crate::sources::film(media.path(), name, &input)
+    };
+    let webm = made("words.webm", "-c:v libvpx -deadline realtime -c:s copy");
+    // The other name, and blocks of text alone.
+    let matroska = made("words.mkv", "-c:v libx264 -preset ultrafast -pix_fmt yuv420p -c:s webvtt");
+    let mut bytes = fs::read(&matroska).unwrap();
+    let at = bytes.windows(18).position(|w| w == b"D_WEBVTT/SUBTITLES").unwrap();
+    bytes[at..at + 18].copy_from_slice(b"S_TEXT/WEBVTT\0\0\0\0\0");
+    fs::write(&matroska, bytes).unwrap();
+    let data = Data::new();
+    for (film, settings) in [(webm, " line:10% align:start"), (matroska, "")] {
+        let id = data.ingest(&film);
+        let server = TestServer::over(&data);
+        let text: Vec<Value> = tracks(&server, &id).into_iter().filter(|t| t["kind"] == "text").collect();
+        assert_eq!(
+            (text.len(), &text[0]["codec"], &text[0]["offered"]),
+            (1, &"WebVTT".into(), &true.into()),
+            "{text:?}"
+        );
+        let segments = server.segments(&server.playlist(&id, "text-1"));
+        let shown: String = segments.iter().map(|path| server.text(path)).collect();
+        let first = format!("\n00:00:00.500 --> 00:00:01.500{settings}\nHello <i>you</i>\n");
+        assert!(shown.contains(&first) && !shown.contains("first"), "{shown}");
+        assert!(shown.contains("\n00:00:01.800 --> 00:00:02.200\nTwo\nlines\n"), "{shown}");
+    }
+}

@@ -12,7 +12,8 @@ mod timed;
 
 use std::path::Path;
 
-use super::found::{Found, Words};
+use super::found::{Found, UNNAMED_TEXT, Words};
+use super::matroska;
 use super::mp4::Table;
 use crate::media::{Cue, Label, Sidecar, Skipped, TextTrack, TrackKind};
 
@@ -51,7 +52,7 @@ pub fn text_tracks(source: &Path, found: &[Found], tables: &[Table], zero_ns: i6
         let table = tables.iter().find(|t| track.stream_id.parse() == Ok(t.id));
         outcome.add(match table {
             Some(table) => from_table(source, table, Some(track), zero_ns),
-            None => from_demuxer(track, zero_ns),
+            None => from_demuxer(source, track, zero_ns),
         });
     }
     // What GStreamer does not show may be text all the same.
@@ -100,9 +101,14 @@ fn from_table(source: &Path, table: &Table, found: Option<&Found>, zero_ns: i64)
     Ok(TextTrack { codec: codec.clone(), language, label, cues })
 }
 
-fn from_demuxer(track: &Found, zero_ns: i64) -> Result<TextTrack, Skipped> {
+fn from_demuxer(source: &Path, track: &Found, zero_ns: i64) -> Result<TextTrack, Skipped> {
     let caps = track.caps.as_ref().and_then(|c| c.structure(0));
     let media_type = caps.map_or("", |s| s.name().as_str());
+    let codec_id = (media_type == UNNAMED_TEXT).then(|| matroska::codec_id(source, &track.stream_id)).flatten();
+    let codec_id = codec_id.unwrap_or_default();
+    // WebM puts name and settings of a cue before its text, Matroska puts them beside it.
+    let is_webm = codec_id.starts_with("D_WEBVTT/");
+    let media_type = if is_webm || codec_id == "S_TEXT/WEBVTT" { "application/x-subtitle-vtt" } else { media_type };
     let (kind, codec) = known(media_type);
     let language = track.language.clone().unwrap_or_else(|| "und".to_owned());
     let label = label(track.title.clone(), track.default, false);
@@ -126,8 +132,13 @@ fn from_demuxer(track: &Found, zero_ns: i64) -> Result<TextTrack, Skipped> {
     };
     let has_overrides = media_type != "text/x-raw" || tagged;
     let raw = |w: &Words| {
-        let words = charset::decode(&w.data);
-        let settings = if has_overrides { settings::from_overrides(&words) } else { String::new() };
+        let mut words = charset::decode(&w.data);
+        let mut settings = if has_overrides { settings::from_overrides(&words) } else { String::new() };
+        if is_webm {
+            let mut parts = words.splitn(3, '\n').skip(1);
+            settings = settings::from_webvtt(parts.next().unwrap_or_default());
+            words = parts.next().unwrap_or_default().to_owned().into();
+        }
         let end_ns = w.duration.map(|d| w.pts.saturating_add_unsigned(d));
         Raw { start_ns: w.pts, end_ns, text: read(&words), settings }
     };
@@ -151,7 +162,7 @@ fn from_sidecar(sidecar: &Sidecar) -> Result<TextTrack, Skipped> {
 /// Names people know.
 fn known(media_type: &str) -> (TrackKind, &str) {
     match media_type {
-        "text/x-raw" => (TrackKind::Text, "text"),
+        "text/x-raw" | UNNAMED_TEXT => (TrackKind::Text, "text"),
         "application/x-subtitle-vtt" => (TrackKind::Text, "WebVTT"),
         "application/x-ssa" => (TrackKind::Text, "SSA"),
         "application/x-ass" => (TrackKind::Text, "ASS"),
