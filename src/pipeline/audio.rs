@@ -176,7 +176,9 @@ impl Audio {
                 }
             }
         }
-        Ok(Pcm { samples, missing: ((ends - begins).max(0) - covered).max(0) })
+        // Before its first packet nothing is missing: a track may begin late.
+        let starts = self.track.start().map_or(0, position).max(begins);
+        Ok(Pcm { samples, missing: ((ends - starts).max(0) - covered).max(0) })
     }
 
     /// What a range of packets decodes to, block by block, with the sample position of each.
