@@ -121,7 +121,11 @@ pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<A
     let movie = LazyCell::new(|| Movie::of(source));
     let mut timed = Vec::new();
     for (mut found, off) in found.into_iter().zip(off) {
-        let Some(caps) = found.caps.clone() else { continue };
+        let Some(mut caps) = found.caps.clone() else { continue };
+        // What is transparent is in buffers beside the pictures, and goes no further; decoders that expect it would find none.
+        if caps.structure(0).is_some_and(|s| s.has_field("codec-alpha")) {
+            caps.make_mut().structure_mut(0).into_iter().for_each(|s| s.remove_field("codec-alpha"));
+        }
         let track = match table_of(&tables, &found).and_then(|t| from_table(source, t, &found, &caps, emit)) {
             Some(timed) => timed,
             None => {
