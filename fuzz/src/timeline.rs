@@ -204,6 +204,7 @@ fn track(timescale: u32, packets: Vec<Packet>, end: i64) -> Track {
         access: Access::Direct,
         packets,
         refreshes: Vec::new(),
+        joins: Vec::new(),
         end,
     }
 }

@@ -66,6 +66,8 @@ pub struct Track {
     pub packets: Vec<Packet>,
     /// Where decoding can start as well, in the same order.
     pub refreshes: Vec<Refresh>,
+    /// Where the clock of a transport stream jumps, in file order.
+    pub joins: Vec<Join>,
     /// End of the last presented packet, ticks from the title's zero.
     pub end: i64,
 }
@@ -77,6 +79,20 @@ pub struct Refresh {
     pub from: u32,
     /// Number of the first packet that is whole then.
     pub whole: u32,
+}
+
+/// A place in a transport stream from which on its clock goes by other numbers, and what makes them go on. All ticks are of
+/// 27 MHz and begin anew after 2^33 times 300 (ISO/IEC 13818-1 §2.4.3.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Join {
+    /// First byte behind it.
+    pub at: u64,
+    /// What the first clock reference there says, ticks.
+    pub first: u64,
+    /// Ticks added to clock references from there on.
+    pub clock: u64,
+    /// Ticks added to time stamps.
+    pub stamps: u64,
 }
 
 /// How the packets of a track are read.
@@ -280,6 +296,7 @@ mod tests {
             access: Access::Demuxer { zero_ns: 0, delay_ns: None },
             packets: vec![packet(0, 0, true), packet(500, 9, true), packet(450, 9, false), packet(1000, 0, true)],
             refreshes: Vec::new(),
+            joins: Vec::new(),
             end: 1500,
         };
         assert_eq!(

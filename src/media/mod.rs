@@ -29,7 +29,7 @@ mod time;
 
 pub use grid::{Cut, Grid, GridError};
 pub use id::{DeliveryId, Digest, Generation, IdError, JobId, KeyId, RenditionName, TitleId, UploadId, WebhookId};
-pub use index::{Access, AudioTrack, Crop, Index, Packet, Refresh, Shown, Skipped, Track, TrackKind, VideoTrack};
+pub use index::{Access, AudioTrack, Crop, Index, Join, Packet, Refresh, Shown, Skipped, Track, TrackKind, VideoTrack};
 pub use ladder::{AudioRung, Ladder, LadderError, VideoRung};
 pub use picture::{Picture, Thumbnails, Tile, scale_to_fit};
 pub use plan::{PlanError, decimate, plan};

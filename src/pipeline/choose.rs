@@ -97,6 +97,7 @@ mod tests {
             access: Access::Direct,
             packets: (0..frames).map(packet).collect(),
             refreshes: Vec::new(),
+            joins: Vec::new(),
             end: frames as i64 * 10,
         }
     }

@@ -31,7 +31,7 @@ pub fn find(source: &Path, asked: &mut Asked) -> Result<Option<gst::Sample>, Err
         return Ok(Some(decoded));
     }
     let Some(stream_id) = attached else { return Ok(None) };
-    let (_scan, sink) = Scan::open_track(source, &stream_id).map_err(failed)?;
+    let (_scan, sink) = Scan::open_track(source, &stream_id, &[]).map_err(failed)?;
     let image = sink.try_pull_sample(PULL_TIMEOUT);
     Ok(image.and_then(|image| decode(&image).ok()))
 }

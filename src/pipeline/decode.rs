@@ -245,6 +245,7 @@ pub mod tests {
             access: Access::Direct,
             packets: (0..pictures).map(packet).collect(),
             refreshes: Vec::new(),
+            joins: Vec::new(),
             end: i64::from(pictures),
         })
     }

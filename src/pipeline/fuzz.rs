@@ -2,12 +2,13 @@
 //! the test that reads again what they kept. Ordinary builds do not have it.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::Path;
 
 use super::found::{Found, Words};
 use super::keys::{Codec, Place, Start, Told};
 use super::raw::{RawPacket, believable};
-use super::{blocks, geometry, inspect, matroska, mp4, pcr, quicktime, repeats, subtitles, tracks};
+use super::{blocks, geometry, inspect, joins, matroska, mp4, pcr, quicktime, repeats, subtitles, tracks};
 use crate::media::{Colour, Index, Label, Rotation, Sidecar, Timescale, VideoTrack};
 
 /// Bytes that describe a packet to [`packets`].
@@ -20,6 +21,7 @@ pub struct Stage(Found);
 /// its tables, or packets a demuxer might give of it, lead.
 pub fn file(source: &Path, bytes: &[u8], Stage(stage): &Stage) -> Vec<Index> {
     let _ = (mp4::fault(source), matroska::quicktime_caps(source), pcr::Clock::of_head(bytes));
+    clocks(source, bytes);
     heads(bytes);
     let tables = mp4::tables(source).unwrap_or_default();
     let mut films: Vec<tracks::Timed> = tables.iter().filter_map(|table| from_table(source, table, stage)).collect();
@@ -57,6 +59,17 @@ pub fn stage() -> Stage {
 
 fn caps(text: &str) -> gst::Caps {
     text.parse().expect("caps as they are written here")
+}
+
+/// A transport stream whose clock may jump.
+fn clocks(source: &Path, bytes: &[u8]) {
+    let Ok(file) = File::open(source) else { return };
+    let joins = joins::joins(&file, &mut |_| ());
+    assert!(joins.is_sorted_by(|one, next| one.at < next.at), "{joins:?}");
+    if let Some(clock) = pcr::Clock::of(&file, &joins) {
+        clock.change(0, &mut bytes.to_vec(), &file);
+        clock.seek_time(1 << 40);
+    }
 }
 
 /// The first bytes of a packet, for every codec that is asked what it depends on.

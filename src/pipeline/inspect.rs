@@ -207,6 +207,7 @@ fn track(timed: &Timed, zero_ns: i64, timescale: Timescale, time: &dyn Fn(i64) -
         },
         packets,
         refreshes: timed.refreshes.clone(),
+        joins: timed.joins.clone(),
         end: time(timed.end),
     }
 }
@@ -444,6 +445,7 @@ mod tests {
                 direct,
                 packets: packets.collect(),
                 refreshes: Vec::new(),
+                joins: Vec::new(),
                 end: first + 160,
                 delay_ns: None,
                 off: crate::pipeline::blocks::Off::default(),

@@ -31,6 +31,7 @@ mod geometry;
 mod groups;
 mod holdup;
 mod inspect;
+mod joins;
 mod keys;
 mod matroska;
 mod mix;

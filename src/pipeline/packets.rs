@@ -56,7 +56,7 @@ enum From {
     File(File),
     /// The demuxer, and the sink of the wanted track.
     Demuxer {
-        scan: Scan,
+        scan: Box<Scan>,
         sink: gst_app::AppSink,
         zero_ns: i64,
     },
@@ -123,7 +123,7 @@ impl Reader {
         zero_ns: i64,
     ) -> Result<From, Error> {
         let refused = |r: crate::media::Refusal| Error::Failed(r.message);
-        let (scan, sink) = Scan::open_track(source, &track.stream_id).map_err(refused)?;
+        let (scan, sink) = Scan::open_track(source, &track.stream_id, &track.joins).map_err(refused)?;
         let of_title = given_at(track, given, first).saturating_sub(earlier);
         let ns = of_title.saturating_add(zero_ns);
         if first > 0 && !(scan.container() == "video/x-flv" && of_title < FLV_START_NS) {
@@ -132,7 +132,7 @@ impl Reader {
             let _ = scan.pull(&sink, unwanted);
             let _ = scan.seek(gst::ClockTime::from_nseconds(ns.max(0).cast_unsigned()));
         }
-        Ok(From::Demuxer { scan, sink, zero_ns })
+        Ok(From::Demuxer { scan: Box::new(scan), sink, zero_ns })
     }
 
     /// The next packet with its number; `None` at the end, or if nobody wants it any more.

@@ -6,15 +6,18 @@
 //! later. And where references are more than half a second apart, instead of the 0.1 s that the standard allows, it leaves out
 //! most of what lies between: of a film of one frame per second, for instance. So such a stream is given a first reference
 //! in time, in the place of a packet that nobody needs here, and all are given closer together. What pictures and sound
-//! say of their times stays as it is, and with it how they lie to each other.
+//! say of their times stays as it is, and with it how they lie to each other. Where the clock jumps (`joins.rs`), these are
+//! changed, too, and go on as before.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
+use crate::media::Join;
+
 /// So much of the start of a file says how its references lie.
-const HEAD_BYTES: usize = 2 << 20;
+pub(super) const HEAD_BYTES: usize = 2 << 20;
 /// A packet, without what a container may put around it (a time before it on discs, a checksum behind it).
-const PACKET_BYTES: usize = 188;
+pub(super) const PACKET_BYTES: usize = 188;
 /// Distances of packets: plain, with a time, with a checksum.
 const STRIDES: [usize; 3] = [188, 192, 204];
 /// So many sync bytes in a row are no coincidence.
@@ -22,27 +25,27 @@ const SYNCS: usize = 8;
 /// Bytes of a packet up to the end of its reference.
 const FIELD_BYTES: usize = 12;
 /// A second of the clock.
-const SECOND: u64 = 27_000_000;
+pub(super) const SECOND: u64 = 27_000_000;
 /// Ticks of the clock for one of the 90 kHz of a time stamp.
-const TICKS_A_STAMP: u64 = 300;
+pub(super) const TICKS_A_STAMP: u64 = 300;
 /// The clock begins anew after this, 26.5 hours.
-const WRAP: u64 = (1 << 33) * TICKS_A_STAMP;
+pub(super) const WRAP: u64 = (1 << 33) * TICKS_A_STAMP;
 /// How much earlier than the first time the first reference is given.
 const MARGIN: u64 = SECOND / 5;
 /// A time that lies further before the first reference belongs to another clock.
 const MOST_EARLY: u64 = 60 * SECOND;
 /// From this distance on references are too far apart for the demuxer.
-const FAR_APART: u64 = SECOND * 4 / 10;
+pub(super) const FAR_APART: u64 = SECOND * 4 / 10;
 /// How far apart they are given then, so that there is room for larger gaps that come later.
 const NEAR: u64 = SECOND / 10;
 /// A reference that comes later than this after the one before goes by another clock.
-const MOST_APART: u64 = 30 * SECOND;
+pub(super) const MOST_APART: u64 = 30 * SECOND;
 
 /// Packets of these say nothing of pictures and sound: names and times of a broadcast, and stuffing.
 const SPARE_PIDS: [u16; 5] = [0x10, 0x11, 0x12, 0x14, 0x1FFF];
 
 /// How the references of a stream are changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clock {
     stride: usize,
     /// First byte of a packet.
@@ -55,6 +58,8 @@ pub struct Clock {
     earlier: u64,
     /// How much slower the clock runs.
     slower: u64,
+    /// Where it jumps; what is said above is of the clock without jumps.
+    joins: Vec<Join>,
 }
 
 /// A packet with nothing but a reference.
@@ -68,16 +73,33 @@ struct Planted {
 
 impl Clock {
     /// What is to be changed in this file, if it is a transport stream that needs it.
-    pub fn of(file: &File) -> Option<Self> {
+    pub fn of(file: &File, joins: &[Join]) -> Option<Self> {
         let mut head = vec![0; HEAD_BYTES];
         let mut filled = 0;
         while let Ok(read @ 1..) = file.read_at(&mut head[filled..], filled as u64) {
             filled += read;
         }
-        Self::of_head(&head[..filled])
+        head.truncate(filled);
+        let (start, stride) = grid(&head)?;
+        // How packets lie to each other is asked of the start alone.
+        let shifted = joins.iter().map(|join| index(join.at)).find(|at| (at - start) % stride != 0);
+        head.truncate(shifted.unwrap_or(head.len()));
+        for (n, packet) in head[start..].chunks_mut(stride).enumerate() {
+            if let Some(packet) = packet.first_chunk_mut() {
+                rejoin(packet, join_of(joins, (start + n * stride) as u64));
+            }
+        }
+        let clock = Self::of_head(&head);
+        let plain = || {
+            let first =
+                head[start..].chunks(stride).filter_map(|chunk| chunk.get(..PACKET_BYTES)).find_map(reference)?;
+            Some(Self { stride, start, planted: None, first, earlier: 0, slower: 1, joins: Vec::new() })
+        };
+        let clock = if joins.is_empty() { clock } else { clock.or_else(plain) };
+        clock.map(|clock| Self { joins: joins.to_vec(), ..clock })
     }
 
-    /// The same of the start of a file.
+    /// The same of the start of a file whose clock does not jump.
     pub fn of_head(head: &[u8]) -> Option<Self> {
         let (start, stride) = grid(head)?;
         let packets = || head[start..].chunks(stride).filter_map(|chunk| chunk.get(..PACKET_BYTES));
@@ -101,28 +123,40 @@ impl Clock {
         let steps = || references.windows(2).map(|pair| since(pair[0].1, pair[1].1));
         let is_one_clock = references.iter().all(|(pid, _)| *pid == of) && steps().all(|step| step < MOST_APART);
         let largest = steps().max().filter(|step| is_one_clock && *step > FAR_APART).unwrap_or(NEAR);
-        let clock = Self { stride, start, planted, first, earlier, slower: largest.div_ceil(NEAR) };
+        let clock = Self { stride, start, planted, first, earlier, slower: largest.div_ceil(NEAR), joins: Vec::new() };
         (lead > 0 || clock.slower > 1).then_some(clock)
     }
 
     /// Changes the references in a piece of the file, of which those that the piece cuts are looked up in the file.
     pub fn change(&self, offset: u64, piece: &mut [u8], file: &File) {
-        let (stride, end) = (self.stride as u64, offset + piece.len() as u64);
-        let before = offset.saturating_sub(PACKET_BYTES as u64).saturating_sub(self.start as u64);
-        let mut at = self.start as u64 + before.div_ceil(stride) * stride;
+        let end = offset + piece.len() as u64;
+        let mut at = self.packet_from((offset + 1).saturating_sub(PACKET_BYTES as u64));
         while at < end {
+            let next = self.packet_from(at + 1);
             if let Some(planted) = self.planted.filter(|planted| planted.at == at) {
                 put(piece, offset, at, &planted.packet(self.changed(self.first)));
             } else {
                 let held = at.checked_sub(offset).and_then(|from| piece.get(index(from)..)?.first_chunk().copied());
-                let Some(mut field) = held.or_else(|| read(file, at)) else { return };
-                if let Some(time) = reference(&field) {
-                    set_reference(&mut field, self.changed(time));
-                    put(piece, offset, at, &field);
+                let Some(mut packet) = held.or_else(|| read(file, at)) else { return };
+                rejoin(&mut packet, join_of(&self.joins, at));
+                if let Some(time) = reference(&packet) {
+                    set_reference(&mut packet, self.changed(time));
                 }
+                // A packet may be cut short by the one behind it.
+                let own = index(next - at).min(PACKET_BYTES);
+                put(piece, offset, at, &packet[..own]);
             }
-            at += stride;
+            at = next;
         }
+    }
+
+    /// The first packet that begins at or behind a place.
+    fn packet_from(&self, at: u64) -> u64 {
+        let (start, stride) = (self.start as u64, self.stride as u64);
+        let next = self.joins.partition_point(|join| join.at <= at);
+        let begin = next.checked_sub(1).map_or(start, |before| self.joins[before].at);
+        let place = begin + at.saturating_sub(begin).div_ceil(stride) * stride;
+        self.joins.get(next).map_or(place, |join| place.min(join.at))
     }
 
     fn changed(&self, time: u64) -> u64 {
@@ -131,7 +165,30 @@ impl Clock {
 
     /// Where the demuxer is to seek, nanoseconds of its time, so that it does not come too late for that time.
     pub fn seek_time(&self, ns: u64) -> u64 {
-        ns.saturating_sub(self.earlier * 1000 / 27) / self.slower
+        // Behind some joins the clock lags.
+        let lag = |join: &Join| since(join.clock, join.stamps);
+        let begins = |join: &Join| (since(self.first, (join.first + join.stamps) % WRAP) + self.earlier) * 1000 / 27;
+        let passed = |join: &&Join| lag(join) < WRAP / 2 && begins(join) <= ns;
+        let lag = self.joins.iter().rev().find(passed).map_or(0, lag);
+        ns.saturating_sub((self.earlier + lag) * 1000 / 27) / self.slower
+    }
+}
+
+/// The last join before a packet.
+fn join_of(joins: &[Join], at: u64) -> Option<&Join> {
+    joins[..joins.partition_point(|join| join.at <= at)].last()
+}
+
+/// Lets a packet behind a join go on by the clock before it.
+fn rejoin(packet: &mut [u8; PACKET_BYTES], join: Option<&Join>) {
+    let Some(join) = join else { return };
+    if let Some(time) = reference(packet) {
+        set_reference(packet, (time + join.clock) % WRAP);
+    }
+    for place in stamp_places(packet) {
+        if let Some(bytes) = packet.get_mut(place..).and_then(|rest| rest.first_chunk_mut()) {
+            set_stamp(bytes, (stamp(bytes) + join.stamps) % WRAP);
+        }
     }
 }
 
@@ -146,10 +203,9 @@ impl Planted {
     }
 }
 
-/// The start of a packet up to the end of its reference.
-fn read(file: &File, at: u64) -> Option<[u8; FIELD_BYTES]> {
-    let mut field = [0; FIELD_BYTES];
-    file.read_exact_at(&mut field, at).is_ok().then_some(field)
+fn read(file: &File, at: u64) -> Option<[u8; PACKET_BYTES]> {
+    let mut packet = [0; PACKET_BYTES];
+    file.read_exact_at(&mut packet, at).is_ok().then_some(packet)
 }
 
 /// Puts what of the bytes at `at` lies in a piece that begins at `offset` there.
@@ -162,7 +218,7 @@ fn put(piece: &mut [u8], offset: u64, at: u64, bytes: &[u8]) {
 }
 
 /// Ticks from one time to a later one.
-fn since(earlier: u64, later: u64) -> u64 {
+pub(super) fn since(earlier: u64, later: u64) -> u64 {
     (later + WRAP - earlier) % WRAP
 }
 
@@ -171,46 +227,71 @@ fn index(offset: u64) -> usize {
 }
 
 /// Where packets begin, and how far apart they are.
-fn grid(head: &[u8]) -> Option<(usize, usize)> {
+pub(super) fn grid(head: &[u8]) -> Option<(usize, usize)> {
     let is_grid = |start: usize, stride: usize| (0..SYNCS).all(|n| head.get(start + n * stride) == Some(&0x47));
     STRIDES.into_iter().find_map(|stride| Some(((0..stride).find(|&start| is_grid(start, stride))?, stride)))
 }
 
-fn pid(packet: &[u8]) -> u16 {
+pub(super) fn pid(packet: &[u8]) -> u16 {
     u16::from_be_bytes([packet[1], packet[2]]) & 0x1FFF
 }
 
 /// The clock reference of a packet, if it has one: 33 bits of 90 kHz and 9 of 27 MHz (§2.4.3.4).
-fn reference(packet: &[u8]) -> Option<u64> {
+pub(super) fn reference(packet: &[u8]) -> Option<u64> {
     let has = packet[0] == 0x47 && packet[3] & 0x20 != 0 && packet[4] >= 7 && packet[5] & 0x10 != 0;
     let bits = packet[6..FIELD_BYTES].iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte));
     has.then_some((bits >> 15) * TICKS_A_STAMP + (bits & 0x1FF)).filter(|time| *time < WRAP)
 }
 
-fn set_reference(field: &mut [u8; FIELD_BYTES], time: u64) {
+fn set_reference(packet: &mut [u8], time: u64) {
     const RESERVED: u64 = 0x3F << 9;
     let bits = (time / TICKS_A_STAMP) << 15 | RESERVED | (time % TICKS_A_STAMP);
-    field[6..].copy_from_slice(&bits.to_be_bytes()[2..]);
+    packet[6..FIELD_BYTES].copy_from_slice(&bits.to_be_bytes()[2..]);
 }
 
-/// The times of showing and decoding in a packet that begins pictures or sound (§2.4.3.6), in ticks of the clock.
-fn stamps(packet: &[u8]) -> impl Iterator<Item = u64> {
-    let begins = packet[0] == 0x47 && packet[1] & 0x40 != 0 && packet[3] & 0x10 != 0;
-    let payload = if packet[3] & 0x20 != 0 { 5 + usize::from(packet[4]) } else { 4 };
-    let pes = packet.get(payload..).filter(|_| begins).unwrap_or_default();
+/// The times of showing and decoding in a packet that begins pictures or sound, in ticks of the clock.
+pub(super) fn stamps(packet: &[u8]) -> impl Iterator<Item = u64> {
+    stamp_places(packet).filter_map(|place| packet.get(place..)?.first_chunk().map(stamp))
+}
+
+/// Where they stand (§2.4.3.6).
+fn stamp_places(packet: &[u8]) -> impl Iterator<Item = usize> + use<> {
+    let payload = payload(packet);
+    let pes = payload.and_then(|from| packet.get(from..)).unwrap_or_default();
     let is_media = matches!(pes, [0, 0, 1, 0xBD | 0xC0..=0xEF | 0xFD, ..]);
     let said = pes.get(7).filter(|_| is_media).map_or(0, |flags| usize::from(flags >> 6).saturating_sub(1));
-    let stamp = |b: &[u8]| {
-        let [a, b, c, d, e] = *b.first_chunk::<5>()?;
-        let (a, b, c, d, e) = (u64::from(a), u64::from(b), u64::from(c), u64::from(d), u64::from(e));
-        Some(((a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1) * TICKS_A_STAMP)
-    };
-    let times: Vec<u64> = (0..said).filter_map(|n| stamp(pes.get(9 + 5 * n..)?)).collect();
-    times.into_iter()
+    let first = payload.unwrap_or(0) + 9;
+    (0..said).map(move |n| first + 5 * n)
+}
+
+/// Pictures begin in a packet, as opposed to sound.
+pub(super) fn is_picture(packet: &[u8]) -> bool {
+    let pes = payload(packet).and_then(|from| packet.get(from..)).unwrap_or_default();
+    matches!(pes, [0, 0, 1, 0xE0..=0xEF | 0xFD, ..])
+}
+
+/// Where a unit begins in a packet, if one does.
+fn payload(packet: &[u8]) -> Option<usize> {
+    let begins = packet[0] == 0x47 && packet[1] & 0x40 != 0 && packet[3] & 0x10 != 0;
+    begins.then(|| if packet[3] & 0x20 != 0 { 5 + usize::from(packet[4]) } else { 4 })
+}
+
+fn stamp(bytes: &[u8; 5]) -> u64 {
+    let [a, b, c, d, e] = bytes.map(u64::from);
+    ((a >> 1 & 7) << 30 | b << 22 | (c >> 1) << 15 | d << 7 | e >> 1) * TICKS_A_STAMP
+}
+
+fn set_stamp(bytes: &mut [u8; 5], time: u64) {
+    let t = time / TICKS_A_STAMP;
+    let bits = [t >> 29 & 0x0E, t >> 22 & 0xFF, t >> 14 & 0xFE, t >> 7 & 0xFF, t << 1 & 0xFE];
+    let marks = [0xF1, 0, 1, 0, 1];
+    for ((byte, bits), marks) in bytes.iter_mut().zip(bits).zip(marks) {
+        *byte = *byte & marks | u8::try_from(bits).unwrap_or(0);
+    }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write as _;
 
     use std::path::Path;
@@ -225,7 +306,7 @@ mod tests {
     use crate::pipeline::packets::Reader;
 
     /// A packet with a reference and a time of showing, each if given, in ticks.
-    fn packet(pid: u16, reference: Option<u64>, stamp: Option<u64>) -> Vec<u8> {
+    pub fn packet(pid: u16, reference: Option<u64>, stamp: Option<u64>) -> Vec<u8> {
         let mut packet = vec![0xFF; PACKET_BYTES];
         packet[0] = 0x47;
         packet[1..3].copy_from_slice(&(pid | if stamp.is_some() { 0x4000 } else { 0 }).to_be_bytes());
@@ -359,7 +440,7 @@ mod tests {
             (0..20).for_each(|n| stream.extend(packet(256, Some(n * SECOND), Some(n * SECOND))));
             let mut file = tempfile::tempfile().unwrap();
             file.write_all(&stream).unwrap();
-            let clock = Clock::of(&file).unwrap();
+            let clock = Clock::of(&file, &[]).unwrap();
             let mut whole = stream.clone();
             clock.change(0, &mut whole, &file);
             prop_assert_eq!(references(&whole[lead..]).len(), 20);

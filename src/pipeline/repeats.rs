@@ -116,6 +116,7 @@ mod tests {
             access: Access::Demuxer { zero_ns: 0, delay_ns: None },
             packets: times.iter().map(packet).collect(),
             refreshes: Vec::new(),
+            joins: Vec::new(),
             end,
         }
     }

@@ -13,10 +13,11 @@ use super::Output;
 use super::complaint::{explain, names_others, refusal, unreadable};
 use super::found::{Found, MOST_PACKETS, Shared, add_sink};
 use super::holdup::{Plugging, Rest};
+use super::joins::joins;
 use super::movie::Duration;
 use super::pcr::Clock;
 use super::silence::Silence;
-use crate::media::{Refusal, RefusalCode};
+use crate::media::{Join, Refusal, RefusalCode};
 
 /// No file needs more looks to show its tracks, 20 seconds; a demuxer that loops is caught.
 const OPEN_LOOKS: u32 = 4000;
@@ -51,6 +52,8 @@ pub struct Scan {
     rest: Arc<Rest>,
     /// How the file's clock references are changed, if they are.
     clock: Option<Clock>,
+    /// See [`crate::media::Track::joins`].
+    pub joins: Vec<Join>,
     /// An element has complained.
     has_failed: AtomicBool,
     /// Media type of the container.
@@ -60,7 +63,8 @@ pub struct Scan {
 impl Scan {
     /// Opens the file, waits until every track has shown a packet, and rests; [`Scan::to_end`] goes on.
     pub fn open(source: &Path, emit: &mut dyn FnMut(Output)) -> Result<Self, Refusal> {
-        let scan = Self::start(source, None)?;
+        let joins = File::open(source).map_or_else(|_| Vec::new(), |file| joins(&file, emit));
+        let scan = Self::start(source, None, joins)?;
         // What a track holds shows with its first packet, if its parser has to look for that.
         let is_sparse = |t: &Found, packets| t.caps.as_ref().map_or(packets > SPARSE_AFTER, |_| !t.is_media());
         let shown =
@@ -73,15 +77,15 @@ impl Scan {
 
     /// Opens the file for the packets of one track, which are taken from the sink returned; nothing flows past it
     /// until they are.
-    pub fn open_track(source: &Path, stream_id: &str) -> Result<(Self, gst_app::AppSink), Refusal> {
-        let scan = Self::start(source, Some(stream_id.to_owned()))?;
+    pub fn open_track(source: &Path, stream_id: &str, joins: &[Join]) -> Result<(Self, gst_app::AppSink), Refusal> {
+        let scan = Self::start(source, Some(stream_id.to_owned()), joins.to_vec())?;
         scan.wait(|shared| shared.tracks.iter().any(|t| t.stream_id == stream_id), &mut |_| ())?;
         let sink = scan.tracks().into_iter().find(|t| t.stream_id == stream_id).map(|t| t.sink);
         let gone = || refusal(RefusalCode::Damaged, format!("track {stream_id:?} is gone"));
         Ok((scan, sink.ok_or_else(gone)?))
     }
 
-    fn start(source: &Path, wanted: Option<String>) -> Result<Self, Refusal> {
+    fn start(source: &Path, wanted: Option<String>, joins: Vec<Join>) -> Result<Self, Refusal> {
         let failed = |e: gst::glib::BoolError| {
             refusal(RefusalCode::UnsupportedCodec, format!("GStreamer lacks an element: {e}"))
         };
@@ -151,7 +155,7 @@ impl Scan {
         });
         let (reads, asked): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
         let file = File::open(source).ok();
-        let clock = file.as_ref().and_then(Clock::of);
+        let clock = file.as_ref().and_then(|file| Clock::of(file, &joins));
         let duration = file.as_ref().and_then(Duration::of);
         if let Some(pad) = filesrc.static_pad("src") {
             let (counted, given, over) = (Arc::clone(&reads), Arc::clone(&asked), Arc::clone(&is_reading));
@@ -165,7 +169,7 @@ impl Scan {
             if let Some(duration) = duration {
                 on_its_way(&pad, move |offset, piece| duration.hide(offset, piece));
             }
-            if let (Some(clock), Some(file)) = (clock, file) {
+            if let (Some(clock), Some(file)) = (clock.clone(), file) {
                 on_its_way(&pad, move |offset, piece| clock.change(offset, piece, &file));
             }
             let (asking, begins) = (Arc::clone(&asked), Arc::clone(&is_reading));
@@ -180,7 +184,7 @@ impl Scan {
         }
         let has_failed = AtomicBool::new(false);
         let container = String::new();
-        let scan = Self { pipeline, shared, reads, asked, is_reading, rest, clock, has_failed, container };
+        let scan = Self { pipeline, shared, reads, asked, is_reading, rest, clock, joins, has_failed, container };
         let _ = scan.pipeline.set_state(gst::State::Playing);
         Ok(scan)
     }
@@ -317,7 +321,7 @@ impl Scan {
 
     /// Goes to the last key frame at or before a stream time.
     pub fn seek(&self, to: gst::ClockTime) -> Result<(), super::Error> {
-        let to = self.clock.map_or(to, |clock| gst::ClockTime::from_nseconds(clock.seek_time(to.nseconds())));
+        let to = self.clock.as_ref().map_or(to, |clock| gst::ClockTime::from_nseconds(clock.seek_time(to.nseconds())));
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT | gst::SeekFlags::SNAP_BEFORE;
         self.pipeline.seek_simple(flags, to).map_err(|e| super::Error::Failed(format!("seek to {to}: {e}")))
     }

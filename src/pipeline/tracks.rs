@@ -17,7 +17,7 @@ use super::order::{Ordered, UNTOLD_NS, ordered};
 use super::raw::{RawPacket, believable};
 use super::scan::Scan;
 use super::{Output, blocks, codecs, decode, matroska, quicktime};
-use crate::media::{Packet, Refresh, Refusal, Timescale};
+use crate::media::{Join, Packet, Refresh, Refusal, Timescale};
 
 /// A packet that a demuxer says lasts for less than this part of what packets usually last does not say it in earnest.
 const SHORTEST_PART: i64 = 2;
@@ -43,6 +43,8 @@ pub struct Timed {
     pub packets: Vec<Packet>,
     /// See [`crate::media::Track::refreshes`].
     pub refreshes: Vec<Refresh>,
+    /// See [`crate::media::Track::joins`].
+    pub joins: Vec<Join>,
     /// End of the last one.
     pub end: i64,
     /// See [`crate::media::Access::Demuxer`].
@@ -130,7 +132,8 @@ pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<A
             Some(timed) => timed,
             None => {
                 let caps = repaired(source, &movie, &found, caps);
-                from_demuxer(&std::mem::take(&mut found.packets), found, caps).put_right(off)
+                let timed = from_demuxer(&std::mem::take(&mut found.packets), found, caps).put_right(off);
+                Timed { joins: scan.joins.clone(), ..timed }
             }
         };
         if !track.packets.is_empty() {
@@ -183,6 +186,7 @@ pub(super) fn from_table(
         direct: true,
         packets,
         refreshes,
+        joins: Vec::new(),
         end: table.end,
         delay_ns: None,
         off: Off::default(),
@@ -222,6 +226,7 @@ pub(super) fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> 
         direct: false,
         packets,
         refreshes,
+        joins: Vec::new(),
         end,
         delay_ns,
         off: Off::default(),

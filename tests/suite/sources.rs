@@ -87,7 +87,7 @@ fn colours_are_the_sources_whatever_range_and_matrix_it_has_and_whatever_its_con
 }
 
 /// Every picture of a film, small and grey.
-fn thumbnails(media: &Path) -> Vec<Vec<u8>> {
+pub fn thumbnails(media: &Path) -> Vec<Vec<u8>> {
     let ran = Command::new("ffmpeg")
         .args(["-v", "error", "-i", media.to_str().unwrap(), "-vsync", "passthrough", "-vf", "scale=64:48:flags=area"])
         .args(["-f", "rawvideo", "-pix_fmt", "gray", "-"])
@@ -97,7 +97,7 @@ fn thumbnails(media: &Path) -> Vec<Vec<u8>> {
 }
 
 /// Each picture is more like its own in the source than like the neighbours of that.
-fn assert_in_order(what: &str, ours: &[Vec<u8>], theirs: &[Vec<u8>]) {
+pub fn assert_in_order(what: &str, ours: &[Vec<u8>], theirs: &[Vec<u8>]) {
     assert_eq!(ours.len(), theirs.len(), "{what}");
     let distance = |a: &[u8], b: &[u8]| a.iter().zip(b).map(|(a, b)| u64::from(a.abs_diff(*b)).pow(2)).sum::<u64>();
     for (n, picture) in ours.iter().enumerate() {
@@ -154,6 +154,10 @@ fn pictures_are_in_order_and_the_same_wherever_decoding_begins_whatever_the_cont
             "refreshed-and-reordered.mkv",
             "-c:v libx264 -preset veryfast -pix_fmt yuv420p -x264-params intra-refresh=1:bframes=2",
         ),
+        // Pictures are predicted across key frames.
+        ("open.mp4", "-c:v libx264 -preset veryfast -pix_fmt yuv420p -x264-params open-gop=1:bframes=3:b-adapt=0"),
+        ("open.ts", "-c:v libx264 -preset veryfast -pix_fmt yuv420p -x264-params open-gop=1:bframes=3:b-adapt=0"),
+        ("open.mkv", "-c:v libx265 -preset ultrafast -x265-params open-gop=1:bframes=3:b-adapt=0:log-level=none"),
         ("counted.avi", "-c:v libx264 -preset veryfast -pix_fmt yuv420p -x264-params bframes=5:b-pyramid=2:b-adapt=0"),
     ];
     for (name, coded) in kinds {
