@@ -68,7 +68,7 @@ fn every_frame_of_the_source_is_there_once_in_every_rendition_and_playlists_agre
 
 /// The highest bit rate of consecutive segments that together last between 0.5 and 1.5 target durations (RFC 8216
 /// §4.3.4.2).
-fn peak(server: &TestServer, playlist: &str) -> f64 {
+pub fn peak(server: &TestServer, playlist: &str) -> f64 {
     let text = server.text(playlist);
     let target = text.lines().find_map(|l| l.strip_prefix("#EXT-X-TARGETDURATION:")?.parse::<f64>().ok()).unwrap();
     let durations = durations(&text);

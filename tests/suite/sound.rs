@@ -1,12 +1,13 @@
 //! Promise 3 to the ear: sound that is encoded in segments is as close to its source at their seams as sound that is
 //! encoded at once.
 
+use std::f64::consts::TAU;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::frames::durations;
+use crate::frames::{durations, peak};
 use crate::media::launch;
-use crate::support::{Data, TestServer, run};
+use crate::support::{Data, Dice, TestServer, run};
 
 const RATE: f64 = 48_000.0;
 /// Samples of an AAC frame.
@@ -27,6 +28,45 @@ fn music(folder: &Path) -> PathBuf {
     let ran = run(ffmpeg);
     assert_eq!(ran.code(), 0, "{ran:?}");
     path
+}
+
+/// Ten seconds of fourteen tones at once, others in each channel: of many choices one that cost much.
+fn tones(folder: &Path, channels: u64) -> PathBuf {
+    const TONES: i32 = 14;
+    let path = folder.join(format!("tones-{channels}.flac"));
+    let channel = |number: u64| {
+        let mut dice = Dice::new(number + 16);
+        let mut chance = || (dice.next() >> 11) as f64 / (1_u64 << 53) as f64;
+        let tone = |n: i32| {
+            let pitch = 40.0 * 545_f64.powf((f64::from(n) + chance()) / f64::from(TONES));
+            format!("sin(2*PI*{pitch:.2}*t+{:.2})", TAU * chance())
+        };
+        format!("0.05*({})", (0..TONES).map(tone).collect::<Vec<_>>().join("+"))
+    };
+    let source = format!("aevalsrc={}:s={RATE}:d=10", (0..channels).map(channel).collect::<Vec<_>>().join("|"));
+    let mut ffmpeg = Command::new("ffmpeg");
+    ffmpeg.args(["-v", "error", "-f", "lavfi", "-i", &source]).arg(&path);
+    let ran = run(ffmpeg);
+    assert_eq!(ran.code(), 0, "{ran:?}");
+    path
+}
+
+/// FFmpeg's encoder gives them far more than it is asked to.
+#[test]
+fn many_tones_at_once_stay_below_what_their_renditions_declare() {
+    let (folder, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let ids = [1, 2].map(|channels| data.ingest(&tones(folder.path(), channels)));
+    let server = TestServer::over(&data);
+    for (id, names) in ids.iter().zip([["audio-80k", "audio-40k"], ["audio-128k", "audio-64k"]]) {
+        let video = server.get(&format!("/api/v1/videos/{id}")).json();
+        for name in names {
+            let renditions = video["renditions"].as_array().unwrap();
+            let declared = renditions.iter().find(|r| r["name"] == name).unwrap()["bandwidth"].as_f64().unwrap();
+            let is = peak(&server, &server.playlist(id, name));
+            assert!(is <= declared, "{name}: {is:.0} bits per second, declared are {declared:.0}");
+        }
+    }
+    assert!(server.metric("matinee_segments_over_bandwidth_total") < 1.0);
 }
 
 /// What FFmpeg decodes, from the first packet on.
