@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt as _;
 use super::Output;
 use super::pcr::{
     FAR_APART, HEAD_BYTES, MOST_APART, PACKET_BYTES, SECOND, TICKS_A_STAMP, WRAP, grid, is_picture, pid, reference,
-    since, stamps,
+    since, stamps, unit_bytes,
 };
 use crate::media::Join;
 
@@ -31,6 +31,8 @@ const JUMP: u64 = SECOND / 2;
 const MOST_KEPT: i64 = 10 * SECOND.cast_signed();
 /// So much sound may be played over the beginning of what follows: recordings do not end at once.
 const OVERLAP: i64 = SECOND.cast_signed() / 10;
+/// Ticks of one of a time stamp.
+const UNIT: i64 = TICKS_A_STAMP.cast_signed();
 /// How long a picture lasts of a stream that does not tell.
 const UNTOLD: i64 = SECOND.cast_signed() / 25;
 
@@ -47,6 +49,8 @@ struct Stamp {
     at: u64,
     pid: u16,
     is_picture: bool,
+    /// Bytes of what it is the time of, if that is told: of sound there are several frames.
+    bytes: i64,
     /// Ticks since the last reference before the join, which may be negative.
     ticks: i64,
 }
@@ -183,7 +187,7 @@ fn join(file: &File, Jump(last, first): &Jump, before: Join, around: Range<u64>,
     } else {
         let stamp = |(at, packet): (u64, &[u8])| {
             let ticks = signed(last.time, stamps(packet).next()?);
-            Some(Stamp { at, pid: pid(packet), is_picture: is_picture(packet), ticks })
+            Some(Stamp { at, pid: pid(packet), is_picture: is_picture(packet), bytes: unit_bytes(packet), ticks })
         };
         let stamps: Vec<Stamp> = packets().filter_map(stamp).collect();
         // The first that goes by the new clock more likely than by the old one.
@@ -195,8 +199,7 @@ fn join(file: &File, Jump(last, first): &Jump, before: Join, around: Range<u64>,
     let behind = signed(before.clock, before.stamps);
     let step = (jump - earlier + behind).clamp(1, FAR_APART.cast_signed());
     let moved = |by: u64, ticks: i64| (by + WRAP).wrapping_add_signed(-ticks) % WRAP;
-    // Stamps are counted in units of 300 ticks.
-    let whole = earlier / TICKS_A_STAMP.cast_signed() * TICKS_A_STAMP.cast_signed();
+    let whole = earlier / UNIT * UNIT;
     Join { at, first: first.time, clock: moved(before.clock, jump - step), stamps: moved(before.stamps, whole) }
 }
 
@@ -211,15 +214,27 @@ fn earlier(stamps: &[Stamp], at: u64) -> Option<i64> {
     };
     let (ours, next) = (of(before, anchor), of(behind, anchor));
     let (last, first) = (*ours.last()?, *next.first()?);
-    let mut steps: Vec<i64> = ours.windows(2).map(|pair| pair[1] - pair[0]).filter(|step| *step > 0).collect();
-    steps.sort_unstable();
-    let step = steps.get(steps.len() / 2).copied().unwrap_or(UNTOLD);
-    let earlier = first - last - step;
+    let step = middle(ours.windows(2).map(|pair| pair[1] - pair[0])).unwrap_or(UNTOLD);
+    // The last of a recording's sound may be less than usual.
+    let sound = || before.iter().filter(|s| s.pid == anchor && !s.is_picture);
+    let usual = middle(sound().map(|s| s.bytes));
+    let lasts = match (sound().next_back(), usual) {
+        (Some(last), Some(usual)) if last.bytes > 0 => step * last.bytes.min(usual) / usual / UNIT * UNIT,
+        _ => step,
+    };
+    let earlier = first - last - lasts;
     let overlap = |pid: u16| Some(of(before, pid).last()? - (of(behind, pid).first()? - earlier));
     let pids: BTreeSet<u16> = stamps.iter().map(|s| s.pid).collect();
     let longest = pids.into_iter().filter_map(overlap).max().unwrap_or(0);
     // By whole pictures, so that their pace stays even.
     Some(earlier - (longest - OVERLAP).max(0).div_euclid(step) * step)
+}
+
+/// The one in the middle of those that are more than nothing.
+fn middle(values: impl Iterator<Item = i64>) -> Option<i64> {
+    let mut values: Vec<i64> = values.filter(|value| *value > 0).collect();
+    values.sort_unstable();
+    values.get(values.len() / 2).copied()
 }
 
 /// The clock begins anew with this packet (ISO/IEC 13818-1 §2.4.3.5).
@@ -306,6 +321,18 @@ mod tests {
         let found = of(&cut);
         assert_eq!(found.iter().map(|join| join.at).collect::<Vec<_>>(), [20 * 188 - 100], "{found:?}");
         assert_eq!(pictures(&cut, &found), all);
+    }
+
+    /// It was taken to be as long as those before, which left a hole.
+    #[test]
+    fn sound_alone_goes_on_where_a_last_piece_of_it_ends_that_is_shorter() {
+        let mut sound = recording(SECOND, false);
+        for (n, packet) in sound.chunks_exact_mut(PACKET_BYTES).enumerate() {
+            packet[15..18].copy_from_slice(&[0xC0, 0, if n == 19 { 50 } else { 100 }]);
+        }
+        let found = of(&[sound.clone(), sound].concat());
+        let half = SECOND / 50;
+        assert_eq!(found.iter().map(|join| join.stamps).collect::<Vec<_>>(), [19 * 2 * half + half]);
     }
 
     #[test]

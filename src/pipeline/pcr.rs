@@ -270,6 +270,12 @@ pub(super) fn is_picture(packet: &[u8]) -> bool {
     matches!(pes, [0, 0, 1, 0xE0..=0xEF | 0xFD, ..])
 }
 
+/// Bytes of the unit that begins in a packet, as far as that is told: of pictures it need not be (§2.4.3.7).
+pub(super) fn unit_bytes(packet: &[u8]) -> i64 {
+    let length = payload(packet).and_then(|from| packet.get(from + 4..)?.first_chunk().copied());
+    length.map_or(0, |length| i64::from(u16::from_be_bytes(length)))
+}
+
 /// Where a unit begins in a packet, if one does.
 fn payload(packet: &[u8]) -> Option<usize> {
     let begins = packet[0] == 0x47 && packet[1] & 0x40 != 0 && packet[3] & 0x10 != 0;
