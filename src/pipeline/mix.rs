@@ -120,8 +120,8 @@ fn place(bit: u32) -> Place {
         8 => Place::BackCentre,
         10 => Place::SideLeft,
         11 => Place::SideRight,
-        6 | 12 | 14 | 20 | 23 | 25 => Place::Other(Side::Left),
-        7 | 13 | 15 | 21 | 24 | 26 => Place::Other(Side::Right),
+        6 | 12 | 16 | 18 | 22 | 24 | 26 => Place::Other(Side::Left),
+        7 | 13 | 17 | 19 | 23 | 25 | 27 => Place::Other(Side::Right),
         _ => Place::Other(Side::Middle),
     }
 }
@@ -183,6 +183,26 @@ mod tests {
         assert_eq!(Mix::new(2, 3, 2).apply(&samples), samples);
         assert_eq!(Mix::new(1, 0, 1).apply(&samples), samples);
         assert_eq!(Mix::new(1, 0, 2).apply(&[0.5]), [0.5, 0.5]);
+    }
+
+    /// Some that are high, low or wide were heard from the other side.
+    #[test]
+    fn every_loudspeaker_is_heard_from_its_side() {
+        gst::init().unwrap();
+        // Making an element of sound makes the names of the bits known.
+        let _registers = gst::ElementFactory::make("interleave").build().unwrap();
+        let positions = gst::glib::Type::from_name("GstAudioChannelPosition").unwrap();
+        let positions = gst::glib::EnumClass::with_type(positions).unwrap();
+        let positions = positions.values().iter().filter_map(|v| Some((u32::try_from(v.value()).ok()?, v.nick())));
+        let mut known = 0;
+        for (bit, name) in positions {
+            let is_heard = [0, 1].map(|output| stereo(place(bit), output) > 0.0);
+            let is_low = name.starts_with("lfe");
+            let expected = [!is_low && !name.contains("right"), !is_low && !name.contains("left")];
+            assert_eq!(is_heard, expected, "{name}");
+            known += 1;
+        }
+        assert!(known >= 28, "{known}");
     }
 
     proptest! {
