@@ -37,6 +37,8 @@ const SILENT_PACKETS: usize = 2;
 const LAST_PACKETS: usize = 24;
 /// Samples around what is resampled, so that the filter has settled.
 const RESAMPLE_MARGIN: i64 = 2048;
+/// Sound that is coded at less than this part of the track's rate is left out: it would become very much of it.
+const SLOWEST_PART: u32 = 32;
 /// After so many blocks the watchdog is told that work goes on, and it is looked whether it is still wanted.
 const BLOCKS_A_LIFE_SIGN: usize = 16;
 
@@ -52,6 +54,15 @@ struct Pcm {
     samples: Vec<f32>,
     /// Samples, per channel, that no packet covered.
     missing: i64,
+}
+
+/// What a packet decodes to, mixed and at the track's rate.
+struct Block {
+    /// Position of its first sample.
+    at: i64,
+    samples: Vec<f32>,
+    /// Samples per second as it is coded.
+    coded_rate: u32,
 }
 
 impl Audio {
@@ -165,7 +176,7 @@ impl Audio {
         let mut covered = 0;
         if begins < ends && first < end {
             let mut expected: Option<i64> = None;
-            for (said, block) in self.blocks(first..end, channels, alive)? {
+            for Block { at: said, samples: block, .. } in self.blocks(first..end, channels, alive)? {
                 let at = expected.filter(|e| (e - said).abs() <= i64::from(self.rate) / GAP_PART).unwrap_or(said);
                 let frames = block.chunks_exact(width);
                 expected = Some(at + i64::try_from(frames.len()).unwrap_or(0));
@@ -181,11 +192,11 @@ impl Audio {
         Ok(Pcm { samples, missing: ((ends - starts).max(0) - covered).max(0) })
     }
 
-    /// What a range of packets decodes to, block by block, with the sample position of each.
+    /// What a range of packets decodes to.
     ///
     /// The times that GStreamer gives are not used where there is a block for every packet, nor where [`placed`] finds them
     /// shifted.
-    fn blocks(&self, range: Range<usize>, channels: u32, alive: Alive) -> Result<Vec<(i64, Vec<f32>)>, Error> {
+    fn blocks(&self, range: Range<usize>, channels: u32, alive: Alive) -> Result<Vec<Block>, Error> {
         let scale = Timescale::new(self.rate).ok_or_else(|| Error::Failed("a sample rate of zero".into()))?;
         let position = |ticks: i64| self.track.timescale.convert(ticks, scale);
         let chain = "audioconvert ! audio/x-raw,format=F32LE,layout=interleaved";
@@ -193,6 +204,7 @@ impl Audio {
         // A demuxer that has fallen silent may have been waited for, and its decoder may be.
         alive()?;
         let mut mix: Option<(gst::Caps, Mix)> = None;
+        let mut coded_rate = self.rate;
         let mut blocks = Vec::with_capacity(range.len());
         while let Some(raw) = decoder.next(alive)? {
             if blocks.len() % BLOCKS_A_LIFE_SIGN == 0 {
@@ -201,25 +213,30 @@ impl Audio {
             let Some(buffer) = raw.sample.buffer() else { continue };
             let map = buffer.map_readable().map_err(|e| Error::Failed(e.to_string()))?;
             let values = map.chunks_exact(4).map(|v| earnest(f32::from_le_bytes([v[0], v[1], v[2], v[3]])));
-            // A stream may change its channels midway.
+            // A stream may change its channels and its rate midway.
             let caps = raw.sample.caps_owned().ok_or_else(|| Error::Failed("sound without caps".into()))?;
             let mix = match mix.take().filter(|(of, _)| *of == caps) {
                 Some(known) => mix.insert(known),
                 None => {
                     let (inputs, mask) = layout(&caps);
+                    coded_rate = rate_of(&caps).unwrap_or(self.rate);
                     mix.insert((caps, Mix::new(inputs, mask, channels)))
                 }
             };
-            blocks.push((position(raw.at), mix.1.apply(&values.collect::<Vec<f32>>())));
+            let samples = mix.1.apply(&values.collect::<Vec<f32>>());
+            blocks.push(Block { at: position(raw.at), samples, coded_rate });
         }
-        let said: Vec<i64> = blocks.iter().map(|block| block.0).collect();
+        for run in blocks.chunk_by_mut(|one, next| one.coded_rate == next.coded_rate) {
+            bring_to(self.rate, run, channels)?;
+        }
+        let said: Vec<i64> = blocks.iter().map(|block| block.at).collect();
         let is_beginning = range.start == 0;
         let packets: Vec<i64> = self.track.packets[range].iter().map(|packet| position(packet.pts)).collect();
         for (block, at) in blocks.iter_mut().zip(placed(&said, &packets, is_beginning)) {
-            block.0 = at;
+            block.at = at;
         }
         if is_beginning && let [first, second, ..] = &mut blocks[..] {
-            first.0 = beginning(first.0, first.1.len() / channels.max(1) as usize, second.0);
+            first.at = beginning(first.at, first.samples.len() / channels.max(1) as usize, second.at);
         }
         Ok(blocks)
     }
@@ -270,12 +287,13 @@ pub fn ending(source: &Path, track: &Track, rate: u32) -> Option<Ending> {
     let packets = track.packets.len();
     let blocks = audio.blocks(packets.saturating_sub(LAST_PACKETS)..packets, 1, &mut || Ok(())).ok()?;
     let length = |samples: &[f32]| i64::try_from(samples.len()).unwrap_or(0);
-    let last = blocks.iter().rev().find(|(_, samples)| !samples.is_empty())?;
-    let mut lengths: Vec<i64> = blocks.iter().map(|(_, samples)| length(samples)).collect();
+    let last = blocks.iter().rev().find(|block| !block.samples.is_empty())?;
+    let mut lengths: Vec<i64> = blocks.iter().map(|block| length(&block.samples)).collect();
     lengths.sort_unstable();
     let middle = lengths[lengths.len() / 2];
-    let is_usual = 2 * lengths.iter().filter(|length| **length == middle).count() > lengths.len() && middle > 0;
-    Some(Ending { end: last.0.saturating_add(length(&last.1)), block: is_usual.then_some(middle) })
+    let are_alike = 2 * lengths.iter().filter(|length| **length == middle).count() > lengths.len();
+    let is_usual = are_alike && middle > 0 && blocks.iter().all(|block| block.coded_rate == rate);
+    Some(Ending { end: last.at.saturating_add(length(&last.samples)), block: is_usual.then_some(middle) })
         .filter(|ending| ending.end > 0)
 }
 
@@ -294,6 +312,37 @@ fn layout(caps: &gst::Caps) -> (usize, u64) {
     let Some(structure) = caps.structure(0) else { return (1, 0) };
     let channels = structure.get::<i32>("channels").ok().and_then(|n| usize::try_from(n).ok());
     (channels.unwrap_or(1).max(1), structure.get::<gst::Bitmask>("channel-mask").map_or(0, |mask| mask.0))
+}
+
+/// Samples per second of decoded sound.
+fn rate_of(caps: &gst::Caps) -> Option<u32> {
+    let rate = caps.structure(0)?.get::<i32>("rate").ok()?;
+    u32::try_from(rate).ok().filter(|rate| *rate > 0)
+}
+
+/// Brings blocks that follow on each other and are coded at one rate to the track's. Each keeps its part of the time.
+fn bring_to(rate: u32, blocks: &mut [Block], channels: u32) -> Result<(), Error> {
+    let coded = blocks.first().map_or(rate, |block| block.coded_rate);
+    if coded == rate {
+        return Ok(());
+    }
+    if coded < rate / SLOWEST_PART {
+        blocks.iter_mut().for_each(|block| block.samples.clear());
+        return Ok(());
+    }
+    let width = channels.max(1) as usize;
+    let mut all: Vec<f32> = blocks.iter().flat_map(|block| block.samples.iter().copied()).collect();
+    // What the filter still holds at the end comes out with what follows.
+    all.resize(all.len() + RESAMPLE_MARGIN.unsigned_abs() as usize * width, 0.0);
+    let output = resample(&all, coded, rate, channels)?;
+    let place = |frames: usize| frames * rate as usize / coded as usize * width;
+    let mut frames = 0;
+    for block in blocks {
+        let begin = place(frames);
+        frames += block.samples.len() / width;
+        block.samples = output.get(begin..place(frames).min(output.len())).unwrap_or_default().to_vec();
+    }
+    Ok(())
 }
 
 /// Caps of interleaved floating-point sound.
@@ -352,6 +401,16 @@ fn resample(samples: &[f32], from: u32, to: u32, channels: u32) -> Result<Vec<f3
 mod tests {
     use super::*;
 
+    /// Runs a pipeline.
+    fn to_the_end(launch: &str) {
+        let pipeline = gst::parse::launch(launch).unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+        let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(20), &ends);
+        assert_eq!(end.map(|message| message.type_()), Some(gst::MessageType::Eos), "{launch}");
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
+
     #[test]
     fn a_first_block_ends_where_the_second_begins() {
         assert_eq!(beginning(-312, 648, 648), 0, "312 samples are not there");
@@ -380,12 +439,7 @@ mod tests {
                  ! audioconvert ! {chain} ! filesink location={}",
                 path.display()
             );
-            let pipeline = gst::parse::launch(&launch).unwrap();
-            pipeline.set_state(gst::State::Playing).unwrap();
-            let ends = [gst::MessageType::Eos, gst::MessageType::Error];
-            let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(20), &ends);
-            assert_eq!(end.map(|message| message.type_()), Some(gst::MessageType::Eos), "{name}");
-            pipeline.set_state(gst::State::Null).unwrap();
+            to_the_end(&launch);
             let index = crate::pipeline::inspect(&path, &[], &mut |_| ()).unwrap();
             let audio = Audio::new(&path, &index.audio[0]);
             let sound = |from, to| audio.decoded(from, to, 1, &mut || Ok(())).unwrap().samples;
@@ -394,6 +448,51 @@ mod tests {
             let off = |n: usize| (whole[n] - parts[n]).abs();
             let worst = (0..parts.len()).max_by(|a, b| off(*a).total_cmp(&off(*b))).unwrap();
             assert!(off(worst) < 0.001, "{name}: {} instead of {} at {worst}", parts[worst], whole[worst]);
+        }
+    }
+
+    /// What came at another rate was heard at the wrong pitch, with holes.
+    #[test]
+    fn a_stream_that_changes_its_rate_keeps_its_pitch_and_has_no_holes() {
+        gst::init().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let part = |rate: u32| {
+            let path = folder.path().join("part");
+            let launch = format!(
+                "audiotestsrc num-buffers=150 samplesperbuffer=1024 freq=440 volume=0.5 \
+                 ! audio/x-raw,rate={rate},channels=1 ! audioconvert ! avenc_aac \
+                 ! aacparse ! audio/mpeg,stream-format=adts ! filesink location={}",
+                path.display()
+            );
+            to_the_end(&launch);
+            std::fs::read(path).unwrap()
+        };
+        let path = folder.path().join("mixed.aac");
+        for rates in [[48_000, 44_100], [44_100, 48_000]] {
+            std::fs::write(&path, rates.map(part).concat()).unwrap();
+            let index = crate::pipeline::inspect(&path, &[], &mut |_| ()).unwrap();
+            let track = &index.audio[0];
+            let audio = Audio::new(&path, track);
+            let sound = |from, to| audio.decoded(from, to, 1, &mut || Ok(())).unwrap();
+            let pcm = sound(0, track.track.end);
+            assert_eq!((track.rate, pcm.missing / 128), (rates[0], 0));
+            let seconds = |samples: usize| samples as f64 / f64::from(track.rate);
+            let expected: f64 = rates.iter().map(|rate| 150.0 * 1024.0 / f64::from(*rate)).sum();
+            // Of each part an encoder makes a packet or two more.
+            let longer = seconds(pcm.samples.len()) - expected;
+            assert!((0.0..0.2).contains(&longer), "{longer} s");
+            let waves = |samples: &[f32]| samples.windows(2).filter(|w| w[0] < 0.0 && w[1] >= 0.0).count();
+            for (n, second) in pcm.samples.chunks_exact(rates[0] as usize).enumerate() {
+                // Where a part begins it is silent for a moment; the wrong pitch would be 404 or 479 Hz.
+                assert!((405..=450).contains(&waves(second)), "second {n}: {} Hz", waves(second));
+            }
+            // Within the part of another rate, away from where the rates meet.
+            let (from, to) = (4 * i64::from(rates[0]), 6 * i64::from(rates[0]));
+            let middle = (from + to) / 2;
+            let parts = [sound(from, middle).samples, sound(middle, to).samples].concat();
+            let off = sound(from, to).samples.iter().zip(&parts).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            // A sample at most: 2π · 440 / 44100 of half the full scale.
+            assert!(off < 0.07, "{off}");
         }
     }
 
