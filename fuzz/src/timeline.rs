@@ -201,6 +201,7 @@ fn track(timescale: u32, packets: Vec<Packet>, end: i64) -> Track {
         caps: String::new(),
         codec: "H.264".into(),
         timescale: Timescale::new(timescale).expect("not zero"),
+        starts_are_exact: true,
         access: Access::Direct,
         packets,
         refreshes: Vec::new(),

@@ -60,6 +60,9 @@ pub struct Track {
     pub codec: String,
     /// Unit of every time below.
     pub timescale: Timescale,
+    /// A decoder that starts at a key frame or a refresh shows what one shows that came by. If not, each segment has to be
+    /// decoded from its own start.
+    pub starts_are_exact: bool,
     /// How packets are read.
     pub access: Access,
     /// Packets in decode order.
@@ -264,7 +267,8 @@ impl Track {
         let early = shown.iter().take_while(|s| s.at < first).count();
         let repeated = shown.len() - real - early;
         // What an edit list hides is meant to be hidden; of what a demuxer gives, only what cannot be decoded is.
-        let hidden = self.packets.iter().filter(|p| !p.shown && matches!(self.access, Access::Demuxer { .. })).count();
+        let is_hidden = |p: &&Packet| !p.shown && p.pts < first && matches!(self.access, Access::Demuxer { .. });
+        let hidden = self.packets.iter().filter(is_hidden).count();
         let mut notes = Vec::new();
         if hidden > 0 {
             notes
@@ -293,6 +297,7 @@ mod tests {
             caps: String::new(),
             codec: "H.264".to_owned(),
             timescale: Timescale::new(1000).unwrap(),
+            starts_are_exact: true,
             access: Access::Demuxer { zero_ns: 0, delay_ns: None },
             packets: vec![packet(0, 0, true), packet(500, 9, true), packet(450, 9, false), packet(1000, 0, true)],
             refreshes: Vec::new(),

@@ -94,6 +94,7 @@ mod tests {
             caps: String::new(),
             codec: String::new(),
             timescale: Timescale::new(1000).unwrap(),
+            starts_are_exact: true,
             access: Access::Direct,
             packets: (0..frames).map(packet).collect(),
             refreshes: Vec::new(),

@@ -88,8 +88,10 @@ impl Cursor {
     /// Makes sure that the decoder is on its way to this frame. True if it was before.
     fn position(&mut self, frame: usize) -> Result<bool, Error> {
         let near = |d: &Running| (d.next..=d.next + SKIP_AT_MOST).contains(&frame);
-        // However the segment before ended: what a damaged decoder would make, a cold seek to here might not.
-        if self.running.as_ref().is_some_and(|d| !d.damaged && near(d)) {
+        // However the segment before ended: what a damaged decoder would make, a cold seek to here might not. Neither might it
+        // make what came before a start that is none.
+        let is_good = |d: &Running| !d.damaged && self.track.starts_are_exact;
+        if self.running.as_ref().is_some_and(|d| is_good(d) && near(d)) {
             return Ok(true);
         }
         self.running = None;

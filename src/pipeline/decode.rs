@@ -102,6 +102,12 @@ impl Decoder {
         let src = pipeline.by_name("src").and_downcast::<gst_app::AppSrc>().ok_or_else(|| failed("no source"))?;
         let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().ok_or_else(|| failed("no sink"))?;
         src.set_caps(Some(&caps));
+        // FFmpeg's own buffers begin as zeros, GStreamer's as they come: what refers to pictures before such a start shows them.
+        let owned =
+            pipeline.by_name("dec").filter(|dec| !track.starts_are_exact && dec.has_property("direct-rendering"));
+        if let Some(decoder) = owned {
+            decoder.set_property("direct-rendering", false);
+        }
         let mut reader = Reader::open(source, track, packets.start)?;
         let avc = caps.structure(0).is_some_and(|s| s.get::<&str>("stream-format") == Ok("avc"));
         let (times, unwanted, feed) = (Arc::clone(track), reader.stop(), Arc::new(Feed::default()));
@@ -242,6 +248,7 @@ pub mod tests {
             caps: "video/x-raw,format=I420,width=64,height=64,framerate=1000/1".into(),
             codec: "raw".into(),
             timescale: Timescale::new(1000).unwrap(),
+            starts_are_exact: true,
             access: Access::Direct,
             packets: (0..pictures).map(packet).collect(),
             refreshes: Vec::new(),

@@ -114,7 +114,8 @@ fn packets(bytes: &[u8]) -> Vec<RawPacket> {
             _ => Place::Counted { count: number(2) >> 20, is_idr: b[1] & 8 != 0 },
         };
         let start = match b[0] >> 5 {
-            0..=3 => Start::Nowhere,
+            0..=2 => Start::Nowhere,
+            3 => Start::Perhaps(u32::from(b[2] & 3)),
             4 => Start::After(b[2].into()),
             _ => Start::Here,
         };
@@ -125,6 +126,7 @@ fn packets(bytes: &[u8]) -> Vec<RawPacket> {
             size: b[3].into(),
             start,
             place,
+            is_second_field: b[1] & 16 != 0,
         }
     };
     bytes.chunks_exact(PACKET_BYTES).map(packet).collect()

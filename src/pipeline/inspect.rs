@@ -200,6 +200,7 @@ fn track(timed: &Timed, zero_ns: i64, timescale: Timescale, time: &dyn Fn(i64) -
         caps: timed.caps.to_string(),
         codec: codecs::name(&timed.caps),
         timescale,
+        starts_are_exact: timed.starts_are_exact,
         access: if timed.direct {
             Access::Direct
         } else {
@@ -443,6 +444,7 @@ mod tests {
                 caps: gst::Caps::new_empty_simple("video/x-h264"),
                 timescale: Timescale::new(1000).unwrap(),
                 direct,
+                starts_are_exact: true,
                 packets: packets.collect(),
                 refreshes: Vec::new(),
                 joins: Vec::new(),

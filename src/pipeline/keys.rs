@@ -2,6 +2,7 @@
 //! that is refreshed bit by bit (H.264's recovery points) has whole pictures only some time after a mark. What is decoded
 //! from there shows what the decoder makes up, and something else than a decoder that came by.
 
+use super::fields::Fields;
 use super::poc::Counter;
 use super::vop;
 
@@ -15,6 +16,8 @@ pub enum Start {
     Here,
     /// So many pictures later they are whole.
     After(u32),
+    /// So many pictures later they look whole, but nothing says that none behind them needs what came before.
+    Perhaps(u32),
     /// It needs what came before.
     Nowhere,
 }
@@ -53,10 +56,42 @@ pub enum Codec {
     Mpeg4,
 }
 
+/// Packets up to which those between two certain starts are decoded on every way to a later one: nothing else gives certainly
+/// the same pictures. x264 puts at most 250 between IDR pictures unless it is told otherwise; broadcasts have none for hours.
+const MOST_BETWEEN: usize = 600;
+
+/// Decides about those that are starts perhaps. An encoder that wrote one IDR picture writes others, and then an I-picture
+/// between them may be a flash that later pictures refer past; one that writes none for long begins anew at its I-pictures.
+/// False if some are taken on that ground.
+pub fn decide(starts: &mut [Start]) -> bool {
+    let is_certain = |start: &Start| matches!(start, Start::Here | Start::After(_));
+    // Nothing came before the first packet.
+    if let Some(first) = starts.first_mut().filter(|first| **first == Start::Perhaps(0)) {
+        *first = Start::Here;
+    }
+    let mut are_exact = true;
+    for stretch in starts.chunk_by_mut(|_, next| !is_certain(next)) {
+        // No later picture needs anything.
+        let is_intra = stretch.iter().all(|start| matches!(start, Start::Here | Start::Perhaps(0)));
+        let is_long = stretch.len() > MOST_BETWEEN;
+        for start in stretch {
+            let Start::Perhaps(pictures) = *start else { continue };
+            are_exact &= is_intra || !is_long;
+            *start = match pictures {
+                _ if !is_intra && !is_long => Start::Nowhere,
+                0 => Start::Here,
+                pictures => Start::After(pictures),
+            };
+        }
+    }
+    are_exact
+}
+
 /// What a stream has said so far that its later pictures rest on.
 #[derive(Clone, Debug, Default)]
 pub struct Told {
     counter: Counter,
+    fields: Fields,
     /// Bits of `vop_time_increment`.
     increment_bits: Option<u32>,
     /// Its caps were looked at.
@@ -74,6 +109,7 @@ impl Told {
         match Codec::of(caps) {
             Some(Codec::H264(Some(_))) => {
                 self.counter.count(only_set(&header).into_iter());
+                self.fields.completes(only_set(&header).into_iter());
             }
             Some(Codec::Mpeg4) => self.increment_bits = vop::increment_bits(&header),
             _ => {}
@@ -128,6 +164,16 @@ impl Codec {
         known.unwrap_or(Start::Here)
     }
 
+    /// May a packet between two marked ones be a field?
+    pub fn may_hold_fields(self, told: &Told) -> bool {
+        matches!(self, Self::H264(_)) && !told.fields.are_none()
+    }
+
+    /// Is a packet that begins like this the second field of the frame that the one before it began?
+    pub fn is_second_field(self, head: &[u8], told: &mut Told) -> bool {
+        matches!(self, Self::H264(lengths) if told.fields.completes(units(head, lengths)))
+    }
+
     /// When the picture of a packet is shown. `told` knows those before it.
     pub fn place(self, packet: &[u8], told: &mut Told) -> Place {
         let head = &packet[..packet.len().min(HEAD_BYTES)];
@@ -178,23 +224,26 @@ fn units(head: &[u8], lengths: Option<usize>) -> Box<dyn Iterator<Item = &[u8]> 
     }
 }
 
-/// The first slice decides; a recovery point before it says when pictures are whole (Rec. ITU-T H.264 §7.3.3, §D.1.8).
+/// The first slice decides; a recovery point before it says when pictures are whole, and whether exactly (Rec. ITU-T H.264
+/// §7.3.3, §D.2.8). Without one, pictures behind an I-picture may refer to any before it.
 fn h264(head: &[u8], lengths: Option<usize>) -> Option<Start> {
-    let mut recovers_after = None;
+    let mut recovery = None;
     for unit in units(head, lengths) {
         let (header, body) = unit.split_first()?;
         match header & 31 {
-            6 => recovers_after = recovers_after.or_else(|| recovery_point(&unescaped(body))),
+            6 => recovery = recovery.or_else(|| recovery_point(&unescaped(body))),
             5 => return Some(Start::Here),
             1 | 2 => {
                 let body = unescaped(&body[..body.len().min(16)]);
                 let mut bits = Bits::new(&body);
                 let _first_macroblock = bits.exp_golomb()?;
                 let is_intra = matches!(bits.exp_golomb()? % 5, 2 | 4);
-                return Some(match recovers_after {
+                return Some(match recovery {
+                    Some((0, true)) if is_intra => Start::Here,
                     // The first slice may be what this picture refreshes, and the others need what came before.
-                    Some(pictures) if pictures > 0 || !is_intra => Start::After(pictures),
-                    _ if is_intra => Start::Here,
+                    Some((pictures, true)) => Start::After(pictures),
+                    Some((pictures, false)) if pictures > 0 || !is_intra => Start::Perhaps(pictures.max(1)),
+                    _ if is_intra => Start::Perhaps(0),
                     _ => Start::Nowhere,
                 });
             }
@@ -204,8 +253,8 @@ fn h264(head: &[u8], lengths: Option<usize>) -> Option<Start> {
     None
 }
 
-/// `recovery_frame_cnt` of a recovery point among messages.
-fn recovery_point(messages: &[u8]) -> Option<u32> {
+/// `recovery_frame_cnt` and `exact_match_flag` of a recovery point among messages.
+fn recovery_point(messages: &[u8]) -> Option<(u32, bool)> {
     const RECOVERY_POINT: usize = 6;
     let mut rest = messages;
     // A type or a size of 255 or more goes on in the next byte.
@@ -225,7 +274,8 @@ fn recovery_point(messages: &[u8]) -> Option<u32> {
         let (kind, size) = (number(&mut rest)?, number(&mut rest)?);
         let (message, after) = rest.split_at_checked(size)?;
         if kind == RECOVERY_POINT {
-            return Bits::new(message).exp_golomb();
+            let mut bits = Bits::new(message);
+            return Some((bits.exp_golomb()?, bits.take(1)? == 1));
         }
         rest = after;
     }
@@ -304,24 +354,49 @@ mod tests {
     fn a_picture_of_h264_starts_a_stream_if_it_is_intra_and_after_a_while_if_it_recovers() {
         // A slice that begins at macroblock 0 has `1`, then its type: 7 is `0001000`, 5 is `00110`.
         let (intra, inter) = ([0x41, 0b1000_1000], [0x41, 0b1001_1000]);
-        // Recovery after 24 pictures: `000011001`, then three bits, and the stop bit.
-        let recovery = [0x06, 6, 2, 0b0000_1100, 0b1110_0100, 0x80];
+        // Recovery after 24 pictures is `000011001`, after none `1`; then whether exactly, two more bits, and the stop bit.
+        let recovery = |exactly: u8| [0x06, 6, 2, 0b0000_1100, 0b1000_1000 | exactly << 6, 0x80];
+        let at_once = |exactly: u8| [0x06, 6, 1, 0b1000_1000 | exactly << 6, 0x80];
         let unit = |body: &[u8]| [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], body].concat();
         let coded = |body: &[u8]| [&[0, 0, 0, 1], body].concat();
         for (units, start) in [
-            (vec![&intra[..]], Start::Here),
+            (vec![&intra[..]], Start::Perhaps(0)),
             (vec![&[0x65, 0x88][..]], Start::Here),
             (vec![&inter[..]], Start::Nowhere),
-            (vec![&[0x09, 0x10], &recovery[..], &inter[..]], Start::After(24)),
-            (vec![&recovery[..], &intra[..]], Start::After(24)),
-            (vec![&[0x06, 6, 1, 0b1100_0100, 0x80], &intra[..]], Start::Here),
-            (vec![&[0x06, 6, 1, 0b1100_0100, 0x80], &inter[..]], Start::After(0)),
+            (vec![&[0x09, 0x10], &recovery(1)[..], &inter[..]], Start::After(24)),
+            (vec![&recovery(1)[..], &intra[..]], Start::After(24)),
+            (vec![&recovery(0)[..], &intra[..]], Start::Perhaps(24)),
+            (vec![&at_once(1)[..], &intra[..]], Start::Here),
+            (vec![&at_once(0)[..], &intra[..]], Start::Perhaps(0)),
+            (vec![&at_once(1)[..], &inter[..]], Start::After(0)),
+            (vec![&at_once(0)[..], &inter[..]], Start::Perhaps(1)),
             (vec![&[0x09, 0x10][..]], Start::Here),
         ] {
             let (avc, stream): (Vec<_>, Vec<_>) = units.iter().map(|u| (unit(u), coded(u))).unzip();
             assert_eq!(Codec::H264(Some(4)).start(&avc.concat()), start, "{units:x?}");
             assert_eq!(Codec::H264(None).start(&stream.concat()), start, "{units:x?}");
         }
+    }
+
+    /// Each flash of a film that x264 coded was taken for a start, and what was decoded from there was broken.
+    #[test]
+    fn i_pictures_that_nothing_vouches_for_are_starts_only_where_there_are_no_others_for_long() {
+        let decided = |groups: &[(Start, usize)]| {
+            let group = |(start, length): &(Start, usize)| [vec![*start], vec![Start::Nowhere; length - 1]].concat();
+            let mut starts: Vec<Start> = groups.iter().flat_map(group).collect();
+            let are_exact = decide(&mut starts);
+            (starts.into_iter().filter(|start| *start != Start::Nowhere).collect::<Vec<_>>(), are_exact)
+        };
+        let (here, after, perhaps) = (Start::Here, Start::After(9), Start::Perhaps);
+        let x264 = [(here, 100), (perhaps(0), 1), (perhaps(0), 149), (here, 250), (after, 90), (perhaps(9), 160)];
+        assert_eq!(decided(&x264), (vec![here, here, after], true));
+        let broadcast = [(perhaps(0), 12), (perhaps(0), 600), (perhaps(7), 12), (here, 12), (perhaps(0), 12)];
+        assert_eq!(decided(&broadcast), (vec![here, here, Start::After(7), here], false));
+        let recording = [(Start::Nowhere, 5), (perhaps(0), 12), (here, 12)];
+        assert_eq!(decided(&recording), (vec![here], true));
+        let intra = [(perhaps(0), 1); 700];
+        assert_eq!(decided(&intra), (vec![here; 700], true), "pictures that need none but themselves");
+        assert_eq!(decided(&[]), (vec![], true));
     }
 
     #[test]

@@ -24,6 +24,7 @@ mod cursor;
 mod decode;
 mod deinterlace;
 mod encode;
+mod fields;
 mod found;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;

@@ -117,6 +117,7 @@ mod tests {
             size: 99,
             start: if kind == 'I' { Start::Here } else { Start::Nowhere },
             place: place(kind),
+            is_second_field: false,
         };
         kinds.chars().zip(dts).map(packet).collect()
     }

@@ -2,14 +2,19 @@
 
 use super::keys::{Bits, unescaped};
 
+/// Bytes of a slice that hold what is read of its header.
+pub(super) const LONGEST_HEADER: usize = 64;
+/// `nal_unit_type` of a slice of an IDR picture, Rec. ITU-T H.264 table 7-1.
+pub(super) const IDR: u8 = 5;
+
 /// What of a sequence parameter set one needs to find the count in a slice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Sps {
+pub(super) struct Sps {
     has_colour_planes: bool,
     frame_number_bits: u32,
     /// Bits of the count's lower part; `None` if it is not written down.
     count_bits: Option<u32>,
-    frames_only: bool,
+    pub(super) frames_only: bool,
 }
 
 /// Follows the pictures of a stream.
@@ -24,13 +29,12 @@ pub struct Counter {
 impl Counter {
     /// The count of a picture, and whether it is an IDR picture, from which counts start anew. `None` if it does not say.
     pub fn count<'a>(&mut self, units: impl Iterator<Item = &'a [u8]>) -> Option<(i64, bool)> {
-        const LONGEST_HEADER: usize = 64;
         for unit in units {
             let (header, body) = unit.split_first()?;
             match header & 31 {
                 7 => self.sps = sps(&unescaped(body)).or(self.sps),
                 kind @ (1 | 2 | 5) => {
-                    let (sps, is_idr) = (self.sps?, kind == 5);
+                    let (sps, is_idr) = (self.sps?, kind == IDR);
                     let low = i64::from(lower_part(&unescaped(&body[..body.len().min(LONGEST_HEADER)]), sps, is_idr)?);
                     let is_reference = header & 0x60 != 0;
                     return Some((self.whole(low, 1 << sps.count_bits?, is_idr, is_reference), is_idr));
@@ -56,8 +60,13 @@ impl Counter {
     }
 }
 
+/// True if no picture of a stream with this sequence parameter set is made of fields.
+pub fn holds_frames_only(set: &[u8]) -> bool {
+    set.split_first().and_then(|(_, body)| sps(&unescaped(body))).is_some_and(|sps| sps.frames_only)
+}
+
 /// §7.3.2.1.1.
-fn sps(body: &[u8]) -> Option<Sps> {
+pub(super) fn sps(body: &[u8]) -> Option<Sps> {
     /// Profiles that say which chroma they have.
     const WITH_CHROMA: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
     let mut bits = Bits::new(body);
@@ -113,17 +122,28 @@ fn pass_scaling_list(bits: &mut Bits, length: usize) -> Option<()> {
     Some(())
 }
 
-/// `pic_order_cnt_lsb` of a slice header, §7.3.3.
-fn lower_part(body: &[u8], sps: Sps, is_idr: bool) -> Option<u32> {
-    let mut bits = Bits::new(body);
+/// A slice header, §7.3.3, as far as its frame number; and that.
+pub(super) fn frame_number(bits: &mut Bits, sps: Sps) -> Option<u32> {
     let _macroblock_kind_set = (bits.exp_golomb()?, bits.exp_golomb()?, bits.exp_golomb()?);
     if sps.has_colour_planes {
         bits.take(2)?;
     }
-    bits.take(sps.frame_number_bits)?;
-    if !sps.frames_only && bits.take(1)? == 1 {
-        bits.take(1)?;
+    bits.take(sps.frame_number_bits)
+}
+
+/// True for the bottom field and false for the top one, of a slice header behind its frame number; `None` for a frame.
+pub(super) fn is_bottom_field(bits: &mut Bits, sps: Sps) -> Option<Option<bool>> {
+    if sps.frames_only || bits.take(1)? == 0 {
+        return Some(None);
     }
+    Some(Some(bits.take(1)? == 1))
+}
+
+/// `pic_order_cnt_lsb` of a slice header, §7.3.3.
+fn lower_part(body: &[u8], sps: Sps, is_idr: bool) -> Option<u32> {
+    let mut bits = Bits::new(body);
+    frame_number(&mut bits, sps)?;
+    is_bottom_field(&mut bits, sps)?;
     if is_idr {
         bits.exp_golomb()?;
     }
@@ -131,7 +151,7 @@ fn lower_part(body: &[u8], sps: Sps, is_idr: bool) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
@@ -142,7 +162,7 @@ mod tests {
         bits.chunks(8).map(|eight| (0..8).fold(0, |sum, n| sum << 1 | eight.get(n).unwrap_or(&0))).collect()
     }
 
-    fn unit(header: u8, bits: &str) -> Vec<u8> {
+    pub(in crate::pipeline) fn unit(header: u8, bits: &str) -> Vec<u8> {
         [vec![header], bytes(bits)].concat()
     }
 

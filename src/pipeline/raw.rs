@@ -17,13 +17,15 @@ pub struct RawPacket {
     pub start: Start,
     /// When is it shown, if it has no presentation time?
     pub place: Place,
+    /// It is the second field of the frame that the packet before it began.
+    pub is_second_field: bool,
 }
 
 #[cfg(test)]
 impl RawPacket {
     /// One of a byte.
     pub fn for_tests(pts: Option<i64>, dts: Option<i64>) -> Self {
-        Self { pts, dts, duration: None, size: 1, start: Start::Here, place: Place::Unknown }
+        Self { pts, dts, duration: None, size: 1, start: Start::Here, place: Place::Unknown, is_second_field: false }
     }
 }
 
@@ -36,8 +38,27 @@ pub fn believable(ns: i64) -> Option<i64> {
 
 /// The same with what its bytes say, which only an index needs.
 pub fn described(packet: RawPacket, sample: &gst::Sample, told: &mut Told) -> RawPacket {
-    let start = sample.buffer().map_or(Start::Nowhere, |buffer| start(buffer, sample.caps()));
-    RawPacket { start, place: place(&packet, sample, told), ..packet }
+    let mut described = RawPacket { place: place(&packet, sample, told), ..packet };
+    let Some(buffer) = sample.buffer() else { return described };
+    let is_marked = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+    let Some(codec) = sample.caps().and_then(Codec::of) else {
+        described.start = if is_marked { Start::Here } else { Start::Nowhere };
+        return described;
+    };
+    if let Some(caps) = sample.caps() {
+        told.by(caps);
+    }
+    if !is_marked && !codec.may_hold_fields(told) {
+        return described;
+    }
+    let mut head = vec![0; buffer.size().min(HEAD_BYTES)];
+    let copied = buffer.copy_to_slice(0, &mut head).map_or_else(|copied| copied, |()| head.len());
+    let head = &head[..copied];
+    described.is_second_field = codec.is_second_field(head, told);
+    if is_marked && !described.is_second_field {
+        described.start = codec.start(head);
+    }
+    described
 }
 
 /// A packet's times as stream time, which accounts for edit lists and stays the same after a seek. `None` for what is
@@ -60,17 +81,8 @@ pub fn raw_packet(sample: &gst::Sample) -> Option<RawPacket> {
         size: u32::try_from(buffer.size()).unwrap_or(u32::MAX),
         start: Start::Nowhere,
         place: Place::Unknown,
+        is_second_field: false,
     })
-}
-
-fn start(buffer: &gst::BufferRef, caps: Option<&gst::CapsRef>) -> Start {
-    if buffer.flags().contains(gst::BufferFlags::DELTA_UNIT) {
-        return Start::Nowhere;
-    }
-    let Some(codec) = caps.and_then(Codec::of) else { return Start::Here };
-    let mut head = vec![0; buffer.size().min(HEAD_BYTES)];
-    let copied = buffer.copy_to_slice(0, &mut head).map_or_else(|copied| copied, |()| head.len());
-    codec.start(&head[..copied])
 }
 
 /// When a picture is shown that may have no time of its own.

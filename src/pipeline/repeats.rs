@@ -113,6 +113,7 @@ mod tests {
             caps: String::new(),
             codec: String::new(),
             timescale: Timescale::new(timescale).unwrap(),
+            starts_are_exact: true,
             access: Access::Demuxer { zero_ns: 0, delay_ns: None },
             packets: times.iter().map(packet).collect(),
             refreshes: Vec::new(),

@@ -11,12 +11,12 @@ use super::blocks::Off;
 use super::complaint::encrypted;
 use super::found::Found;
 use super::geometry::Movie;
-use super::keys::{Codec, HEAD_BYTES, Start};
+use super::keys::{Codec, HEAD_BYTES, Start, decide};
 use super::mp4::{self, Table};
 use super::order::{Ordered, UNTOLD_NS, ordered};
 use super::raw::{RawPacket, believable};
 use super::scan::Scan;
-use super::{Output, blocks, codecs, decode, matroska, quicktime};
+use super::{Output, blocks, codecs, decode, fields, matroska, quicktime};
 use crate::media::{Join, Packet, Refresh, Refusal, Timescale};
 
 /// A packet that a demuxer says lasts for less than this part of what packets usually last does not say it in earnest.
@@ -39,6 +39,8 @@ pub struct Timed {
     pub timescale: Timescale,
     /// Times and places are the container's own, and packets are read straight from the file.
     pub direct: bool,
+    /// See [`crate::media::Track::starts_are_exact`].
+    pub starts_are_exact: bool,
     /// Packets in decode order.
     pub packets: Vec<Packet>,
     /// See [`crate::media::Track::refreshes`].
@@ -177,13 +179,16 @@ pub(super) fn from_table(
     let packets =
         table.samples.iter().map(|s| Packet { pts: s.pts, shown: s.shown, key: s.key, offset: s.offset, size: s.size });
     let mut packets: Vec<Packet> = packets.collect();
-    let starts = starts(source, caps, &packets, emit);
+    let mut starts = starts(source, caps, &packets, emit);
+    let starts_are_exact = decide(&mut starts);
     let refreshes = settle(&mut packets, &starts);
+    fields::hide_second(source, caps, &mut packets, emit);
     Some(Timed {
         found: Found { packets: Vec::new(), ..found.clone() },
         caps: caps.clone(),
         timescale,
         direct: true,
+        starts_are_exact,
         packets,
         refreshes,
         joins: Vec::new(),
@@ -213,10 +218,16 @@ pub(super) fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> 
         said.unwrap_or(typical)
     };
     let end = raw.iter().zip(&times).map(|(p, at)| at.saturating_add(stands(p))).max().unwrap_or(0);
-    let packets =
-        raw.iter().zip(&times).map(|(p, &pts)| Packet { pts, shown: true, key: false, offset: 0, size: p.size });
+    let packets = raw.iter().zip(&times).map(|(p, &pts)| Packet {
+        pts,
+        shown: !p.is_second_field,
+        key: false,
+        offset: 0,
+        size: p.size,
+    });
     let mut packets: Vec<Packet> = packets.collect();
-    let starts: Vec<Start> = raw.iter().map(|p| p.start).collect();
+    let mut starts: Vec<Start> = raw.iter().map(|p| p.start).collect();
+    let starts_are_exact = decide(&mut starts);
     let refreshes = settle(&mut packets, &starts);
     let default = found.default;
     Timed {
@@ -224,6 +235,7 @@ pub(super) fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> 
         caps,
         timescale: Timescale::NANOSECONDS,
         direct: false,
+        starts_are_exact,
         packets,
         refreshes,
         joins: Vec::new(),

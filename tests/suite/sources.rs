@@ -110,7 +110,15 @@ pub fn assert_in_order(what: &str, ours: &[Vec<u8>], theirs: &[Vec<u8>]) {
 
 /// Every picture of the film is shown, in its place; and segments have the same bytes in whatever order they are made.
 pub fn assert_plays_exactly(name: &str, film: &Path) {
-    let (data, media) = (Data::new(), tempfile::tempdir().unwrap());
+    let media = tempfile::tempdir().unwrap();
+    let ours = media.path().join("ours.mp4");
+    fs::write(&ours, assert_is_one_film(name, film)).unwrap();
+    assert_in_order(name, &thumbnails(&ours), &thumbnails(film));
+}
+
+/// Segments have the same bytes in whatever order they are made. What is played.
+fn assert_is_one_film(name: &str, film: &Path) -> Vec<u8> {
+    let data = Data::new();
     let id = data.ingest(film);
     let server = TestServer::over(&data);
     let playlists = server.playlists(&id);
@@ -120,15 +128,13 @@ pub fn assert_plays_exactly(name: &str, film: &Path) {
     let sequential: Vec<Vec<u8>> = all.iter().map(|path| server.bytes(path)).collect();
     assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{name}: {}", server.log());
     drop(server);
-    let ours = media.path().join("ours.mp4");
-    fs::write(&ours, sequential.concat()).unwrap();
-    assert_in_order(name, &thumbnails(&ours), &thumbnails(film));
     fs::remove_dir_all(data.path().join("cache")).unwrap();
     let server = TestServer::with(&data, &[("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0")]);
     for (path, bytes) in all.iter().zip(&sequential).rev() {
         assert!(server.bytes(path) == *bytes, "{name}: {path} differs when it is reached by a cold seek");
     }
     assert_eq!(server.metric("matinee_bridged_frames_total"), 0.0, "{name}: {}", server.log());
+    sequential.concat()
 }
 
 #[test]
@@ -163,6 +169,26 @@ fn pictures_are_in_order_and_the_same_wherever_decoding_begins_whatever_the_cont
     for (name, coded) in kinds {
         assert_plays_exactly(name, &film(media.path(), name, &format!("{source} {coded}")));
     }
+}
+
+/// Each flash brings two I-pictures that are no IDR pictures, and later pictures refer past them: what was decoded from one of
+/// them was broken, and what came by was not.
+#[test]
+fn a_film_with_flashes_is_the_same_wherever_decoding_begins() {
+    let media = tempfile::tempdir().unwrap();
+    let flashing = |name: &str, before: &str, keyint: u32| {
+        let coded = format!(
+            "-f lavfi -i testsrc2=s=320x240:r=25:d=9 -vf {before}negate=enable='lt(mod(n+1\\,18)\\,1)' -pix_fmt yuv420p -c:v libx264 \
+             -preset veryfast -x264-params keyint={keyint}:min-keyint={keyint}:scenecut=100:ref=4:weightp=0:bframes=0:\
+             ipratio=0.3:mbtree=0"
+        );
+        film(media.path(), name, &coded)
+    };
+    for name in ["flashes.mkv", "flashes.ts"] {
+        assert_plays_exactly(name, &flashing(name, "", 75));
+    }
+    // Only its first picture is an IDR picture, so the others have to do. What they show may be broken.
+    assert_is_one_film("alone.ts", &flashing("alone.ts", "loop=2:225:0,", 2000));
 }
 
 /// Zeros over packets of a film, counted in the order of decoding.

@@ -16,6 +16,7 @@ fn track(timescale: u32, packets: Vec<Packet>, end: i64) -> Track {
         caps: String::new(),
         codec: "H.264".into(),
         timescale: Timescale::new(timescale).unwrap(),
+        starts_are_exact: true,
         access: Access::Direct,
         packets,
         refreshes: Vec::new(),
