@@ -7,6 +7,7 @@
 mod judge;
 mod known;
 mod picture;
+mod sound;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,7 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(5);
 /// Something that is not as it should be.
 pub struct Finding {
     pub file: String,
-    /// Who says so: `hls`, `ts`, `dash`, `ffmpeg`, `frames`, `offset`, `picture`, `colour`.
+    /// Who says so: `hls`, `ts`, `dash`, `ffmpeg`, `frames`, `offset`, `picture`, `colour`, `sound`.
     pub judge: &'static str,
     pub what: String,
 }
@@ -148,4 +149,5 @@ fn walk(film: &Film, found: &mut Vec<Finding>) {
     judge::clean_transport(&server, &id, &mut say);
     judge::frames(&server, &id, &film.path, &mut say);
     picture::pictures(&server, &id, &film.path, &mut say);
+    sound::sound(&server, &id, &film.path, &mut say);
 }

@@ -60,7 +60,7 @@ pub fn validators(server: &TestServer, id: &str, say: &mut Say) {
     }
 }
 
-/// Are the source's frames those of the largest rendition, at the source's times, and is the sound where it was?
+/// Are the source's frames those of the largest rendition, at the source's times?
 pub fn frames(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
     let Some(video) = largest(server, id) else { return };
     let theirs = source_times(source, &played(source));

@@ -103,6 +103,7 @@ const FRAGMENT_EDITS: &str = "FFmpeg passes over the edit list of a fragmented f
 const GRAIN: &str = "grain at the ceiling of its rung";
 const CAPPED: &str = "up to 360 lines, 60 frames per second are every other one";
 const MADE_UP: &str = "FFmpeg makes up the times of an elementary stream, and drops one picture for it";
+const FIRST_OF_MANY: &str = "of several frames in a packet of this codec in MP4, FFmpeg decodes the first";
 
 /// Every deviation that is understood.
 pub const DEVIATIONS: &[Deviation] = &[
@@ -187,5 +188,7 @@ pub const DEVIATIONS: &[Deviation] = &[
     known("zero_dimensions.mp4", "colour", "", DAMAGED_VP9),
     known("juggling_mpeg1_es.mpg", "frames", "162 frames of 161", MADE_UP),
     known("juggling_mpeg1_es.mpg", "picture", "dB", MADE_UP),
+    known("eac3_51.mp4", "sound", "another", FIRST_OF_MANY),
+    known("sd_3gp_mpeg4_amr.3gp", "sound", "another", FIRST_OF_MANY),
     known("testsrc_240p120_60s.mp4", "frames", "", "small renditions of 120 frames per second keep every fourth"),
 ];
