@@ -13,6 +13,7 @@ use gst::prelude::*;
 
 use super::decode::{Alive, Decoder};
 use super::encode::Encoder;
+use super::lineup::{beginning, lined_up, placed};
 use super::mix::{self, Mix};
 use super::packets::Reader;
 use super::template::{AudioValues, Template};
@@ -31,8 +32,6 @@ const PRIMING: usize = 1;
 const PREROLL_PACKETS: usize = 8;
 /// A block whose time is off by more than this part of a second does not follow on the one before.
 const GAP_PART: i64 = 50;
-/// Packets at the start of a file that may yield nothing.
-const SILENT_PACKETS: usize = 2;
 /// Packets at the end of a track that are decoded to learn where it ends.
 const LAST_PACKETS: usize = 24;
 /// Samples around what is resampled, so that the filter has settled.
@@ -63,6 +62,13 @@ struct Block {
     samples: Vec<f32>,
     /// Samples per second as it is coded.
     coded_rate: u32,
+}
+
+impl Block {
+    /// How many samples each channel has.
+    fn frames(&self, channels: u32) -> i64 {
+        i64::try_from(self.samples.len() / channels.max(1) as usize).unwrap_or(0)
+    }
 }
 
 impl Audio {
@@ -172,14 +178,17 @@ impl Audio {
         let mut samples = vec![0.0; length * width];
         let first = packets.partition_point(|p| position(p.pts) <= from).saturating_sub(1 + PREROLL_PACKETS);
         let end = (packets.partition_point(|p| position(p.pts) < to) + PREROLL_PACKETS).min(packets.len());
-        let (begins, ends) = (from.max(0), to.min(position(self.track.end)));
+        // Before its first packet nothing is missing: a track may begin late. What an edit list hides before it is not heard.
+        let starts = self.track.start().map_or(0, position).max(0);
+        let (begins, ends) = (from.max(starts), to.min(position(self.track.end)));
         let mut covered = 0;
         if begins < ends && first < end {
-            let mut expected: Option<i64> = None;
-            for Block { at: said, samples: block, .. } in self.blocks(first..end, channels, alive)? {
-                let at = expected.filter(|e| (e - said).abs() <= i64::from(self.rate) / GAP_PART).unwrap_or(said);
+            let blocks = self.blocks(first..end, channels, alive)?;
+            let said: Vec<(i64, i64)> = blocks.iter().map(|block| (block.at, block.frames(channels))).collect();
+            for (Block { samples: block, .. }, at) in
+                blocks.iter().zip(lined_up(&said, i64::from(self.rate) / GAP_PART))
+            {
                 let frames = block.chunks_exact(width);
-                expected = Some(at + i64::try_from(frames.len()).unwrap_or(0));
                 for (here, frame) in (at..).zip(frames).filter(|(here, _)| (begins..ends).contains(here)) {
                     let target = usize::try_from(here - from).unwrap_or(0) * width;
                     samples[target..target + width].copy_from_slice(frame);
@@ -187,9 +196,7 @@ impl Audio {
                 }
             }
         }
-        // Before its first packet nothing is missing: a track may begin late.
-        let starts = self.track.start().map_or(0, position).max(begins);
-        Ok(Pcm { samples, missing: ((ends - starts).max(0) - covered).max(0) })
+        Ok(Pcm { samples, missing: ((ends - begins).max(0) - covered).max(0) })
     }
 
     /// What a range of packets decodes to.
@@ -245,31 +252,6 @@ impl Audio {
 /// A sample that an encoder can take: floating point in a file may hold what is no number, or no loudness.
 fn earnest(value: f32) -> f32 {
     if value.is_finite() { value.clamp(-LOUDEST, LOUDEST) } else { 0.0 }
-}
-
-/// Where blocks belong that say these times and were made of these packets, all in samples.
-///
-/// When a decoder makes nothing of the first packet of a file and does not complain, as AAC decoders may, the base class calls
-/// every block by the time of the packet before it. Where a packet is damaged it calls all others by their own, so there the
-/// blocks stay where they say, and the sound has a hole where it has one.
-fn placed(said: &[i64], packets: &[i64], is_beginning: bool) -> Vec<i64> {
-    let silent = packets.len().checked_sub(said.len()).filter(|silent| *silent <= SILENT_PACKETS);
-    let is_shifted = |silent: usize| {
-        let ends = said.last().zip(packets.last()).zip(packets.get(packets.len() - 1 - silent));
-        ends.is_some_and(|((said, last), before)| (said - before).abs() < (said - last).abs())
-    };
-    match silent {
-        Some(silent) if silent == 0 || (is_beginning && is_shifted(silent)) => packets[silent..].to_vec(),
-        _ => said.to_vec(),
-    }
-}
-
-/// Where the first block of a file begins: it ends where the second begins. A container may take what is to be clipped off
-/// its front, as of Opus, from its duration.
-fn beginning(said: i64, samples: usize, second: i64) -> i64 {
-    let samples = i64::try_from(samples).unwrap_or(0);
-    let moved = second - samples;
-    if (moved - said).abs() < samples { moved } else { said }
 }
 
 /// What the last packets of a track decode to.
@@ -411,16 +393,6 @@ mod tests {
         pipeline.set_state(gst::State::Null).unwrap();
     }
 
-    #[test]
-    fn a_first_block_ends_where_the_second_begins() {
-        assert_eq!(beginning(-312, 648, 648), 0, "312 samples are not there");
-        assert_eq!(beginning(0, 960, 648), -312, "312 samples were to be clipped");
-        assert_eq!(beginning(0, 1024, 1024), 0);
-        assert_eq!(beginning(0, 512, 528), 16, "times are rounded, of all but the first alike");
-        assert_eq!(beginning(0, 512, 2048), 0, "a hole");
-        assert_eq!(beginning(0, 0, 1024), 0, "nothing");
-    }
-
     /// Each segment began where its own first block says, which Matroska and FLV round to milliseconds: some samples were
     /// lost or heard twice at each seam.
     #[test]
@@ -500,28 +472,5 @@ mod tests {
     fn what_is_no_sound_is_silence_and_no_encoder_sees_it() {
         let heard = [0.5, -1.5, f32::NAN, f32::INFINITY, -1e30].map(earnest);
         assert_eq!(heard, [0.5, -1.5, 0.0, 0.0, -LOUDEST]);
-    }
-
-    /// One damaged packet used to move all sound before it to the place of the next.
-    #[test]
-    fn blocks_move_for_a_silent_beginning_and_not_for_a_damaged_packet() {
-        let packets: Vec<i64> = (0..6).map(|n| n * FRAME).collect();
-        let all = |said: &[i64], is_beginning| {
-            let said: Vec<i64> = said.iter().map(|n| n * FRAME).collect();
-            placed(&said, &packets, is_beginning).into_iter().map(|at| at / FRAME).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            all(&[0, 1, 2, 3, 4], true),
-            [1, 2, 3, 4, 5],
-            "the first yields nothing and all are called by the one before"
-        );
-        assert_eq!(all(&[0, 1, 2, 3], true), [2, 3, 4, 5]);
-        for damaged in [&[0, 1, 3, 4, 5], &[1, 2, 3, 4, 5]] {
-            assert_eq!([true, false].map(|beginning| all(damaged, beginning)), [damaged, damaged]);
-        }
-        assert_eq!(all(&[0, 1, 2, 3, 4], false), [0, 1, 2, 3, 4], "the last one is damaged");
-        assert_eq!(all(&[0, 1, 5], true), [0, 1, 5]);
-        assert_eq!(all(&[0, 0, 2, 3, 4, 5], false), [0, 1, 2, 3, 4, 5], "a block for every packet");
-        assert_eq!(placed(&[], &[], true), [0; 0]);
     }
 }

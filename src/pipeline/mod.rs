@@ -34,6 +34,7 @@ mod holdup;
 mod inspect;
 mod joins;
 mod keys;
+mod lineup;
 mod matroska;
 mod mix;
 mod movie;

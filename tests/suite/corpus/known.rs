@@ -106,8 +106,6 @@ const MADE_UP: &str = "FFmpeg makes up the times of an elementary stream, and dr
 const WHOLE_PICTURE: &str =
     "its first picture begins before its edit list and is shown whole: pictures and sound are later by as much";
 const TONE: &str = "it is one tone, which is like itself at many places";
-const UNEVEN_SOUND: &str =
-    "its packets of sound leave a hole of 12 ms and overlap by 16 ms at once, which is not followed";
 const FIRST_OF_MANY: &str = "of several frames in a packet of this codec in MP4, FFmpeg decodes the first";
 
 /// Every deviation that is understood.
@@ -195,7 +193,6 @@ pub const DEVIATIONS: &[Deviation] = &[
     known("juggling_mpeg1_es.mpg", "picture", "dB", MADE_UP),
     known("iphone_1080p_hlg_dovi_portrait_hevc10.mp4", "sound", "ms from where it was", WHOLE_PICTURE),
     known("h264_hi444_chapters.mkv", "sound", "ms from where it was", TONE),
-    known("emulator_fragmented_60fps_15s.mp4", "sound", "ms from where it was", UNEVEN_SOUND),
     known("eac3_51.mp4", "sound", "another", FIRST_OF_MANY),
     known("sd_3gp_mpeg4_amr.3gp", "sound", "another", FIRST_OF_MANY),
     known("testsrc_240p120_60s.mp4", "frames", "", "small renditions of 120 frames per second keep every fourth"),
