@@ -96,7 +96,9 @@ fn odd_sources_have_the_tracks_rates_and_lengths_that_their_frames_say() {
     for (name, wanted) in known::SHAPES {
         let Some(film) = films.iter().find(|f| f.name == *name) else { panic!("{name} is not in the manifest") };
         let probed = probe(&data, film);
-        let of = |kind: &str| probed["tracks"].as_array().unwrap().iter().find(|t| t["kind"] == kind).cloned();
+        let is_played = |track: &Value| track.get("why_not").is_none();
+        let tracks = probed["tracks"].as_array().unwrap();
+        let of = |kind: &str| tracks.iter().find(|t| t["kind"] == kind && is_played(t)).cloned();
         let shape = known::Shape {
             rate: of("video").map(|v| v["frame_rate"].as_f64().map_or("variable".to_owned(), |r| format!("{r:.3}"))),
             frames: of("video").and_then(|v| v["frames"].as_u64()),
