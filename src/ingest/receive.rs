@@ -3,16 +3,11 @@
 //! Whoever brings bytes (one request, a resumed upload, a fetch) begins with [`Uploads::receive`], pushes, ends, and hands
 //! what is staged to [`Uploads::accept`](super::Uploads::accept).
 
-use bytes::BytesMut;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Admission, Error, Uploads, file::blocking};
-use crate::library::{Incoming, Staged};
-
-/// Bytes gathered before a thread writes them; one block is written while the next is gathered. An upload weighs twice
-/// this in memory, however long it is.
-const BLOCK_BYTES: usize = 256 << 10;
+use crate::library::{Block, Incoming, Staged};
 
 /// A film on its way in. Dropping it removes what there is of it.
 #[derive(Debug)]
@@ -21,7 +16,8 @@ pub struct Receiving {
     /// What its sender's key may have.
     admission: Option<Admission>,
     received_bytes: u64,
-    block: BytesMut,
+    /// One is gathered while a thread writes that before it.
+    block: Block,
     /// What is written so far, unless a thread has it; neither, once writing failed.
     idle: Option<Incoming>,
     writing: Option<JoinHandle<Result<Incoming, Error>>>,
@@ -45,9 +41,16 @@ impl Uploads {
             library.room_for(announced_bytes.unwrap_or(0), reserve)?;
             Ok(library.stage(reserve)?)
         });
-        let block = BytesMut::with_capacity(BLOCK_BYTES);
         let (idle, limit_bytes) = (Some(begun.await?), config.max_bytes);
-        Ok(Receiving { limit_bytes, admission: None, received_bytes: 0, block, idle, writing: None, _place: place })
+        Ok(Receiving {
+            limit_bytes,
+            admission: None,
+            received_bytes: 0,
+            block: Block::at(0),
+            idle,
+            writing: None,
+            _place: place,
+        })
     }
 }
 
@@ -65,10 +68,8 @@ impl Receiving {
             admission.came(self.received_bytes)?;
         }
         while !bytes.is_empty() {
-            let (now, later) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.block.len()));
-            self.block.extend_from_slice(now);
-            bytes = later;
-            if self.block.len() == BLOCK_BYTES {
+            bytes = self.block.fill(bytes);
+            if self.block.is_full() {
                 self.flush().await?;
             }
         }
@@ -108,7 +109,7 @@ impl Receiving {
     /// Waits for the block before this one to be written and has this one written.
     async fn flush(&mut self) -> Result<(), Error> {
         let mut incoming = self.settle().await?;
-        let block = std::mem::replace(&mut self.block, BytesMut::with_capacity(BLOCK_BYTES)).freeze();
+        let block = std::mem::replace(&mut self.block, Block::at(0)).freeze();
         self.writing = Some(spawn_blocking(move || {
             incoming.write(block)?;
             Ok(incoming)

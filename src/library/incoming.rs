@@ -1,13 +1,13 @@
 //! A source whose bytes are brought by somebody else, piece by piece, and hashed as they come.
 
 use std::fs::File;
-use std::io::Write as _;
 
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 use super::flush::Flush;
 use super::hashing::Hashing;
+use super::sink::{DIRECT_FROM_BYTES, Sink};
 use super::staged::{Entry, digest_of};
 use super::{Error, Library, Staged};
 
@@ -20,9 +20,8 @@ const SYNC_BYTES: u64 = 32 << 20;
 pub struct Incoming {
     library: Library,
     entry: Entry,
-    file: File,
+    sink: Sink,
     hash: Hashing,
-    size_bytes: u64,
     unsynced_bytes: u64,
     flush: Flush,
     reserve_bytes: u64,
@@ -37,10 +36,11 @@ impl Library {
         self.room_for(0, reserve_bytes)?;
         let entry = Entry::create(self)?;
         let path = entry.source();
-        let file = File::create_new(&path).map_err(|why| self.unwritten(&path, 0, why))?;
+        let sink = File::create_new(&path).and_then(|_| Sink::open(&path, 0, DIRECT_FROM_BYTES));
+        let sink = sink.map_err(|why| self.unwritten(&path, 0, why))?;
         let hash = Hashing::start(Sha256::new()).map_err(|why| Error::at("hash", &path, why))?;
         let (library, flush) = (self.clone(), Flush::default());
-        Ok(Incoming { library, entry, file, hash, size_bytes: 0, unsynced_bytes: 0, flush, reserve_bytes })
+        Ok(Incoming { library, entry, sink, hash, unsynced_bytes: 0, flush, reserve_bytes })
     }
 
     /// Whether so many bytes can be written with so many left free.
@@ -66,11 +66,10 @@ impl Incoming {
         self.library.room_for(length, self.reserve_bytes)?;
         let lost = |why| self.library.unwritten(&self.entry.source(), length, why);
         self.hash.update(bytes.clone());
-        self.file.write_all(&bytes).map_err(lost)?;
-        self.size_bytes += length;
+        self.sink.write(&bytes).map_err(lost)?;
         self.unsynced_bytes += length;
         if self.unsynced_bytes >= SYNC_BYTES {
-            self.flush.begin(&self.file).map_err(lost)?;
+            self.flush.begin(self.sink.file()).map_err(lost)?;
             self.unsynced_bytes = 0;
         }
         Ok(())
@@ -81,9 +80,10 @@ impl Incoming {
     /// # Errors
     /// As [`Incoming::write`].
     pub fn finish(self) -> Result<Staged, Error> {
-        let Self { library, entry, file, hash, size_bytes, mut flush, .. } = self;
+        let Self { library, entry, sink, hash, mut flush, .. } = self;
+        let size_bytes = sink.offset_bytes();
         let lost = |why| library.unwritten(&entry.source(), size_bytes, why);
-        flush.wait().and_then(|()| file.sync_all()).map_err(lost)?;
+        flush.wait().and_then(|()| sink.file().sync_all()).map_err(lost)?;
         let hash = hash.end().map_err(lost)?;
         Ok(Staged { digest: digest_of(hash), library, size_bytes, entry })
     }

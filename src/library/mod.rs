@@ -21,6 +21,7 @@ mod incoming;
 mod journal;
 mod lock;
 mod resumable;
+mod sink;
 mod staged;
 
 use std::fs;
@@ -34,6 +35,7 @@ pub use error::Error;
 pub use incoming::Incoming;
 pub use lock::Frozen;
 pub use resumable::{Mark, Resumable};
+pub use sink::Block;
 pub use staged::{Staged, Stored};
 
 const SOURCE: &str = "source";

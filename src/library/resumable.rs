@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 use super::flush::Flush;
 use super::hashing::{Hashing, Later};
 use super::journal::Journal;
+use super::sink::{DIRECT_FROM_BYTES, Sink};
 use super::staged::{Entry, digest_of};
 use super::{Error, Library, SOURCE, Staged, entries};
 use crate::media::{Digest, JobId, TitleId, UploadId};
@@ -56,9 +57,8 @@ pub struct Resumable {
 /// Bytes being added.
 #[derive(Debug)]
 struct Going {
-    file: File,
+    sink: Sink,
     hash: Hashing,
-    offset_bytes: u64,
     flush: Flush,
     /// The mark there will be once the sync that is under way has ended.
     next: Option<Next>,
@@ -213,7 +213,7 @@ impl Resumable {
     /// How many bytes there are, certain or not.
     #[must_use]
     pub fn offset_bytes(&self) -> u64 {
-        self.going.as_ref().map_or(self.mark.offset_bytes, |going| going.offset_bytes)
+        self.going.as_ref().map_or(self.mark.offset_bytes, |going| going.sink.offset_bytes())
     }
 
     /// Where its bytes lie.
@@ -230,10 +230,9 @@ impl Resumable {
         let path = self.path();
         let open = || -> io::Result<Going> {
             self.cut()?;
-            let mut file = OpenOptions::new().write(true).open(&path)?;
-            file.seek(SeekFrom::End(0))?;
-            let (hash, offset_bytes) = (Hashing::start(hash_of(&self.mark)?)?, self.mark.offset_bytes);
-            Ok(Going { file, hash, offset_bytes, flush: Flush::default(), next: None, has_gap: false })
+            let sink = Sink::open(&path, self.mark.offset_bytes, DIRECT_FROM_BYTES)?;
+            let hash = Hashing::start(hash_of(&self.mark)?)?;
+            Ok(Going { sink, hash, flush: Flush::default(), next: None, has_gap: false })
         };
         self.going = Some(open().map_err(|why| Error::at("go on with", &path, why))?);
         Ok(())
@@ -267,13 +266,12 @@ impl Resumable {
         };
         let room = self.library.room_for(length, reserve_bytes);
         let written =
-            room.and_then(|()| going.file.write_all(&bytes).map_err(|why| self.library.unwritten(&path, length, why)));
+            room.and_then(|()| going.sink.write(&bytes).map_err(|why| self.library.unwritten(&path, length, why)));
         if let Err(error) = written {
             going.has_gap = true;
             return Err(error);
         }
         going.hash.update(bytes);
-        going.offset_bytes += length;
         Ok(())
     }
 
@@ -281,7 +279,7 @@ impl Resumable {
     #[must_use]
     pub fn unsettled_bytes(&self) -> u64 {
         let Some(going) = &self.going else { return 0 };
-        going.offset_bytes - going.next.as_ref().map_or(self.mark.offset_bytes, |next| next.offset_bytes)
+        going.sink.offset_bytes() - going.next.as_ref().map_or(self.mark.offset_bytes, |next| next.offset_bytes)
     }
 
     /// Begins to make certain what was written so far, which goes on while the next bytes are written, and moves the mark
@@ -294,7 +292,7 @@ impl Resumable {
         let begun = arrived.and_then(|()| {
             let Some(going) = &mut self.going else { return Ok(()) };
             going.next = Some(going.here(now_ms));
-            going.flush.begin(&going.file).map_err(|why| self.library.unwritten(&self.folder, 0, why))
+            going.flush.begin(going.sink.file()).map_err(|why| self.library.unwritten(&self.folder, 0, why))
         });
         self.unless_lost(begun)
     }
@@ -307,7 +305,7 @@ impl Resumable {
         let settled = self.arrive().and_then(|()| {
             let Some(going) = &self.going else { return Ok(()) };
             let here = going.here(now_ms);
-            going.file.sync_data().map_err(|why| self.library.unwritten(&self.path(), 0, why))?;
+            going.sink.file().sync_data().map_err(|why| self.library.unwritten(&self.path(), 0, why))?;
             self.pass(here)
         });
         self.unless_lost(settled)
@@ -405,7 +403,7 @@ impl Resumable {
 impl Going {
     /// The mark of all bytes that were written.
     fn here(&self, now_ms: i64) -> Next {
-        Next { offset_bytes: self.offset_bytes, touched_at_ms: now_ms, hash: self.hash.so_far() }
+        Next { offset_bytes: self.sink.offset_bytes(), touched_at_ms: now_ms, hash: self.hash.so_far() }
     }
 }
 

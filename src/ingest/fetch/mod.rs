@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, DATE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -22,13 +21,12 @@ use super::file::blocking;
 use super::process::{Attempt, Inner};
 use super::{About, Admission, Error, discard};
 use crate::catalog::{Entered, Fetched, Job, Outcome, Owner, Place, State, new_job_id, now_ms};
+use crate::library::Block;
 use crate::media::{Refusal, RefusalCode, TitleId};
 use crate::outbound::{self, Answer, Target};
 
 pub(super) use store::Store;
 
-/// As in `receive`: bytes gathered before a thread writes them.
-const BLOCK_BYTES: usize = 256 << 10;
 /// A connection that brought so much before it broke was worth it: the next one is no new attempt.
 const WORTH_BYTES: u64 = 1 << 20;
 /// Connections of one attempt: one that breaks again and again ends some time.
@@ -193,8 +191,8 @@ impl Inner {
         if let Some(length) = length.filter(|_| status == StatusCode::OK) {
             self.announce_length(job, length).await?;
         }
-        let mut block = BytesMut::with_capacity(BLOCK_BYTES);
         let mut come = store.offset_bytes();
+        let mut block = Block::at(come);
         let ended = loop {
             let bytes = match body.next().await {
                 Ok(Some(bytes)) => bytes,
@@ -208,10 +206,14 @@ impl Inner {
             if length.is_some_and(|length| come > length) {
                 return Err(Error::Parts { host: host() });
             }
-            block.extend_from_slice(&bytes);
-            if block.len() >= BLOCK_BYTES {
-                store.write(block.split().freeze()).await?;
-                tell(come, length);
+            let mut rest = &*bytes;
+            while !rest.is_empty() {
+                rest = block.fill(rest);
+                if block.is_full() {
+                    store.write(block.freeze()).await?;
+                    block = Block::at(store.offset_bytes());
+                    tell(come, length);
+                }
             }
         };
         store.write(block.freeze()).await?;

@@ -4,17 +4,16 @@ use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::{Error, Hold, Purpose, Resumables, Status, Turn, Upload, defect};
 use crate::catalog::now_ms;
 use crate::ingest::{self, Admission, Wanted};
+use crate::library::Block;
 use crate::media::{Exceeded, Refusal, RefusalCode, UploadId};
 
-/// As in `receive`: one block is written while the next is gathered.
-const BLOCK_BYTES: usize = 256 << 10;
 /// A sync begins after so many bytes, and the mark follows when the next begins ...
 const SETTLE_BYTES: u64 = 16 << 20;
 /// ... or after so long: what comes after the mark is sent again when the server was killed.
@@ -31,7 +30,8 @@ pub struct Going {
     /// Leave for what comes of it from an offset on, if its length was not known and so did not count yet.
     admission: Option<(Admission, u64)>,
     offset_bytes: u64,
-    block: BytesMut,
+    /// One is gathered while a thread writes that before it.
+    block: Block,
     state: State,
     _place: OwnedSemaphorePermit,
 }
@@ -130,7 +130,7 @@ impl Resumables {
             length_bytes,
             admission: None,
             offset_bytes,
-            block: BytesMut::new(),
+            block: Block::at(offset_bytes),
             state: State::Idle(writer),
             _place: place,
         })
@@ -194,14 +194,10 @@ impl Going {
             admission.came((self.offset_bytes + bytes.len() as u64).saturating_sub(*from))?;
         }
         while !bytes.is_empty() {
-            if self.block.capacity() == 0 {
-                self.block.reserve(BLOCK_BYTES);
-            }
-            let (now, later) = bytes.split_at(bytes.len().min(BLOCK_BYTES - self.block.len()));
-            self.block.extend_from_slice(now);
-            self.offset_bytes += now.len() as u64;
+            let later = self.block.fill(bytes);
+            self.offset_bytes += (bytes.len() - later.len()) as u64;
             bytes = later;
-            if self.block.len() == BLOCK_BYTES {
+            if self.block.is_full() {
                 self.flush().await?;
             }
         }
@@ -216,7 +212,7 @@ impl Going {
     pub async fn end(mut self) -> Result<Status, Error> {
         self.is_checked = false;
         let resumables = self.resumables.clone();
-        let (state, block) = (mem::replace(&mut self.state, State::Lost), mem::take(&mut self.block));
+        let (state, block) = (mem::replace(&mut self.state, State::Lost), self.take_block());
         let ending = tokio::spawn(end(resumables, state, block));
         ending.await.map_err(|died| defect(&died))?
     }
@@ -226,9 +222,13 @@ impl Going {
         self.is_checked = true;
     }
 
+    fn take_block(&mut self) -> Block {
+        mem::replace(&mut self.block, Block::at(self.offset_bytes))
+    }
+
     async fn flush(&mut self) -> Result<(), Error> {
         let mut writer = self.idle().await?;
-        let block = mem::take(&mut self.block).freeze();
+        let block = self.take_block().freeze();
         self.state = State::Writing(spawn_blocking(move || {
             let written = writer.write(block);
             (writer, written)
@@ -252,7 +252,7 @@ impl Going {
 }
 
 /// Writes what is left, makes it certain, and lets go. What was written is made certain also if the rest cannot be.
-async fn end(resumables: Resumables, state: State, block: BytesMut) -> Result<Status, Error> {
+async fn end(resumables: Resumables, state: State, block: Block) -> Result<Status, Error> {
     let (mut writer, before) = match state {
         State::Idle(writer) => (writer, Ok(())),
         State::Writing(writing) => writing.await.map_err(|died| defect(&died))?,
@@ -295,7 +295,7 @@ impl Drop for Going {
         let state = mem::replace(&mut self.state, State::Lost);
         // Without a runtime the process is ending: what is behind the mark will be sent again.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        let (resumables, block, is_checked) = (self.resumables.clone(), mem::take(&mut self.block), self.is_checked);
+        let (resumables, block, is_checked) = (self.resumables.clone(), self.take_block(), self.is_checked);
         match state {
             State::Lost => {}
             // The next go begins at the mark.
