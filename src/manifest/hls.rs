@@ -53,13 +53,13 @@ pub fn master(plan: &Plan, generation: &Generation) -> String {
     let stereo = listed.iter().map(|r| {
         let of =
             |video: &VideoRendition| groups.iter().find(|g| video.audio.as_ref().is_some_and(|a| a.as_str() == g.name));
-        variant(plan, r, r.video().and_then(of), generation)
+        with_text(plan, variant(plan, r, r.video().and_then(of), generation))
     });
     let rich = |r: &&&Rendition| r.video().is_some_and(|v| v.width.min(v.height) >= SURROUND_MIN_HEIGHT);
     let best = plan.video().next().map(|(r, _)| r);
     let surrounded =
         listed.iter().filter(|r| surround.is_some() && (rich(r) || best.is_some_and(|b| b.name == r.name)));
-    let surrounded = surrounded.map(|r| variant(plan, r, surround.as_ref(), generation));
+    let surrounded = surrounded.map(|r| with_text(plan, variant(plan, r, surround.as_ref(), generation)));
     let scrubbed = iframes::offered(plan).map(|(r, video)| pictures_alone(r, video, generation));
     let alternatives = groups.iter().chain(&surround).flat_map(|g| alternatives(plan, g, generation));
     let playlist = MasterPlaylist {
@@ -165,7 +165,6 @@ pub(super) fn variant(
         bandwidth: rendition.bandwidth,
         average_bandwidth: rendition.average_bandwidth,
         codecs: Some(rendition.codecs.clone()),
-        subtitles: plan.text().next().map(|_| TEXT_GROUP.to_owned()),
         // No captions inside the video: players need not look.
         closed_captions: Some(ClosedCaptionGroupId::None),
         ..VariantStream::default()
@@ -229,6 +228,17 @@ fn with_sound(pictures: VariantStream, group: &Group) -> VariantStream {
         codecs: Some(codecs.join(",")),
         audio: Some(group.name.to_owned()),
         ..pictures
+    }
+}
+
+/// The subtitles that go with every variant, which is declared with the dearest as it is with sound.
+fn with_text(plan: &Plan, variant: VariantStream) -> VariantStream {
+    let most = |rate: fn(&Rendition) -> u64| plan.text().map(|(r, _)| rate(r)).max().unwrap_or(0);
+    VariantStream {
+        bandwidth: variant.bandwidth + most(|r| r.bandwidth),
+        average_bandwidth: variant.average_bandwidth.map(|mean| mean + most(|r| r.average_bandwidth.unwrap_or(0))),
+        subtitles: plan.text().next().map(|_| TEXT_GROUP.to_owned()),
+        ..variant
     }
 }
 

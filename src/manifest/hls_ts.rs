@@ -29,7 +29,6 @@ pub fn master(plan: &Plan, generation: &Generation) -> String {
             average_bandwidth: program.average_bandwidth().filter(|_| beside == 0),
             codecs: sound.map_or(stream.codecs.clone(), |r| Some(format!("{},{}", rendition.codecs, r.codecs))),
             audio: group.map(|g| g.name.to_owned()),
-            subtitles: None,
             ..stream
         })
     };

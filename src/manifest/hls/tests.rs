@@ -132,6 +132,21 @@ fn a_silent_title_announces_no_sound_and_an_audio_title_no_pictures() {
 }
 
 #[test]
+fn a_variant_is_declared_with_the_dearest_of_its_subtitles() {
+    let text = |name: &str, track, bandwidth| {
+        let kind = TextRendition { track, language: "de".into(), label: Label::default() };
+        rendition(name, "wvtt", bandwidth, RenditionKind::Text(kind))
+    };
+    let listed = master_of(vec![
+        video("480p", 480, 1_500_000, Some("audio-128k")),
+        audio("audio-128k", 0, 140_000, "de"),
+        text("text-1", 0, 900),
+        text("text-2", 1, 20_000),
+    ]);
+    assert!(listed.contains(":BANDWIDTH=1660000,") && listed.contains("SUBTITLES=\"text\""), "{listed}");
+}
+
+#[test]
 fn every_group_offers_every_track_under_its_own_name_and_one_default() {
     let renditions = vec![
         video("source", 480, 1_500_000, Some("audio-128k")),
