@@ -66,9 +66,50 @@ pub fn codecs_of(avcc: &[u8]) -> Option<String> {
     }
 }
 
+/// The parameter sets of an `avcC` record (ISO/IEC 14496-15 §5.3.3.1), those of sequences first, and what follows them.
+/// `None` if it is cut short.
+#[must_use]
+pub fn parameter_sets(avcc: &[u8]) -> Option<(Vec<&[u8]>, &[u8])> {
+    let (mut sets, mut rest) = (Vec::new(), avcc.get(5..)?);
+    for mask in [0x1F, 0xFF] {
+        let (count, mut left) = rest.split_first()?;
+        for _ in 0..count & mask {
+            let (length, behind) = left.split_first_chunk::<2>()?;
+            let (set, behind) = behind.split_at_checked(u16::from_be_bytes(*length).into())?;
+            sets.push(set);
+            left = behind;
+        }
+        rest = left;
+    }
+    Some((sets, rest))
+}
+
+/// What a record of the High profile lacks if it ends behind its parameter sets: chroma format, bit depths, and no extensions
+/// of parameter sets, for 8 bits and 4:2:0, which is all that is offered.
+#[must_use]
+pub fn missing_tail(avcc: &[u8]) -> &'static [u8] {
+    const HIGH: u8 = 100;
+    match parameter_sets(avcc) {
+        Some((_, [])) if avcc.get(1) == Some(&HIGH) => &[0xFD, 0xF8, 0xF8, 0],
+        _ => &[],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_of_the_high_profile_is_completed_if_it_ends_too_early() {
+        let main = [1, 77, 0, 40, 0xFF, 0xE1, 0, 2, 0x67, 0x4D, 1, 0, 1, 0x68];
+        let high = [1, 100, 0, 40, 0xFF, 0xE1, 0, 2, 0x67, 0x64, 1, 0, 1, 0x68];
+        assert_eq!(parameter_sets(&high), Some((vec![&[0x67, 0x64][..], &[0x68]], &[][..])));
+        assert_eq!(missing_tail(&high), [0xFD, 0xF8, 0xF8, 0]);
+        let whole = [&high[..], missing_tail(&high)].concat();
+        for complete in [&main[..], &whole, &high[..9], &[]] {
+            assert!(missing_tail(complete).is_empty(), "{complete:?}");
+        }
+    }
 
     #[test]
     fn levels_follow_size_rate_and_bits() {

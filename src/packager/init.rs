@@ -52,7 +52,8 @@ pub fn init(rendition: &Rendition, config: &[u8]) -> Result<Bytes, Error> {
     }
 }
 
-/// An `avc1` track around an `avcC` record (ISO/IEC 14496-15 §5.3.3.1), which is carried byte for byte.
+/// An `avc1` track around an `avcC` record (ISO/IEC 14496-15 §5.3.3.1), which is carried byte for byte, and completed if it
+/// ends before what its profile requires, as those that GStreamer makes do.
 ///
 /// # Errors
 /// [`Error::Config`] and [`Error::NalLengthSize`] for a record that does not go with our samples, [`Error::TooLarge`]
@@ -69,6 +70,7 @@ pub fn video_init(timescale: Timescale, video: &VideoRendition, avcc: &[u8]) -> 
             Visual { data_reference_index: 1, width, height, ..Visual::default() }.encode(out)?;
             out.encode_atom(b"avcC", |out| {
                 out.append_slice(avcc);
+                out.append_slice(h264::missing_tail(avcc));
                 Ok(())
             })?;
             colr(video.colour).encode(out)?;

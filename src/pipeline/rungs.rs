@@ -81,7 +81,7 @@ impl<'a> Rung<'a> {
             let (mut buffer, caps) = rung.treating.treat(sample, neighbour)?;
             // Large pictures take long to treat, and an encoder looks ahead before it gives anything.
             emit(rung.at, Output::Progress(0));
-            let caps = input_caps(caps, rung.video);
+            let caps = input_caps(caps, rung.video, template);
             if i == group.start {
                 let until = span.times.get(group.end).copied().unwrap_or(span.end);
                 let values = values(rung.job.rendition, rung.video, until - span.times[group.start], rung.rotation);

@@ -32,6 +32,8 @@ pub struct Template {
     pub elements: Vec<&'static str>,
     /// Device files it opens.
     pub devices: Vec<PathBuf>,
+    /// Its rate control goes by the times of the pictures where the caps state no frame rate.
+    pub takes_variable_rate: bool,
 }
 
 /// What a template encodes to.
@@ -124,6 +126,7 @@ fn parse(name: &'static str, text: &'static str) -> Result<Template, String> {
         rank: required("rank")?.parse().map_err(|e| format!("rank: {e}"))?,
         elements: required("elements")?.split_whitespace().collect(),
         devices: field("devices").unwrap_or_default().split_whitespace().map(PathBuf::from).collect(),
+        takes_variable_rate: field("variable-rate") == Some("yes"),
     })
 }
 

@@ -164,7 +164,7 @@ impl Video {
                 duration: ticks_u32(next - decode)?,
                 composition: ticks_i32(self.cursor.track().packets[packet].pts - decode)?,
                 sync: self.cursor.track().packets[packet].key,
-                data: Bytes::copy_from_slice(map.as_slice()),
+                data: without_parameter_sets(map.to_vec()).into(),
             });
             if batch.len() == BATCH {
                 emit(Output::Samples(std::mem::take(&mut batch)));
@@ -185,8 +185,8 @@ impl Video {
     ) -> Result<Vec<u8>, Error> {
         let values = values(rendition, video, rendition.grid.ticks(0).cast_signed(), self.rotation);
         let sample = black(values.scaled, false)?;
-        let caps =
-            input_caps(sample.caps_owned().ok_or_else(|| Error::Failed("a picture without caps".into()))?, video);
+        let caps = sample.caps_owned().ok_or_else(|| Error::Failed("a picture without caps".into()))?;
+        let caps = input_caps(caps, video, template);
         let encoder = Encoder::start(template.video(&values)?, &caps)?;
         let mut buffer = sample.buffer_owned().ok_or_else(|| Error::Failed("a picture without data".into()))?;
         buffer.make_mut().set_pts(gst::ClockTime::ZERO);
@@ -261,7 +261,7 @@ fn scaled(video: &VideoRendition, rotation: Rotation) -> (u32, u32) {
 fn vbv(rendition: &Rendition, video: &VideoRendition, ticks: i64, ceiling: u64) -> (u64, u64) {
     let scale = u64::from(rendition.grid.timescale().get());
     let group_ms = (ticks.max(0).cast_unsigned() * 1000 / scale).max(1);
-    let overhead = (video.rate.fps() as u64 * OVERHEAD_PER_FRAME + OVERHEAD_PER_SECOND) * 8;
+    let overhead = (video.peak_rate.unwrap_or(video.rate).fps() as u64 * OVERHEAD_PER_FRAME + OVERHEAD_PER_SECOND) * 8;
     let usable = (ceiling * RATE_CONTROL_SLACK / 100).saturating_sub(overhead).max(ceiling / 2);
     let first = u64::from(video.width) * u64::from(video.height) * FIRST_PICTURE / 100;
     let needed = first * 1000 / usable.max(1);
@@ -270,11 +270,16 @@ fn vbv(rendition: &Rendition, video: &VideoRendition, ticks: i64, ceiling: u64) 
     (rate, buffer_ms)
 }
 
-/// Caps of what the encoder is given: the decoder's, with the rendition's frame rate, which ends up in the bitstream.
-pub(super) fn input_caps(mut caps: gst::Caps, video: &VideoRendition) -> gst::Caps {
-    let rate = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+/// Caps of what the encoder is given: the decoder's, with the rendition's frame rate, which ends up in the bitstream. With
+/// the mean of a rate that varies, rate control would spend a picture's share of a second on each of many in a burst.
+pub(super) fn input_caps(mut caps: gst::Caps, video: &VideoRendition, template: &Template) -> gst::Caps {
+    let term = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    let rate = match video.peak_rate {
+        Some(_) if template.takes_variable_rate => gst::Fraction::new(0, 1),
+        _ => gst::Fraction::new(term(video.rate.num), term(video.rate.den.get())),
+    };
     let caps_mut = caps.make_mut();
-    caps_mut.set("framerate", gst::Fraction::new(rate(video.rate.num), rate(video.rate.den.get())));
+    caps_mut.set("framerate", rate);
     if let Some(structure) = caps_mut.structure_mut(0) {
         // Where the source's chroma samples lie, and its mastering display, do not describe what is encoded.
         structure.remove_fields(["chroma-site", "mastering-display-info", "content-light-level"]);

@@ -57,14 +57,17 @@ impl Schedule {
     pub(super) fn items(&self, units: Vec<Unit>) -> Vec<Item> {
         let mut items = Vec::with_capacity(units.len() + 16);
         let (mut tables, mut shown) = (0, None);
-        for unit in units {
+        for mut unit in units {
             self.tables(&mut items, &mut tables, unit.due);
             let carries = unit.pid == self.carrier;
             if !(carries && unit.due == self.begin) {
                 self.clock(&mut items, &mut shown, unit.due);
             }
-            let clock = carries && shown.is_none_or(|shown| unit.due - shown >= CLOCK_REST);
+            // Where decoding can start the clock has to be shown, if this stream carries it (§2.4.3.5).
+            let rest = if unit.random_access { 1 } else { CLOCK_REST };
+            let clock = carries && shown.is_none_or(|shown| unit.due - shown >= rest);
             let clock = clock.then_some(unit.due);
+            unit.random_access &= !carries || clock.is_some();
             shown = clock.or(shown);
             items.push(Item::Unit(unit, clock));
         }

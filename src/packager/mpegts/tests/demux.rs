@@ -95,6 +95,10 @@ impl Stream {
             &rest[6..]
         };
         assert!(stuffing.iter().all(|b| *b == 0xFF));
+        assert!(
+            flags & 0x50 != 0x40 || pid != self.clock_stream,
+            "random access on the clock's stream comes with the clock"
+        );
         flags & 0x40 != 0
     }
 
