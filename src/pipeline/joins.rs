@@ -7,12 +7,11 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt as _;
 
 use super::Output;
 use super::pcr::{
-    FAR_APART, HEAD_BYTES, MOST_APART, PACKET_BYTES, SECOND, TICKS_A_STAMP, WRAP, grid, is_picture, pid, reference,
-    since, stamps, unit_bytes,
+    FAR_APART, HEAD_BYTES, MOST_APART, PACKET_BYTES, SECOND, TICKS_A_STAMP, WRAP, fill, grid, is_picture, next_packet,
+    pid, reference, since, stamps, unit_bytes,
 };
 use crate::media::Join;
 
@@ -20,7 +19,8 @@ use crate::media::Join;
 const SYNC: u8 = 0x47;
 /// So much is read at once, packets.
 const PIECE_PACKETS: usize = 8192;
-/// So much around a join is looked at to learn how pictures follow on there.
+/// So much before and behind a join is looked at to learn how pictures follow on there, if no more than this lies between the
+/// references on its sides.
 const AROUND_BYTES: u64 = 4 << 20;
 /// More joins than this are damage.
 const MOST_JOINS: usize = 1000;
@@ -60,9 +60,12 @@ struct Jump(Reference, Reference);
 
 /// Where packets begin: one file may end in the middle of a packet before the next begins.
 struct Grid {
+    /// The first.
+    start: usize,
+    /// Bytes from one to the next.
     stride: usize,
-    /// From where on they do so every `stride` bytes, in order.
-    starts: Vec<u64>,
+    /// From where on they lie so anew, in order.
+    shifts: Vec<u64>,
 }
 
 /// What a search has found.
@@ -74,7 +77,7 @@ struct Search {
 /// Where the clock of a file jumps, or packets are shifted, if it is a transport stream.
 pub fn joins(file: &File, emit: &mut dyn FnMut(Output)) -> Vec<Join> {
     let mut head = vec![0; HEAD_BYTES];
-    let filled = read(file, 0, &mut head);
+    let filled = fill(file, 0, &mut head);
     let Some((start, stride)) = grid(&head[..filled]) else { return Vec::new() };
     let most = if is_sparse(&head[start..filled], stride) { MOST_APART } else { JUMP };
     drop(head);
@@ -87,7 +90,7 @@ pub fn joins(file: &File, emit: &mut dyn FnMut(Output)) -> Vec<Join> {
         joins.push(join(file, jump, before, begins..ends, &grid));
         emit(Output::Progress(0));
     }
-    for at in grid.starts.into_iter().skip(1) {
+    for at in grid.shifts {
         let number = joins.partition_point(|join| join.at < at);
         if joins.get(number).is_none_or(|join| join.at > at) {
             let before = number.checked_sub(1).map_or_else(Join::default, |before| joins[before]);
@@ -100,10 +103,7 @@ pub fn joins(file: &File, emit: &mut dyn FnMut(Output)) -> Vec<Join> {
 impl Grid {
     /// The first packet that begins at or behind a place.
     fn from(&self, at: u64) -> u64 {
-        let (stride, next) = (self.stride as u64, self.starts.partition_point(|start| *start <= at));
-        let begin = self.starts[next.saturating_sub(1)];
-        let place = begin + at.saturating_sub(begin).div_ceil(stride) * stride;
-        self.starts.get(next).map_or(place, |start| place.min(*start))
+        next_packet(at, (self.start, self.stride), &self.shifts, |shift| *shift)
     }
 }
 
@@ -118,11 +118,11 @@ fn is_sparse(head: &[u8], stride: usize) -> bool {
 /// All steps of more than `most`, and all backwards; `None` if there is more than one clock, or too many.
 fn search(file: &File, (start, stride): (usize, usize), most: u64, emit: &mut dyn FnMut(Output)) -> Option<Search> {
     let follows = |before: Reference, time: u64| since(before.time, time) <= most;
-    let (mut grid, mut jumps, mut at) = (Grid { stride, starts: vec![start as u64] }, Vec::new(), start as u64);
+    let (mut grid, mut jumps, mut at) = (Grid { start, stride, shifts: Vec::new() }, Vec::new(), start as u64);
     let (mut of, mut last, mut odd): (Option<u16>, Option<Reference>, Option<Reference>) = (None, None, None);
     let mut piece = vec![0; stride * PIECE_PACKETS];
     loop {
-        let filled = read(file, at, &mut piece);
+        let filled = fill(file, at, &mut piece);
         emit(Output::Progress(0));
         let mut shifted = None;
         for (n, packet) in piece[..filled].chunks(stride).enumerate() {
@@ -149,13 +149,13 @@ fn search(file: &File, (start, stride): (usize, usize), most: u64, emit: &mut dy
                 _ => (last, odd) = (Some(now), None),
             }
         }
-        if jumps.len() + grid.starts.len() > MOST_JOINS {
+        if jumps.len() + grid.shifts.len() > MOST_JOINS {
             return None;
         }
         match shifted {
             Some(by) => {
                 at += by as u64;
-                grid.starts.push(at);
+                grid.shifts.push(at);
             }
             None if filled < piece.len() => return Some(Search { grid, jumps }),
             None => at += filled as u64,
@@ -174,9 +174,10 @@ fn regrid(piece: &[u8], lost: usize, stride: usize) -> Option<usize> {
 /// How what follows a jump goes on; `around` are the references that belong to the clocks on both sides.
 fn join(file: &File, Jump(last, first): &Jump, before: Join, around: Range<u64>, grid: &Grid) -> Join {
     let from = grid.from(last.at.saturating_sub(AROUND_BYTES).max(around.start));
-    let to = first.at.saturating_add(AROUND_BYTES).min(around.end);
+    let is_wide = first.at - last.at > AROUND_BYTES;
+    let to = if is_wide { from } else { first.at.saturating_add(AROUND_BYTES).min(around.end) };
     let mut bytes = vec![0; usize::try_from(to.saturating_sub(from)).unwrap_or(0)];
-    let filled = read(file, from, &mut bytes);
+    let filled = fill(file, from, &mut bytes);
     let packet = |at: u64| Some((at, bytes[..filled].get(usize::try_from(at - from).ok()?..)?.get(..PACKET_BYTES)?));
     let packets = || std::iter::successors(Some(from), |at| Some(grid.from(at + 1))).map_while(packet);
     let between = last.at + 1..first.at + 1;
@@ -193,7 +194,7 @@ fn join(file: &File, Jump(last, first): &Jump, before: Join, around: Range<u64>,
         // The first that goes by the new clock more likely than by the old one.
         let is_new = |s: &&Stamp| between.contains(&s.at) && (s.ticks - jump).abs() < s.ticks.abs();
         let at = stamps.iter().find(is_new).map_or(first.at, |s| s.at);
-        (at, earlier(&stamps, at).unwrap_or(jump))
+        (at, earlier(&stamps, at).unwrap_or(jump - UNTOLD))
     };
     // The clock goes with the stamps as far as it may.
     let behind = signed(before.clock, before.stamps);
@@ -246,15 +247,6 @@ fn is_discontinuous(packet: &[u8]) -> bool {
 fn signed(from: u64, to: u64) -> i64 {
     let ticks = since(from, to);
     if ticks < WRAP / 2 { ticks.cast_signed() } else { ticks.cast_signed() - WRAP.cast_signed() }
-}
-
-/// Fills as much as the file has.
-fn read(file: &File, at: u64, into: &mut [u8]) -> usize {
-    let mut filled = 0;
-    while let Ok(read @ 1..) = file.read_at(&mut into[filled..], at + filled as u64) {
-        filled += read;
-    }
-    filled
 }
 
 #[cfg(test)]
@@ -344,6 +336,19 @@ mod tests {
         let mut odd = recording(SECOND, false);
         odd.splice(5 * 188..6 * 188, recording(500 * SECOND, false)[..188].iter().copied());
         assert_eq!(of(&odd), []);
+    }
+
+    /// A buffer was as large as what lies between two references, whatever that is.
+    #[test]
+    fn behind_a_join_that_nothing_tells_of_for_megabytes_the_clock_goes_on() {
+        let between = crate::pipeline::pcr::tests::packet(0x1FFF, None, None).repeat(2 * AROUND_BYTES as usize / 188);
+        let stream = [recording(900 * SECOND, false), between, recording(7 * SECOND, true)].concat();
+        let found = of(&stream);
+        let [join] = found[..] else { panic!("{found:?}") };
+        assert_eq!(join.at, (20 + 2 * AROUND_BYTES / 188) * 188);
+        let gap = UNTOLD.cast_unsigned();
+        assert_eq!(pictures(&stream, &found)[20..], (20..40).collect::<Vec<_>>());
+        assert_eq!((7 * SECOND + join.clock) % WRAP, 900 * SECOND + 19 * SECOND / 25 + gap);
     }
 
     proptest! {

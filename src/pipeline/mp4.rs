@@ -22,6 +22,8 @@ const MOST_TOP_BOXES: usize = 10_000;
 const MOST_TICKS: i64 = 1 << 60;
 /// The same of what becomes of a track, seconds: eight years.
 const MOST_SECONDS: i64 = 1 << 28;
+/// Most stretches of an edit list that are spliced here: all samples are looked through for each.
+const MOST_STRETCHES: usize = 1000;
 
 /// One track's tables.
 #[derive(Debug)]
@@ -334,6 +336,9 @@ fn edits(trak: &Trak, timescale: u32, movie_scale: u32) -> Option<(Vec<Stretch>,
         if let Some(time) = entry.media_time {
             let from = i64::try_from(time).ok().filter(|ticks| *ticks <= MOST_TICKS)?;
             let until = (entry.segment_duration > 0).then_some(from + (ends - at));
+            if stretches.len() == MOST_STRETCHES {
+                return None;
+            }
             stretches.push(Stretch { at, from, until });
         }
     }
@@ -360,5 +365,17 @@ mod tests {
         assert_eq!(edited(vec![entry(1 << 60, None), entry(1, None)]), None);
         assert_eq!(edited(vec![entry(u64::MAX, None)]), None);
         assert_eq!(edited(vec![entry(1, Some(u64::MAX >> 1))]), None);
+    }
+
+    /// Each took a look at every sample: a small file kept an inspection busy until it was ended.
+    #[test]
+    fn edit_lists_of_more_stretches_than_anybody_cuts_are_left_to_the_demuxer() {
+        let edited = |count: u64| {
+            let entry = |n| ElstEntry { segment_duration: 1, media_time: Some(n), ..ElstEntry::default() };
+            let elst = Elst { entries: (0..count).map(entry).collect() };
+            let trak = Trak { edts: Some(Edts { elst: Some(elst) }), ..Trak::default() };
+            edits(&trak, 1000, 1000).map(|(stretches, _)| stretches.len())
+        };
+        assert_eq!((edited(1000), edited(1001)), (Some(1000), None));
     }
 }

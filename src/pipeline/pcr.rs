@@ -75,10 +75,7 @@ impl Clock {
     /// What is to be changed in this file, if it is a transport stream that needs it.
     pub fn of(file: &File, joins: &[Join]) -> Option<Self> {
         let mut head = vec![0; HEAD_BYTES];
-        let mut filled = 0;
-        while let Ok(read @ 1..) = file.read_at(&mut head[filled..], filled as u64) {
-            filled += read;
-        }
+        let filled = fill(file, 0, &mut head);
         head.truncate(filled);
         let (start, stride) = grid(&head)?;
         // How packets lie to each other is asked of the start alone.
@@ -152,11 +149,7 @@ impl Clock {
 
     /// The first packet that begins at or behind a place.
     fn packet_from(&self, at: u64) -> u64 {
-        let (start, stride) = (self.start as u64, self.stride as u64);
-        let next = self.joins.partition_point(|join| join.at <= at);
-        let begin = next.checked_sub(1).map_or(start, |before| self.joins[before].at);
-        let place = begin + at.saturating_sub(begin).div_ceil(stride) * stride;
-        self.joins.get(next).map_or(place, |join| place.min(join.at))
+        next_packet(at, (self.start, self.stride), &self.joins, |join| join.at)
     }
 
     fn changed(&self, time: u64) -> u64 {
@@ -201,6 +194,24 @@ impl Planted {
         packet[..FIELD_BYTES].copy_from_slice(&field);
         packet
     }
+}
+
+/// The first packet that begins at or behind a place: they do so every so many bytes from a start on, and anew from each of
+/// the places of `anew`, which are in order.
+pub(super) fn next_packet<T>(at: u64, (start, stride): (usize, usize), anew: &[T], place: impl Fn(&T) -> u64) -> u64 {
+    let next = anew.partition_point(|one| place(one) <= at);
+    let begin = next.checked_sub(1).map_or(start as u64, |before| place(&anew[before]));
+    let found = begin + at.saturating_sub(begin).div_ceil(stride as u64) * stride as u64;
+    anew.get(next).map_or(found, |one| found.min(place(one)))
+}
+
+/// Reads as much as the file has, and says how much.
+pub(super) fn fill(file: &File, at: u64, into: &mut [u8]) -> usize {
+    let mut filled = 0;
+    while let Ok(read @ 1..) = file.read_at(&mut into[filled..], at + filled as u64) {
+        filled += read;
+    }
+    filled
 }
 
 fn read(file: &File, at: u64) -> Option<[u8; PACKET_BYTES]> {
@@ -303,13 +314,13 @@ pub(super) mod tests {
     use std::path::Path;
     use std::sync::Arc;
 
-    use gst::prelude::*;
     use proptest::prelude::*;
 
     use super::*;
     use crate::media::Track;
     use crate::pipeline::inspect;
     use crate::pipeline::packets::Reader;
+    use crate::pipeline::testing::run;
 
     /// A packet with a reference and a time of showing, each if given, in ticks.
     pub fn packet(pid: u16, reference: Option<u64>, stamp: Option<u64>) -> Vec<u8> {
@@ -381,12 +392,7 @@ pub(super) mod tests {
              ! avenc_aac ! aacparse ! queue ! mux.",
             path.display()
         );
-        let pipeline = gst::parse::launch(&launch).unwrap();
-        pipeline.set_state(gst::State::Playing).unwrap();
-        let ends = [gst::MessageType::Eos, gst::MessageType::Error];
-        let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(30), &ends);
-        assert_eq!(end.map(|message| message.type_()), Some(gst::MessageType::Eos));
-        pipeline.set_state(gst::State::Null).unwrap();
+        run(&launch);
     }
 
     /// When pictures that are in the file are shown after the first sound, seconds.

@@ -85,7 +85,7 @@ pub fn sound(media: &[Medium], stretches: &[Stretch]) -> Option<Spliced> {
     Some(Spliced { samples, end: end?, finer: 1 })
 }
 
-/// Pictures and words. `tick` is the precision of where stretches end.
+/// Pictures and words. `tick` is the precision of where stretches end. `None` if no ticks are fine enough.
 pub fn pictures(media: &[Medium], stretches: &[Stretch], tick: i64) -> Option<Spliced> {
     let media_end = media.iter().map(|(sample, duration)| sample.pts + i64::from(*duration)).max()?;
     let (mut parts, mut end, mut count) = (Vec::new(), 0, 0);
@@ -101,12 +101,14 @@ pub fn pictures(media: &[Medium], stretches: &[Stretch], tick: i64) -> Option<Sp
         }
     }
     let finer = parts.windows(2).map(|pair| needed(&pair[0], &pair[1])).max().unwrap_or(1);
-    parts.iter_mut().flatten().for_each(|sample| sample.pts *= finer);
+    for sample in parts.iter_mut().flatten() {
+        sample.pts = sample.pts.checked_mul(finer)?;
+    }
     for at in 1..parts.len() {
         let (before, after) = parts.split_at_mut(at);
         part_from_others(&mut before[at - 1], &mut after[0]);
     }
-    Some(Spliced { samples: parts.concat(), end: end * finer, finer: u32::try_from(finer).ok()? })
+    Some(Spliced { samples: parts.concat(), end: end.checked_mul(finer)?, finer: u32::try_from(finer).ok()? })
 }
 
 /// The samples of a stretch and those they need; empty if it shows none. The first keeps all that come before it.
@@ -151,8 +153,10 @@ fn part_from_others(before: &mut [TableSample], after: &mut [TableSample]) {
 
 /// When the last of one stretch is shown, and the first of the next.
 fn between(before: &[TableSample], after: &[TableSample]) -> (i64, i64) {
-    let shown = |part: &[TableSample]| part.iter().filter(|s| s.shown).map(|s| s.pts).collect::<Vec<_>>();
-    (shown(before).into_iter().max().unwrap_or(0), shown(after).into_iter().min().unwrap_or(0))
+    fn shown(part: &[TableSample]) -> impl Iterator<Item = i64> {
+        part.iter().filter(|sample| sample.shown).map(|sample| sample.pts)
+    }
+    (shown(before).max().unwrap_or(0), shown(after).min().unwrap_or(0))
 }
 
 #[cfg(test)]
@@ -198,6 +202,15 @@ mod tests {
             let key = spliced.samples[..=n].iter().rev().find(|s| s.key && s.pts <= spliced.samples[n].pts).unwrap();
             assert!(spliced.samples[n].offset - key.offset < 10 || !spliced.samples[n].shown);
         }
+    }
+
+    /// An edit list may say so; it was an overflow.
+    #[test]
+    fn stretches_so_late_that_finer_ticks_do_not_fit_are_none() {
+        let media = pictures_of(60);
+        let late = |at| pictures(&media, &[stretch(at, 130, 170), stretch(at + 40, 355, 390)], 0);
+        assert!(late(1 << 40).is_some_and(|spliced| spliced.finer > 1));
+        assert_eq!(late(1 << 62), None);
     }
 
     #[test]
