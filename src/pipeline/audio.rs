@@ -243,7 +243,7 @@ impl Audio {
             block.at = at;
         }
         if is_beginning && let [first, second, ..] = &mut blocks[..] {
-            first.at = beginning(first.at, first.samples.len() / channels.max(1) as usize, second.at);
+            first.at = beginning(first.at, first.frames(channels), second.at);
         }
         Ok(blocks)
     }
@@ -268,14 +268,13 @@ pub fn ending(source: &Path, track: &Track, rate: u32) -> Option<Ending> {
     let audio = Audio { source: source.to_owned(), track: Arc::new(track.clone()), rate };
     let packets = track.packets.len();
     let blocks = audio.blocks(packets.saturating_sub(LAST_PACKETS)..packets, 1, &mut || Ok(())).ok()?;
-    let length = |samples: &[f32]| i64::try_from(samples.len()).unwrap_or(0);
     let last = blocks.iter().rev().find(|block| !block.samples.is_empty())?;
-    let mut lengths: Vec<i64> = blocks.iter().map(|block| length(&block.samples)).collect();
+    let mut lengths: Vec<i64> = blocks.iter().map(|block| block.frames(1)).collect();
     lengths.sort_unstable();
     let middle = lengths[lengths.len() / 2];
     let are_alike = 2 * lengths.iter().filter(|length| **length == middle).count() > lengths.len();
     let is_usual = are_alike && middle > 0 && blocks.iter().all(|block| block.coded_rate == rate);
-    Some(Ending { end: last.at.saturating_add(length(&last.samples)), block: is_usual.then_some(middle) })
+    Some(Ending { end: last.at.saturating_add(last.frames(1)), block: is_usual.then_some(middle) })
         .filter(|ending| ending.end > 0)
 }
 
@@ -382,22 +381,12 @@ fn resample(samples: &[f32], from: u32, to: u32, channels: u32) -> Result<Vec<f3
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Runs a pipeline.
-    fn to_the_end(launch: &str) {
-        let pipeline = gst::parse::launch(launch).unwrap();
-        pipeline.set_state(gst::State::Playing).unwrap();
-        let ends = [gst::MessageType::Eos, gst::MessageType::Error];
-        let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(20), &ends);
-        assert_eq!(end.map(|message| message.type_()), Some(gst::MessageType::Eos), "{launch}");
-        pipeline.set_state(gst::State::Null).unwrap();
-    }
+    use crate::pipeline::testing::run;
 
     /// Each segment began where its own first block says, which Matroska and FLV round to milliseconds: some samples were
     /// lost or heard twice at each seam.
     #[test]
     fn sound_that_is_decoded_in_parts_is_that_of_one_decode() {
-        gst::init().unwrap();
         let folder = tempfile::tempdir().unwrap();
         for (name, rate, chain) in [
             ("aac.mkv", 48_000, "avenc_aac ! aacparse ! matroskamux"),
@@ -411,7 +400,7 @@ mod tests {
                  ! audioconvert ! {chain} ! filesink location={}",
                 path.display()
             );
-            to_the_end(&launch);
+            run(&launch);
             let index = crate::pipeline::inspect(&path, &[], &mut |_| ()).unwrap();
             let audio = Audio::new(&path, &index.audio[0]);
             let sound = |from, to| audio.decoded(from, to, 1, &mut || Ok(())).unwrap().samples;
@@ -426,7 +415,6 @@ mod tests {
     /// What came at another rate was heard at the wrong pitch, with holes.
     #[test]
     fn a_stream_that_changes_its_rate_keeps_its_pitch_and_has_no_holes() {
-        gst::init().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let part = |rate: u32| {
             let path = folder.path().join("part");
@@ -436,7 +424,7 @@ mod tests {
                  ! aacparse ! audio/mpeg,stream-format=adts ! filesink location={}",
                 path.display()
             );
-            to_the_end(&launch);
+            run(&launch);
             std::fs::read(path).unwrap()
         };
         let path = folder.path().join("mixed.aac");

@@ -8,7 +8,7 @@ use std::path::Path;
 use super::found::{Found, Words};
 use super::keys::{Codec, Place, Start, Told};
 use super::raw::{RawPacket, believable};
-use super::{blocks, geometry, inspect, joins, matroska, mp4, pcr, quicktime, repeats, subtitles, tracks};
+use super::{blocks, geometry, inspect, joins, matroska, movie, mp4, pcr, quicktime, repeats, subtitles, tracks};
 use crate::media::{Colour, Index, Label, Rotation, Sidecar, Timescale, VideoTrack};
 
 /// Bytes that describe a packet to [`packets`].
@@ -21,7 +21,10 @@ pub struct Stage(Found);
 /// its tables, or packets a demuxer might give of it, lead.
 pub fn file(source: &Path, bytes: &[u8], Stage(stage): &Stage) -> Vec<Index> {
     let _ = (mp4::fault(source), matroska::quicktime_caps(source), pcr::Clock::of_head(bytes));
-    clocks(source, bytes);
+    for number in 1..=2 {
+        matroska::codec_id(source, &format!("{number}:rest"));
+    }
+    changes(source, bytes);
     heads(bytes);
     let tables = mp4::tables(source).unwrap_or_default();
     let mut films: Vec<tracks::Timed> = tables.iter().filter_map(|table| from_table(source, table, stage)).collect();
@@ -61,9 +64,12 @@ fn caps(text: &str) -> gst::Caps {
     text.parse().expect("caps as they are written here")
 }
 
-/// A transport stream whose clock may jump.
-fn clocks(source: &Path, bytes: &[u8]) {
+/// What is changed on the way to the demuxer: how long a movie says it is, and a transport stream whose clock may jump.
+fn changes(source: &Path, bytes: &[u8]) {
     let Ok(file) = File::open(source) else { return };
+    if let Some(duration) = movie::Place::of(&file) {
+        duration.hide(0, &mut bytes.to_vec());
+    }
     let joins = joins::joins(&file, &mut |_| ());
     assert!(joins.is_sorted_by(|one, next| one.at < next.at), "{joins:?}");
     if let Some(clock) = pcr::Clock::of(&file, &joins) {
@@ -86,9 +92,10 @@ fn heads(bytes: &[u8]) {
         let mut told = Told::default();
         // One packet after the other: what was read of the first is asked of those behind it.
         for packet in bytes.chunks(64).take(64) {
-            let _ = (codec.start(packet), codec.place(packet, &mut told));
+            let _ = (codec.start(packet), codec.is_second_field(packet, &mut told), codec.place(packet, &mut told));
         }
         let _ = (codec.start(bytes), codec.place(bytes, &mut Told::default()));
+        codec.is_second_field(bytes, &mut Told::default());
     }
 }
 

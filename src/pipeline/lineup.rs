@@ -45,8 +45,7 @@ pub fn placed(said: &[i64], packets: &[i64], is_beginning: bool) -> Vec<i64> {
 
 /// Where the first block of a file begins: it ends where the second begins. A container may take what is to be clipped off
 /// its front, as of Opus, from its duration.
-pub fn beginning(said: i64, samples: usize, second: i64) -> i64 {
-    let samples = i64::try_from(samples).unwrap_or(0);
+pub fn beginning(said: i64, samples: i64, second: i64) -> i64 {
     let moved = second - samples;
     if (moved - said).abs() < samples { moved } else { said }
 }

@@ -57,6 +57,8 @@ mod silence;
 mod splice;
 mod subtitles;
 mod template;
+#[cfg(test)]
+mod testing;
 mod text;
 mod tone;
 mod tracks;

@@ -11,7 +11,7 @@ use super::mp4;
 const LEAST_TENTHS: u128 = 2;
 /// Where the duration lies in the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Duration {
+pub struct Place {
     at: u64,
     bytes: usize,
 }
@@ -20,10 +20,10 @@ pub struct Duration {
 struct Header {
     timescale: u32,
     duration: u64,
-    place: Duration,
+    place: Place,
 }
 
-impl Duration {
+impl Place {
     /// If the file has one that is better not seen.
     pub fn of(file: &File) -> Option<Self> {
         let length = file.metadata().ok()?.len();
@@ -71,7 +71,7 @@ fn find(file: &File, part: Range<u64>, kind: [u8; 4]) -> impl Iterator<Item = Ra
 fn header(file: &File, body: Range<u64>) -> Option<Header> {
     let [version] = read(file, body.start)?;
     let (scale, bytes) = if version == 1 { (body.start + 20, 8) } else { (body.start + 12, 4) };
-    let place = Duration { at: scale + 4, bytes };
+    let place = Place { at: scale + 4, bytes };
     let duration = match bytes {
         8 => u64::from_be_bytes(read(file, place.at)?),
         _ => u32::from_be_bytes(read(file, place.at)?).into(),
@@ -115,7 +115,7 @@ mod tests {
             let bytes = [boxed(b"ftyp", b"isom"), boxed(b"moov", &moov)].concat();
             let mut file = tempfile::NamedTempFile::new().unwrap();
             file.write_all(&bytes).unwrap();
-            let found = Duration::of(file.as_file());
+            let found = Place::of(file.as_file());
             assert_eq!(found.is_some(), is_hidden, "{seconds} s");
             if let Some(duration) = found {
                 let mut hidden = bytes.clone();
@@ -127,7 +127,7 @@ mod tests {
                 assert!(!changed.is_empty() && changed.iter().all(|n| bytes[*n] != 7 && bytes[*n] != 9), "{changed:?}");
                 let mut file = tempfile::NamedTempFile::new().unwrap();
                 file.write_all(&hidden).unwrap();
-                assert_eq!(Duration::of(file.as_file()), None);
+                assert_eq!(Place::of(file.as_file()), None);
             }
         }
     }

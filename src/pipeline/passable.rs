@@ -57,14 +57,12 @@ fn first_slice(file: &File, packet: &Packet, sets: &[&[u8]]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use gst::prelude::*;
-
     use super::*;
+    use crate::pipeline::testing::run;
 
     /// A film whose first picture was a frame was passed on although it may go on in fields, which browsers show as combs.
     #[test]
     fn a_stream_that_may_hold_fields_is_not_passed_on_whatever_its_first_picture_is() {
-        gst::init().unwrap();
         let folder = tempfile::tempdir().unwrap();
         for (fields, passes) in [(0, true), (1, false)] {
             let path = folder.path().join("film.mp4");
@@ -73,12 +71,7 @@ mod tests {
                  ! x264enc option-string=fake-interlaced={fields} ! mp4mux ! filesink location={}",
                 path.display()
             );
-            let pipeline = gst::parse::launch(&launch).unwrap();
-            pipeline.set_state(gst::State::Playing).unwrap();
-            let ends = [gst::MessageType::Eos, gst::MessageType::Error];
-            let end = pipeline.bus().unwrap().timed_pop_filtered(gst::ClockTime::from_seconds(20), &ends);
-            assert_eq!(end.map(|message| message.type_()), Some(gst::MessageType::Eos));
-            pipeline.set_state(gst::State::Null).unwrap();
+            run(&launch);
             let video = crate::pipeline::inspect(&path, &[], &mut |_| ()).unwrap().video.unwrap();
             assert_eq!((video.interlaced, video.keys_are_idr), (false, passes));
         }

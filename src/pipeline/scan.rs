@@ -14,7 +14,7 @@ use super::complaint::{explain, names_others, refusal, unreadable};
 use super::found::{Found, MOST_PACKETS, Shared, add_sink};
 use super::holdup::{Plugging, Rest};
 use super::joins::joins;
-use super::movie::Duration;
+use super::movie::Place;
 use super::pcr::Clock;
 use super::silence::Silence;
 use crate::media::{Join, Refusal, RefusalCode};
@@ -156,7 +156,7 @@ impl Scan {
         let (reads, asked): (Arc<AtomicUsize>, Arc<AtomicUsize>) = Default::default();
         let file = File::open(source).ok();
         let clock = file.as_ref().and_then(|file| Clock::of(file, &joins));
-        let duration = file.as_ref().and_then(Duration::of);
+        let duration = file.as_ref().and_then(Place::of);
         if let Some(pad) = filesrc.static_pad("src") {
             let (counted, given, over) = (Arc::clone(&reads), Arc::clone(&asked), Arc::clone(&is_reading));
             let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::PUSH | gst::PadProbeType::PULL;
