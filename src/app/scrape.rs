@@ -108,7 +108,7 @@ impl Scrape {
     }
 
     fn count(&self, m: &Metrics) -> Result<(), catalog::Error> {
-        for state in [State::Receiving, State::Processing, State::Ready, State::Failed] {
+        for state in State::ALL {
             m.titles(state.as_str(), gauge(self.catalog.count_of(state)?));
         }
         m.deliveries_waiting.set(gauge(self.catalog.count_waiting()?));
@@ -118,4 +118,22 @@ impl Scrape {
 
 fn gauge(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::{DeliveryState, JobState, Kind};
+    use crate::telemetry::metrics::{DELIVERY_ENDS, JOB_ENDS, JOBS, STATES};
+
+    #[test]
+    fn metrics_and_catalog_have_the_same_words() {
+        assert_eq!(STATES, State::ALL.map(State::as_str));
+        assert_eq!(JOBS, Kind::ALL.map(Kind::as_str));
+        let open = [JobState::Queued, JobState::Running];
+        let ends = JobState::ALL.into_iter().filter(|state| !open.contains(state));
+        assert_eq!(JOB_ENDS[..], ends.map(JobState::as_str).collect::<Vec<_>>());
+        let ends = DeliveryState::ALL.into_iter().filter(|state| *state != DeliveryState::Queued);
+        assert_eq!(DELIVERY_ENDS[..], ends.map(DeliveryState::as_str).collect::<Vec<_>>());
+    }
 }

@@ -197,7 +197,7 @@ impl Catalog {
         }
         enqueue(&transaction, job, kind, &arrival.id, detail, now)?;
         tell(&transaction, News::Created, &arrival.id, json!({ "state": state }), now)?;
-        transaction.commit()?;
+        self.commit_told(transaction, now)?;
         Ok(None)
     }
 
@@ -261,7 +261,7 @@ impl Catalog {
             // What was public is to be had from whoever keeps copies until they drop it.
             tell_purge(&transaction, id, "policy", now)?;
         }
-        transaction.commit()?;
+        self.commit_told(transaction, now)?;
         Ok(Changed::Done)
     }
 }

@@ -45,7 +45,11 @@ impl Catalog {
         add(&mut self.connections.ended.lock().unwrap_or_else(PoisonError::into_inner).jobs, (kind, how), 1);
     }
 
-    pub(super) fn deliveries_ended(&self, how: DeliveryState, count: u64) {
+    pub(super) fn deliveries_ended(&self, how: DeliveryState, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let count = count as u64;
         add(&mut self.connections.ended.lock().unwrap_or_else(PoisonError::into_inner).deliveries, how, count);
     }
 }

@@ -204,7 +204,7 @@ impl Catalog {
         if !end(&transaction, job, owner, now_ms, outcome)? {
             return Ok(false);
         }
-        transaction.commit()?;
+        self.commit_told(transaction, now_ms)?;
         match outcome {
             Outcome::Ready { .. } | Outcome::Done => self.job_ended(job.kind, JobState::Done),
             Outcome::Failed(_) => self.job_ended(job.kind, JobState::Failed),
@@ -252,7 +252,7 @@ impl Catalog {
             fail(&transaction, &title, &failure("its processing was cancelled: upload it again"), now_ms)?;
         }
         forget_old(&transaction)?;
-        transaction.commit()?;
+        self.commit_told(transaction, now_ms)?;
         self.job_ended(kind, JobState::Cancelled);
         Ok(Cancelled::Done(title))
     }
@@ -442,51 +442,6 @@ pub(super) fn job(row: &Row) -> Result<Job, Error> {
 pub fn new_job_id() -> std::io::Result<JobId> {
     let bits = getrandom::u64().map_err(|error| std::io::Error::other(error.to_string()))?;
     Ok(JobId::from_random(bits))
-}
-
-impl Kind {
-    /// The word for programs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fetch => "fetch",
-            Self::Process => "process",
-            Self::Warm => "warm",
-            Self::Replace => "replace",
-        }
-    }
-}
-
-impl FromStr for Kind {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found =
-            [Self::Fetch, Self::Process, Self::Warm, Self::Replace].into_iter().find(|kind| kind.as_str() == text);
-        found.ok_or_else(|| format!("{text:?} is none of fetch, process, warm, replace"))
-    }
-}
-
-impl JobState {
-    /// The word for programs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl FromStr for JobState {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Self::Queued, Self::Running, Self::Done, Self::Failed, Self::Cancelled];
-        let found = all.into_iter().find(|state| state.as_str() == text);
-        found.ok_or_else(|| format!("{text:?} is none of queued, running, done, failed, cancelled"))
-    }
 }
 
 impl fmt::Display for JobCursor {

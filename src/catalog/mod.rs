@@ -25,6 +25,7 @@ mod schema;
 mod titles;
 mod watched;
 mod webhooks;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -255,7 +255,7 @@ impl Catalog {
             ],
         )?;
         tell(&transaction, News::Ready, &title.id, json!({ "state": State::Ready }), title.created_at_ms)?;
-        Ok(transaction.commit()?)
+        self.commit_told(transaction, title.created_at_ms)
     }
 
     /// Removes a title, if it is at the expected version or none is expected, and tells what it had in that moment. Its
@@ -280,7 +280,7 @@ impl Catalog {
         let now = now_ms();
         tell(&transaction, News::Deleted, id, json!({}), now)?;
         tell_purge(&transaction, id, "deleted", now)?;
-        transaction.commit()?;
+        self.commit_told(transaction, now)?;
         Ok(Removal::Done(Removed {
             source: source.and_then(|source| source.parse().ok()),
             size_bytes: size_bytes.cast_unsigned(),
@@ -321,28 +321,6 @@ impl Catalog {
                  + (SELECT count(*) FROM jobs WHERE source = ?1 AND ended_at_ms IS NULL)";
         let count = self.reader().query_row(count, [source.as_str()], |row| row.get::<_, i64>(0))?;
         Ok(count.cast_unsigned())
-    }
-}
-
-impl State {
-    /// The word for programs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Receiving => "receiving",
-            Self::Processing => "processing",
-            Self::Ready => "ready",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl FromStr for State {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let all = [Self::Receiving, Self::Processing, Self::Ready, Self::Failed];
-        let found = all.into_iter().find(|state| state.as_str() == text);
-        found.ok_or_else(|| format!("{text:?} is none of receiving, processing, ready, failed"))
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params};
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
@@ -198,7 +198,7 @@ impl Catalog {
             Told::Gone => ("failed", None, Some(now_ms), Some(GONE)),
             Told::Released => ("queued", Some(now_ms), None, of.error.as_deref()),
         };
-        transaction.execute(
+        let mut changed = transaction.execute(
             "UPDATE deliveries SET state = :state, due_at_ms = coalesce(:due, due_at_ms), ended_at_ms = :ended,
                  status = :status, error = :error, sending = 0, attempts = attempts - :uncounted
              WHERE id = :id AND ended_at_ms IS NULL",
@@ -207,13 +207,12 @@ impl Catalog {
                 ":error": error, ":uncounted": i64::from(*told == Told::Released),
             },
         )?;
-        let mut others = 0;
         if *told == Told::Gone {
             transaction.execute(
                 "UPDATE webhooks SET disabled_at_ms = ?2, disabled_why = ?3 WHERE id = ?1 AND disabled_at_ms IS NULL",
                 params![of.webhook.as_str(), now_ms, GONE],
             )?;
-            others = transaction.execute(
+            changed += transaction.execute(
                 "UPDATE deliveries SET state = 'failed', ended_at_ms = ?2, error = ?3, sending = 0
                  WHERE webhook = ?1 AND ended_at_ms IS NULL",
                 params![of.webhook.as_str(), now_ms, GONE],
@@ -226,10 +225,27 @@ impl Catalog {
         )?;
         transaction.commit()?;
         match told {
-            Told::Delivered => self.deliveries_ended(DeliveryState::Delivered, 1),
-            Told::Failed(_) | Told::Gone => self.deliveries_ended(DeliveryState::Failed, 1 + others as u64),
+            Told::Delivered => self.deliveries_ended(DeliveryState::Delivered, changed),
+            Told::Failed(_) | Told::Gone => self.deliveries_ended(DeliveryState::Failed, changed),
             Told::Again(..) | Told::Released => {}
         }
+        Ok(())
+    }
+
+    /// Commits a transaction in which something was told: what is too much for a webhook is given up, and counted.
+    pub(super) fn commit_told(&self, transaction: Transaction, now_ms: i64) -> Result<(), Error> {
+        let mut given_up = 0;
+        for webhook in all(&transaction)? {
+            given_up += transaction.execute(
+                "UPDATE deliveries SET state = 'failed', ended_at_ms = ?2, sending = 0,
+                     error = 'too much news waited for it'
+                 WHERE id IN (SELECT id FROM deliveries WHERE webhook = ?1 AND ended_at_ms IS NULL
+                     ORDER BY rowid DESC LIMIT -1 OFFSET ?3)",
+                params![webhook.id.as_str(), now_ms, MAX_WAITING],
+            )?;
+        }
+        transaction.commit()?;
+        self.deliveries_ended(DeliveryState::Failed, given_up);
         Ok(())
     }
 
@@ -289,7 +305,8 @@ impl Catalog {
 
 const GONE: &str = "its receiver answered 410: it wants to hear nothing any more";
 
-/// Enters what happened to a title, for everybody who wants to hear of it. Part of the caller's transaction.
+/// Enters what happened to a title, for everybody who wants to hear of it. Part of the caller's transaction, which ends with
+/// [`Catalog::commit_told`].
 pub(super) fn tell(
     connection: &Connection,
     news: News,
@@ -308,12 +325,6 @@ pub(super) fn tell(
             "INSERT INTO deliveries (id, webhook, event, body, state, due_at_ms, created_at_ms)
              VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?5)",
             params![DeliveryId::from_random(chance).as_str(), webhook.id.as_str(), news.as_str(), body, now_ms],
-        )?;
-        connection.execute(
-            "UPDATE deliveries SET state = 'failed', ended_at_ms = ?2, error = 'too much news waited for it'
-             WHERE id IN (SELECT id FROM deliveries WHERE webhook = ?1 AND ended_at_ms IS NULL
-                 ORDER BY rowid DESC LIMIT -1 OFFSET ?3)",
-            params![webhook.id.as_str(), now_ms, MAX_WAITING],
         )?;
     }
     Ok(())
@@ -403,26 +414,6 @@ impl FromStr for News {
 impl Serialize for News {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(self.as_str())
-    }
-}
-
-impl DeliveryState {
-    /// The word for programs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Delivered => "delivered",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl FromStr for DeliveryState {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        let found = [Self::Queued, Self::Delivered, Self::Failed].into_iter().find(|state| state.as_str() == text);
-        found.ok_or_else(|| format!("{text:?} is none of queued, delivered, failed"))
     }
 }
 

@@ -23,11 +23,14 @@ const FIRST_BYTE_BUCKETS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 
 
 /// Where bytes of a segment come from.
 const TIERS: [&str; 4] = ["memory", "disk", "made", "shared"];
-/// States of titles, kinds of jobs and ends of both and of deliveries: words of the catalog, to be there as zero.
-const STATES: [&str; 4] = ["receiving", "processing", "ready", "failed"];
-const JOBS: [&str; 4] = ["fetch", "process", "warm", "replace"];
-const JOB_ENDS: [&str; 3] = ["done", "failed", "cancelled"];
-const DELIVERY_ENDS: [&str; 2] = ["delivered", "failed"];
+/// States of titles. These and the next are words of the catalog, to be there as zero; `app` sees to it that they are its.
+pub const STATES: [&str; 4] = ["receiving", "processing", "ready", "failed"];
+/// Kinds of jobs.
+pub const JOBS: [&str; 4] = ["fetch", "process", "warm", "replace"];
+/// How jobs end.
+pub const JOB_ENDS: [&str; 3] = ["done", "failed", "cancelled"];
+/// How deliveries end.
+pub const DELIVERY_ENDS: [&str; 2] = ["delivered", "failed"];
 /// What runs.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 

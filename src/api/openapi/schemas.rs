@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::{reference, webhooks};
 use crate::access::{MAX_NAME_CHARS, MAX_PLAYBACK_SECONDS, MAX_UPLOAD_SECONDS};
+use crate::catalog::{JobState, State};
 use crate::ingest::name::MAX_NAME_CHARS as MAX_TITLE_CHARS;
 
 /// One line of text with something in it.
@@ -250,8 +251,8 @@ fn parameters() -> Value {
             json!({ "type": "string", "pattern": "^-?[0-9]{1,15}-[0-9a-z]{12}$" })),
         "limit": query("limit", "items per page, by default 20; more than 100 count as 100",
             json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX })),
-        "videoState": query("state", "only videos in this state", json!({ "enum": VIDEO_STATES })),
-        "jobState": query("state", "only jobs in this state", json!({ "enum": JOB_STATES })),
+        "videoState": query("state", "only videos in this state", json!({ "enum": State::ALL })),
+        "jobState": query("state", "only jobs in this state", json!({ "enum": JobState::ALL })),
         "filename": query("filename", "the file name; Content-Disposition may give it instead", json!({ "type": "string" })),
         "title": query("title", "name of the video; by default that of its file",
             line(MAX_TITLE_CHARS)),
@@ -294,9 +295,6 @@ fn parameters() -> Value {
     })
 }
 
-const VIDEO_STATES: [&str; 4] = ["receiving", "processing", "ready", "failed"];
-const JOB_STATES: [&str; 5] = ["queued", "running", "done", "failed", "cancelled"];
-
 fn schemas() -> Value {
     let id = || reference("schemas", "Id");
     let time = || json!({ "type": "string", "format": "date-time" });
@@ -337,7 +335,7 @@ fn schemas() -> Value {
         "Failure": closed(json!({ "code": text(), "message": text() })),
         "Video": closed(json!({
             "id": id(), "title": text(), "description": text(), "metadata": { "type": "object" },
-            "state": { "enum": VIDEO_STATES }, "error": error(), "created_at": time(), "file_name": text(),
+            "state": { "enum": State::ALL }, "error": error(), "created_at": time(), "file_name": text(),
             "size_bytes": count(), "source": { "type": ["string", "null"], "description": "SHA-256 of the film" },
             "duration_s": { "type": ["number", "null"] }, "width": count_or_null(), "height": count_or_null(),
             "frame_rate": { "type": ["number", "null"] }, "tracks": list(reference("schemas", "Track")),
@@ -352,7 +350,7 @@ fn schemas() -> Value {
             "replacement": { "oneOf": [{ "type": "null" }, reference("schemas", "Replacement")] },
         })),
         "Replacement": closed(json!({
-            "job": id(), "state": { "enum": JOB_STATES }, "error": error(), "file_name": text(), "size_bytes": count(),
+            "job": id(), "state": { "enum": JobState::ALL }, "error": error(), "file_name": text(), "size_bytes": count(),
         })),
         "Track": open(json!({
             "kind": text(), "codec": text(), "language": text_or_null(), "name": text_or_null(),
@@ -409,7 +407,7 @@ fn schemas() -> Value {
             "paths": { "type": "array", "items": text(), "description": "what a CDN should purge" },
         })),
         "Job": closed(json!({
-            "id": id(), "kind": text(), "video": id(), "state": { "enum": JOB_STATES }, "attempts": count(),
+            "id": id(), "kind": text(), "video": id(), "state": { "enum": JobState::ALL }, "attempts": count(),
             "progress": { "type": "integer", "minimum": 0, "maximum": 1000, "description": "thousandths" },
             "error": error(), "created_at": time(), "due_at": time(), "ended_at": time_or_null(),
         })),

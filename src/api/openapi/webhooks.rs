@@ -7,7 +7,7 @@ use super::operations::{BASE, Operation};
 use super::reference;
 use super::schemas::{self, Gives, Takes, closed};
 use crate::api::problem::Kind;
-use crate::catalog::News;
+use crate::catalog::{DeliveryState, News};
 
 const WEBHOOKS: Operation = Operation { tag: "webhooks", ..BASE };
 
@@ -67,8 +67,6 @@ pub(super) fn deliveries(method: &Method) -> Option<Operation> {
     })
 }
 
-const STATES: [&str; 3] = ["queued", "delivered", "failed"];
-
 /// What these calls take in their queries.
 pub(super) fn add_parameters(parameters: &mut Value) {
     parameters["deliveryCursor"] = json!({
@@ -76,7 +74,7 @@ pub(super) fn add_parameters(parameters: &mut Value) {
         "schema": { "type": "string", "pattern": "^[0-9]{1,15}$" },
     });
     parameters["deliveryState"] = json!({
-        "name": "state", "in": "query", "description": "only deliveries in this state", "schema": { "enum": STATES },
+        "name": "state", "in": "query", "description": "only deliveries in this state", "schema": { "enum": DeliveryState::ALL },
     });
 }
 
@@ -115,7 +113,7 @@ pub(super) fn add_schemas(all: &mut Value) {
         (
             "Delivery",
             closed(json!({
-                "id": id(), "event": text(), "state": { "enum": STATES }, "attempts": { "type": "integer", "minimum": 0 },
+                "id": id(), "event": text(), "state": { "enum": DeliveryState::ALL }, "attempts": { "type": "integer", "minimum": 0 },
                 "status": { "type": ["integer", "null"] }, "error": { "type": ["string", "null"] },
                 "created_at": time(), "due_at": time_or_null(), "ended_at": time_or_null(),
                 "body": reference("schemas", "News"),

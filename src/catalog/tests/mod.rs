@@ -8,6 +8,7 @@ mod keys;
 mod replacements;
 mod titles;
 mod watched;
+mod webhooks;
 
 use super::*;
 use crate::media::{
