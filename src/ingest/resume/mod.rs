@@ -153,7 +153,9 @@ impl Resumables {
                 Ok(opened) => opened,
                 Err(error @ crate::library::Error::Damaged { .. }) => {
                     tracing::warn!(upload = %id, %error, "an upload that is damaged is removed");
-                    library.remove_resumable(&id)?;
+                    if let Err(error) = library.remove_resumable(&id) {
+                        tracing::warn!(upload = %id, %error, "it is left to the next start");
+                    }
                     continue;
                 }
                 Err(error) => {
