@@ -46,16 +46,16 @@ pub(super) fn methods(route: &Route) -> String {
 /// Whether the document says that this call may be answered with this problem.
 pub(super) fn knows(path: &str, method: &Method, kind: Kind) -> bool {
     // Whatever is asked for is counted.
-    let counted = kind == Kind::TooOften;
-    let found = |route: Route| {
-        let as_get = || if method == Method::HEAD { operation(&route, &Method::GET) } else { None };
-        operation(&route, method).or_else(as_get)
-    };
-    match Route::parse(path).map(found) {
-        _ if counted => true,
-        None => kind == Kind::NoRoute,
-        Some(None) => matches!(kind, Kind::Method | Kind::NoRoute),
-        Some(Some(operation)) => operation.problems(method).any(|known| known == kind),
+    if kind == Kind::TooOften {
+        return true;
+    }
+    let Some(route) = Route::parse(path) else { return kind == Kind::NoRoute };
+    let as_get = || if method == Method::HEAD { operation(&route, &Method::GET) } else { None };
+    match operation(&route, method).or_else(as_get) {
+        Some(operation) => operation.problems(method).any(|known| known == kind),
+        // Whoever looks for a film by its name looks for what is not there.
+        None if matches!(route, Route::File(_)) => kind == Kind::NoRoute,
+        None => kind == Kind::Method,
     }
 }
 
@@ -321,6 +321,19 @@ mod tests {
         let (path, other) = (format!("/api/v1/uploads/{}", "0".repeat(32)), "/api/v1/videos/000000000000");
         assert!(knows(&path, &Method::HEAD, Kind::UploadLocked) && !knows(&path, &Method::GET, Kind::UploadLocked));
         assert!(knows(other, &Method::HEAD, Kind::NoTitle) && !knows(other, &Method::HEAD, Kind::CrossSite));
+    }
+
+    #[test]
+    fn a_method_that_a_path_does_not_take_is_refused_as_that_except_where_names_of_films_are_taken() {
+        let fails = |path, method| {
+            [Kind::NoRoute, Kind::Method]
+                .into_iter()
+                .filter(move |kind| knows(path, &method, *kind))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(fails("/api/v1/videos/000000000000", Method::PUT), [Kind::Method]);
+        assert_eq!(fails("/api/v1/videos/a.mp4", Method::GET), [Kind::NoRoute]);
+        assert_eq!(fails("/api/v1/nothing", Method::GET), [Kind::NoRoute]);
     }
 
     #[test]
