@@ -55,12 +55,6 @@ impl Quota {
             .or_else(|| over(self.max_titles, usage.titles).map(Exceeded::Titles))
             .or_else(|| over(self.max_bytes, usage.bytes).map(Exceeded::Bytes))
     }
-
-    /// Bytes that may still come, if that is limited.
-    #[must_use]
-    pub fn bytes_left(self, usage: Usage) -> Option<u64> {
-        self.max_bytes.filter(|limit| *limit != 0).map(|limit| limit.saturating_sub(usage.bytes))
-    }
 }
 
 #[cfg(test)]
@@ -75,9 +69,7 @@ mod tests {
         assert_eq!(quota.exceeded_by(full), None);
         assert_eq!(quota.exceeded_by(Usage { titles: 3, ..full }), Some(Exceeded::Titles(2)));
         assert_eq!(quota.exceeded_by(Usage { uploads: 2, ..full }), Some(Exceeded::Uploads(1)));
-        assert_eq!(quota.bytes_left(full), None);
         let bytes = Quota { max_bytes: Some(7), ..Quota::default() };
         assert_eq!(bytes.exceeded_by(Usage { bytes: 8, ..Usage::default() }), Some(Exceeded::Bytes(7)));
-        assert_eq!(bytes.bytes_left(Usage { bytes: 5, ..Usage::default() }), Some(2));
     }
 }
