@@ -84,6 +84,7 @@ soak:
 check:
 	@scripts/packages.sh run build
 	cargo fmt --check
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --test suite repository::
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items

@@ -33,7 +33,8 @@ refuse() {
 as_root=""
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || refuse "not root and there is no sudo"
-    as_root="sudo"
+    # Its environment is not ours.
+    as_root="sudo env DEBIAN_FRONTEND=noninteractive"
 fi
 echo "packages: installing$missing"
 export DEBIAN_FRONTEND=noninteractive
