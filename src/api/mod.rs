@@ -1,4 +1,4 @@
-//! Management, `/api/v1`: videos, jobs, events; JSON, and problems of RFC 9457.
+//! Management, `/api/v1`, `/metrics` and `/openapi.json`: videos, jobs, events; JSON, and problems of RFC 9457.
 //!
 //! Nothing runs unasked. A listing costs a catalog query on a thread that may block, a creation what `ingest` says, a
 //! listener of events a task of its own for as long as it listens.
@@ -143,7 +143,7 @@ impl Api {
         Arc::new(Self { rooms, creations: Creations::default(), listeners, closing: watch::Sender::new(false) })
     }
 
-    /// Answers a request below `/api/v1/`, or for `/metrics`.
+    /// Answers a request below `/api/v1/`, or for `/metrics` or `/openapi.json`.
     pub fn handle(
         self: &Arc<Self>,
         request: http::Request<Incoming>,

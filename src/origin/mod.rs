@@ -12,7 +12,8 @@
 //! nothing that may change is called immutable.
 //!
 //! Arrow: `origin` -> `access`, `cache`, `manifest`, `packager`, `media`. What it needs of catalog and encoder comes as closures in
-//! [`Rooms`], filled in by `app`; so does `api`, which answers what is below `/api/v1/`, and `/metrics`, on the same listener.
+//! [`Rooms`], filled in by `app`; so does `api`, which answers what is below `/api/v1/`, `/metrics` and `/openapi.json` on the same
+//! listener.
 
 mod access_log;
 mod body;
