@@ -119,18 +119,24 @@ fn two_viewers_at_distant_places_of_a_title_cause_every_segment_to_be_made_once(
     server.bytes(&paths.remove(0));
     let server = server.restart();
     let meet = Barrier::new(2);
-    let play = |paths: &[String]| {
-        for path in paths {
-            // In step, so that each asks while the other's is being made.
+    // In step, so that each asks while the other's is being made; looked at when nobody waits for anybody any more.
+    let play = |paths: &[String]| -> Vec<_> {
+        let ask = |path: &String| {
             meet.wait();
-            assert!(!server.bytes(path).is_empty());
-        }
+            server.ask(path).send()
+        };
+        paths.iter().map(ask).collect()
     };
     let half = paths.len() / 2;
-    thread::scope(|scope| {
-        scope.spawn(|| play(&paths[..half]));
-        play(&paths[half..2 * half]);
+    let answers = thread::scope(|scope| {
+        let one = scope.spawn(|| play(&paths[..half]));
+        let other = play(&paths[half..2 * half]);
+        one.join().unwrap().into_iter().chain(other)
     });
+    for answer in answers {
+        let answer = answer.unwrap();
+        assert!(answer.status == 200 && !answer.body.is_empty(), "{}", answer.text());
+    }
     // What is made ahead for one may be cancelled for what the other waits for.
     let ended = |how: &str| server.metric(&format!("matinee_encodes_ended_total{{outcome=\"{how}\"}}"));
     until("every encode has ended", || {

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::sources::{assert_in_order, film, thumbnails};
+use crate::sources::{assert_in_order, thumbnails};
 use crate::support::{Data, TestServer};
-use crate::times::{flashes, sounds};
+use crate::times::{flash, flashes, sounds};
 
 const PACKET_BYTES: usize = 188;
 /// Ticks of time stamps in a second.
@@ -47,13 +47,7 @@ fn moved(recording: &[u8], by: u64, discontinuous: bool) -> Vec<u8> {
 #[test]
 fn a_stream_put_together_plays_on_and_is_the_same_wherever_reading_begins() {
     let media = tempfile::tempdir().unwrap();
-    let one = film(
-        media.path(),
-        "one.ts",
-        "-f lavfi -i testsrc2=s=320x240:r=25:d=7,drawbox=t=fill:c=white:enable='between(t,2,2.25)' \
-         -f lavfi -i aevalsrc='0.5*sin(5529*t)*between(t,2,2.25)':d=7:s=44100 \
-         -c:v libx264 -preset veryfast -pix_fmt yuv420p -g 50 -c:a aac",
-    );
+    let one = flash(media.path(), "one.ts", (2, 7), "-g 50 -ar 44100");
     let bytes = fs::read(&one).unwrap();
     let pictures = thumbnails(&one);
     let pictures = [pictures.clone(), pictures].concat();

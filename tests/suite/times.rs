@@ -2,7 +2,7 @@
 //! source shows it.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::sources::{assert_in_order, film, thumbnails};
@@ -16,6 +16,20 @@ pub fn flashes(pictures: &[Vec<u8>], rate: f64) -> Vec<f64> {
     let mean = |picture: &Vec<u8>| picture.iter().map(|p| usize::from(*p)).sum::<usize>() / picture.len();
     let white: Vec<bool> = pictures.iter().map(|picture| mean(picture) > 225).collect();
     (0..white.len()).filter(|&n| white[n] && !(n > 0 && white[n - 1])).map(|n| n as f64 / rate).collect()
+}
+
+/// A film of so many seconds, and a white picture and a tone that begin after some of them.
+pub fn flash(folder: &Path, name: &str, (at, seconds): (u32, u32), rest: &str) -> PathBuf {
+    let shown = format!("between(t,{at},{at}.25)");
+    film(
+        folder,
+        name,
+        &format!(
+            "-f lavfi -i testsrc2=s=320x180:r=25:d={seconds},drawbox=t=fill:c=white:enable='{shown}' \
+             -f lavfi -i aevalsrc='0.5*sin(5529*t)*{shown}':d={seconds}:s=48000 \
+             -c:v libx264 -preset veryfast -pix_fmt yuv420p -c:a aac {rest}"
+        ),
+    )
 }
 
 /// When sounds begin after silence, seconds.
@@ -33,7 +47,7 @@ pub fn sounds(media: &Path) -> Vec<f64> {
 }
 
 /// The pictures of the last rendition, and all sound, as files.
-fn played(server: &TestServer, id: &str, folder: &Path) -> (std::path::PathBuf, std::path::PathBuf) {
+fn played(server: &TestServer, id: &str, folder: &Path) -> (PathBuf, PathBuf) {
     let playlists = server.playlists(id);
     let (shown, heard) = (folder.join("shown.mp4"), folder.join("heard.mp4"));
     fs::write(&shown, server.rendition(playlists.last().unwrap())).unwrap();
@@ -65,13 +79,7 @@ fn sound_that_begins_late_begins_then_and_nothing_counts_as_missing_before() {
 #[test]
 fn what_an_edit_list_cuts_away_is_neither_shown_nor_heard() {
     let media = tempfile::tempdir().unwrap();
-    let whole = film(
-        media.path(),
-        "whole.mp4",
-        "-f lavfi -i testsrc2=s=320x180:r=25:d=8,drawbox=t=fill:c=white:enable='between(t,3,3.25)' \
-         -f lavfi -i aevalsrc='0.5*sin(5529*t)*between(t,3,3.25)':d=8:s=48000 \
-         -c:v libx264 -preset veryfast -pix_fmt yuv420p -g 100 -c:a aac",
-    );
+    let whole = flash(media.path(), "whole.mp4", (3, 8), "-g 100");
     // Between key frames: all from the one before is in the file, and an edit list says what is shown.
     let cut = film(media.path(), "cut.mp4", &format!("-ss 1.32 -i {} -t 5 -c copy", whole.display()));
     let bytes = fs::read(&cut).unwrap();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::judge::{Say, zero_of};
-use crate::support::TestServer;
+use crate::support::{TestServer, skipped};
 
 /// Samples per second that are compared.
 const RATE: usize = 8000;
@@ -39,15 +39,25 @@ pub fn sound(server: &TestServer, id: &str, source: &Path, say: &mut Say) {
     let file = tempfile::Builder::new().suffix(".mp4").tempfile().unwrap();
     std::fs::write(file.path(), media).unwrap();
     let (theirs, ours) = (heard(source, zero_of(source)), heard(file.path(), 0.0));
+    for (whose, sound) in [("the source", &theirs), ("what is served", &ours)] {
+        if sound.is_empty() {
+            return say("sound", format!("of {whose} FFmpeg decodes nothing"));
+        }
+    }
+    let mut compared = 0;
     for (n, stretch) in theirs.chunks_exact(STRETCH).enumerate().step_by(EVERY) {
         if power(stretch) < SILENCE * STRETCH as f64 {
             continue;
         }
+        compared += 1;
         match displacement(stretch, &ours, n * STRETCH) {
             Some(moved) if moved.abs() <= OFFSET_SLACK => {}
             Some(moved) => return say("sound", format!("at {n} s it is {:.1} ms from where it was", moved * 1000.0)),
             None => return say("sound", format!("at {n} s it is another")),
         }
+    }
+    if compared == 0 {
+        skipped(&format!("nothing in the sound of {} is long and loud enough to be compared", source.display()));
     }
 }
 
