@@ -6,6 +6,7 @@
 //! It is not made by macros on handlers and structures, as `utoipa` would: there are none here. Paths come from one
 //! `match`, bodies are JSON put together where they are sent.
 
+mod keys;
 mod operations;
 mod schemas;
 mod webhooks;

@@ -3,7 +3,7 @@
 use http::Method;
 
 use super::schemas::{Gives, Takes};
-use super::webhooks;
+use super::{keys, webhooks};
 use crate::api::Route;
 use crate::api::problem::Kind;
 
@@ -86,9 +86,9 @@ pub(super) fn operation(route: &Route, method: &Method) -> Option<Operation> {
         Route::Events => events(method),
         Route::Jobs => jobs(method),
         Route::Job(_) => job(method),
-        Route::Keys => keys(method),
-        Route::Key(_) => key(method),
-        Route::UploadTokens => upload_tokens(method),
+        Route::Keys => keys::all(method),
+        Route::Key(_) => keys::one(method),
+        Route::UploadTokens => keys::upload_tokens(method),
         Route::Webhooks => webhooks::webhooks(method),
         Route::Webhook(_) => webhooks::webhook(method),
         Route::Deliveries(_) => webhooks::deliveries(method),
@@ -420,64 +420,6 @@ fn job(method: &Method) -> Option<Operation> {
         }),
         _ => None,
     }
-}
-
-fn keys(method: &Method) -> Option<Operation> {
-    match *method {
-        Method::GET => Some(Operation {
-            id: "listKeys",
-            tag: "keys",
-            summary: "Lists keys, newest first, including revoked ones.",
-            gives: (200, Gives::KeyList),
-            ..BASE
-        }),
-        Method::POST => Some(Operation {
-            id: "createKey",
-            tag: "keys",
-            summary: "Adds a key. The key itself is in this answer and nowhere else.",
-            takes: Takes::Key,
-            gives: (201, Gives::IssuedKey),
-            fails: &[
-                Kind::Body,
-                Kind::Incomplete,
-                Kind::Stalled,
-                Kind::TooManyKeys,
-                Kind::TooLarge,
-                Kind::MediaType,
-                Kind::DiskFull,
-            ],
-            ..BASE
-        }),
-        _ => None,
-    }
-}
-
-fn key(method: &Method) -> Option<Operation> {
-    const KEY: Operation =
-        Operation { tag: "keys", gives: (200, Gives::Key), fails: &[Kind::NoKey, Kind::NoRoute], ..BASE };
-    match *method {
-        Method::GET => Some(Operation { id: "getKey", summary: "Shows a key, without the key itself.", ..KEY }),
-        Method::DELETE => Some(Operation {
-            id: "revokeKey",
-            summary: "Revokes a key. It stays in the list.",
-            fails: &[Kind::NoKey, Kind::NoRoute, Kind::DiskFull],
-            ..KEY
-        }),
-        _ => None,
-    }
-}
-
-fn upload_tokens(method: &Method) -> Option<Operation> {
-    (*method == Method::POST).then_some(Operation {
-        id: "issueUploadToken",
-        tag: "keys",
-        summary: "Issues a token with which one film can be uploaded without a key, in one request or by a resumable upload \
-            that begins before it expires, and its video be looked at.",
-        takes: Takes::UploadToken,
-        gives: (201, Gives::UploadToken),
-        fails: &[Kind::Body, Kind::Incomplete, Kind::Stalled, Kind::TooLarge, Kind::MediaType],
-        ..BASE
-    })
 }
 
 fn metrics(method: &Method) -> Option<Operation> {
