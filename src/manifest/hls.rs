@@ -53,13 +53,13 @@ pub fn master(plan: &Plan, generation: &Generation) -> String {
     let stereo = listed.iter().map(|r| {
         let of =
             |video: &VideoRendition| groups.iter().find(|g| video.audio.as_ref().is_some_and(|a| a.as_str() == g.name));
-        with_text(plan, variant(plan, r, r.video().and_then(of), generation))
+        with_text(plan, variant(r, r.video().and_then(of), generation))
     });
     let rich = |r: &&&Rendition| r.video().is_some_and(|v| v.width.min(v.height) >= SURROUND_MIN_HEIGHT);
     let best = plan.video().next().map(|(r, _)| r);
     let surrounded =
         listed.iter().filter(|r| surround.is_some() && (rich(r) || best.is_some_and(|b| b.name == r.name)));
-    let surrounded = surrounded.map(|r| with_text(plan, variant(plan, r, surround.as_ref(), generation)));
+    let surrounded = surrounded.map(|r| with_text(plan, variant(r, surround.as_ref(), generation)));
     let scrubbed = iframes::offered(plan).map(|(r, video)| pictures_alone(r, video, generation));
     let alternatives = groups.iter().chain(&surround).flat_map(|g| alternatives(plan, g, generation));
     let playlist = MasterPlaylist {
@@ -154,12 +154,7 @@ pub(super) fn in_order(plan: &Plan) -> Vec<&Rendition> {
     listed
 }
 
-pub(super) fn variant(
-    plan: &Plan,
-    rendition: &Rendition,
-    sound: Option<&Group>,
-    generation: &Generation,
-) -> VariantStream {
+pub(super) fn variant(rendition: &Rendition, sound: Option<&Group>, generation: &Generation) -> VariantStream {
     let alone = VariantStream {
         uri: uri(rendition, generation),
         bandwidth: rendition.bandwidth,

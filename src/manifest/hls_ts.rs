@@ -18,7 +18,7 @@ pub fn master(plan: &Plan, generation: &Generation) -> String {
     let groups = if several { hls::groups(plan) } else { Vec::new() };
     let variant = |rendition: &Rendition| {
         let program = Program::of(plan, rendition)?;
-        let stream = hls::variant(plan, rendition, None, generation);
+        let stream = hls::variant(rendition, None, generation);
         let sound = program.audio.filter(|_| program.video.is_some());
         let group = groups.iter().find(|g| sound.is_some_and(|r| r.name.as_str() == g.name));
         // Whoever chooses another track plays that beside this one, whose sound comes all the same.

@@ -57,7 +57,6 @@ fn first_slice(file: &File, packet: &Packet, sets: &[&[u8]]) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::pipeline::testing::run;
 
     /// A film whose first picture was a frame was passed on although it may go on in fields, which browsers show as combs.

@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
-
 use super::cursor::{Cursor, black};
 use super::encode::Encoder;
 use super::groups::groups;
