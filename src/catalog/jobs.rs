@@ -10,8 +10,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::replacements::{not_replaced, replaced};
+use super::titles::keep_plan;
 use super::webhooks::{News, tell};
-use super::{Catalog, Error, Failure, MAX_PAGE};
+use super::{Catalog, Error, Failure, MAX_PAGE, clock};
 use crate::media::{Digest, JobId, Plan, TitleId};
 
 /// Jobs that ended and are still shown; older ones are forgotten, so that the table is bounded.
@@ -166,6 +167,7 @@ impl Catalog {
     /// [`Error::Busy`], [`Error::Full`]; nothing is claimed then.
     pub fn claim(&self, kind: Kind, lease: Lease, mine: &[JobId]) -> Result<Option<Job>, Error> {
         let writer = self.writer();
+        self.look_at_clock(&writer, lease.now_ms)?;
         let mut claim = writer.prepare_cached(&format!(
             "UPDATE jobs SET state = 'running', owner = :owner, lease_until_ms = :until, attempts = attempts + 1
              WHERE id = (
@@ -222,6 +224,19 @@ impl Catalog {
         let next = "SELECT min(iif(state = 'running', lease_until_ms + 1, due_at_ms)) FROM jobs
              WHERE ended_at_ms IS NULL AND kind = ?1 AND id NOT IN (SELECT value FROM json_each(?2))";
         Ok(self.reader().query_row(next, params![kind.as_str(), list(mine)], |row| row.get(0))?)
+    }
+
+    /// What a process that was killed had in hand is due at once. For the one server of a data folder, at its start: no
+    /// other process claims jobs. The attempts count.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
+    pub fn release_jobs(&self, now_ms: i64) -> Result<(), Error> {
+        let release = "UPDATE jobs SET state = 'queued', owner = NULL, lease_until_ms = NULL, due_at_ms = ?1
+             WHERE state = 'running'";
+        let writer = self.writer();
+        writer.execute(release, [now_ms])?;
+        clock::put_back(&writer, now_ms)
     }
 
     /// Calls a job off. A title that cannot be played yet fails with the code `cancelled`.
@@ -379,13 +394,16 @@ pub(super) fn end(
 
 fn ready(connection: &Connection, title: &TitleId, plan: &Plan, notes: &[String], now_ms: i64) -> Result<(), Error> {
     let notes = serde_json::to_string(notes).map_err(|why| damaged(title.as_str(), why.to_string()))?;
-    let text = serde_json::to_string(plan).map_err(|why| damaged(title.as_str(), why.to_string()))?;
     let changed = connection.execute(
-        "UPDATE titles SET state = 'ready', plan = ?2, duration_s = ?3, notes = ?4, version = version + 1
+        "UPDATE titles SET state = 'ready', duration_s = ?2, notes = ?3, version = version + 1
          WHERE id = ?1 AND state = 'processing'",
-        params![title.as_str(), text, plan.duration_seconds(), notes],
+        params![title.as_str(), plan.duration_seconds(), notes],
     )?;
-    if changed == 0 { Ok(()) } else { tell(connection, News::Ready, title, json!({ "state": "ready" }), now_ms) }
+    if changed == 0 {
+        return Ok(());
+    }
+    keep_plan(connection, title, plan)?;
+    tell(connection, News::Ready, title, json!({ "state": "ready" }), now_ms)
 }
 
 /// A title that failed names no source any more: what cannot be played is not kept.

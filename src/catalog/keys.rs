@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params};
 
 use super::{Catalog, Error};
 use crate::media::{Exceeded, KeyId, Quota, Scopes, TitleId, Usage};
 
-/// Most keys there may be, revoked ones included: a listing has no pages.
+/// Most keys there may be that are not revoked, since a listing has no pages. So many are kept in all, too: of those that
+/// are revoked and have no title the oldest go.
 pub const MAX_KEYS: u32 = 1000;
 
 const COLUMNS: &str = "id, name, hash, scopes, created_at_ms, used_at_ms, revoked_at_ms, \
@@ -67,14 +68,17 @@ fn replaced(which: &str) -> String {
 }
 
 impl Catalog {
-    /// Adds a key; false if there are [`MAX_KEYS`] already. Durable when it returns.
+    /// Adds a key; false if there are [`MAX_KEYS`] already that are not revoked. Durable when it returns.
     ///
     /// # Errors
     /// [`Error::Busy`], [`Error::Full`]; nothing is added then.
     pub fn insert_key(&self, key: &ApiKey) -> Result<bool, Error> {
-        let added = self.writer().execute(
+        let mut writer = self.writer();
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let added = transaction.execute(
             "INSERT INTO api_keys (id, name, hash, scopes, created_at_ms, max_bytes, max_titles, max_uploads)
-             SELECT :id, :name, :hash, :scopes, :at, :bytes, :titles, :uploads WHERE (SELECT count(*) FROM api_keys) < :most",
+             SELECT :id, :name, :hash, :scopes, :at, :bytes, :titles, :uploads
+             WHERE (SELECT count(*) FROM api_keys WHERE revoked_at_ms IS NULL) < :most",
             named_params! {
                 ":id": key.id.as_str(),
                 ":name": key.name,
@@ -87,6 +91,14 @@ impl Catalog {
                 ":most": MAX_KEYS,
             },
         )?;
+        transaction.execute(
+            "DELETE FROM api_keys WHERE id IN (
+                 SELECT id FROM api_keys
+                 WHERE revoked_at_ms IS NOT NULL AND NOT EXISTS (SELECT 1 FROM titles WHERE owner = api_keys.id)
+                 ORDER BY revoked_at_ms, rowid LIMIT max(0, (SELECT count(*) FROM api_keys) - ?1))",
+            [MAX_KEYS],
+        )?;
+        transaction.commit()?;
         Ok(added > 0)
     }
 

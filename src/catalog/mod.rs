@@ -1,8 +1,8 @@
 //! Titles, what is known of each, and the jobs that are done for them, in `data/catalog.sqlite`.
 //!
 //! Nothing runs unasked. Every call is synchronous and costs one or two SQLite statements; a write also an fsync, and
-//! up to [`BUSY_TIMEOUT`] of waiting if another process writes at that moment. [`Catalog::title`] also parses the
-//! title's plan, a few milliseconds for a long film. Async callers clone the [`Catalog`] (an `Arc`) into `spawn_blocking`.
+//! up to [`BUSY_TIMEOUT`] of waiting if another process writes at that moment. [`Catalog::title`] also reads and parses
+//! the title's plan, a few milliseconds for a long film; nothing else does. Async callers clone the [`Catalog`] (an `Arc`) into `spawn_blocking`.
 //!
 //! The rule not to break: the catalog is shared. Server and offline ingest have it open at once, so what is read may be
 //! out of date a moment later, and a decision and its consequence belong in one transaction.
@@ -14,6 +14,7 @@
 
 mod arrivals;
 mod bridged;
+mod clock;
 mod counts;
 mod fetches;
 mod jobs;
@@ -28,12 +29,14 @@ mod webhooks;
 mod words;
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rusqlite::Connection;
 
 pub use arrivals::{Arrival, Change, Changed, Creation, Known, Place};
+pub use clock::{LONGEST_DELIVERY_PAUSE_MS, LONGEST_JOB_PAUSE_MS};
 pub use counts::Ended;
 pub use fetches::{Entered, Fetched};
 pub use jobs::{Cancelled, Job, JobCursor, JobPage, JobState, Kind, Lease, Outcome, new_job_id};
@@ -63,6 +66,8 @@ struct Connections {
     reader: Mutex<Connection>,
     writer: Mutex<Connection>,
     ended: Mutex<Ended>,
+    /// The latest time of which anybody who claimed something knew, Unix milliseconds.
+    latest_ms: AtomicI64,
 }
 
 /// Why the catalog could not do it. A call that fails has changed nothing. After [`Error::Busy`] the same call is worth another
@@ -147,7 +152,7 @@ impl Catalog {
         let reader = schema::connect(&path).map_err(|e| schema::unusable(&path, e))?;
         reader.pragma_update(None, "query_only", true)?;
         let (reader, writer) = (Mutex::new(reader), Mutex::new(writer));
-        let connections = Connections { reader, writer, ended: Mutex::default() };
+        let connections = Connections { reader, writer, ended: Mutex::default(), latest_ms: AtomicI64::default() };
         Ok(Self { connections: Arc::new(connections) })
     }
 

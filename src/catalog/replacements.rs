@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::jobs::{self, Job, JobState, Kind, enqueue};
 use super::keys::{self, exceeded};
+use super::titles::keep_plan;
 use super::webhooks::{News, tell, tell_purge};
 use super::{Catalog, Error, Failure, Owner, State};
 use crate::media::{Digest, Exceeded, JobId, KeyId, Plan, Quota, TitleId};
@@ -117,21 +118,20 @@ pub(super) fn replaced(
 ) -> Result<(), Error> {
     let damaged = |why: serde_json::Error| jobs::damaged(job.title.as_str(), why.to_string());
     let notes = serde_json::to_string(notes).map_err(damaged)?;
-    let text = serde_json::to_string(plan).map_err(damaged)?;
     let (file_name, size_bytes) = job.film();
     connection.execute(
         "UPDATE titles SET state = 'ready', error_code = NULL, error_message = NULL, source = ?2, file_name = ?3,
-             size_bytes = ?4, plan = ?5, duration_s = ?6, notes = ?7, version = version + 1 WHERE id = ?1",
+             size_bytes = ?4, duration_s = ?5, notes = ?6, version = version + 1 WHERE id = ?1",
         params![
             job.title.as_str(),
             job.source.as_ref().map(Digest::as_str),
             file_name,
             i64::try_from(size_bytes).unwrap_or(i64::MAX),
-            text,
             plan.duration_seconds(),
             notes
         ],
     )?;
+    keep_plan(connection, &job.title, plan)?;
     tell(connection, News::Replaced, &job.title, json!({ "state": "ready" }), now_ms)?;
     tell_purge(connection, &job.title, "replaced", now_ms)
 }

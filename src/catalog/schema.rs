@@ -8,14 +8,15 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 use super::{BUSY_TIMEOUT, Error};
 
 /// `PRAGMA application_id`, "MTNE": tells our file from any other program's.
-const APPLICATION_ID: i64 = 0x4d54_4e45;
+pub(super) const APPLICATION_ID: i64 = 0x4d54_4e45;
 
 /// Step `n` makes format `n + 1` of format `n`. Steps are only ever appended; a shipped one never changes.
 ///
 /// Times are Unix milliseconds. `plan` is JSON of `media::Plan`, which can be read by later versions that know more
-/// fields; `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
+/// fields, and stands in a table of its own: it is a hundred times as long as the rest of a title, and whatever stood
+/// behind it in a row would be found by reading all of it. `notes` is a JSON list of sentences about damage that was worked around. `version` counts the changes of a
 /// title that a client can see. A `creation` remembers which title a client's Idempotency-Key made.
-const STEPS: [&str; 12] = [
+pub(super) const STEPS: [&str; 13] = [
     "
     CREATE TABLE titles (
         id            TEXT PRIMARY KEY,
@@ -171,6 +172,50 @@ const STEPS: [&str; 12] = [
     ALTER TABLE watched ADD COLUMN seen_at_ms INTEGER NOT NULL DEFAULT 0;
     UPDATE watched SET seen_at_ms = unixepoch() * 1000;
 ",
+    "
+    CREATE TABLE plans (
+        title TEXT PRIMARY KEY REFERENCES titles (id) ON DELETE CASCADE,
+        plan  TEXT NOT NULL
+    ) STRICT;
+    INSERT INTO plans (title, plan) SELECT id, plan FROM titles WHERE plan IS NOT NULL;
+    CREATE TABLE without_plans (
+        id              TEXT PRIMARY KEY,
+        name            TEXT NOT NULL,
+        state           TEXT NOT NULL CHECK (state IN ('receiving', 'processing', 'ready', 'failed')),
+        error_code      TEXT,
+        error_message   TEXT,
+        created_at_ms   INTEGER NOT NULL,
+        source          TEXT,
+        file_name       TEXT NOT NULL,
+        size_bytes      INTEGER NOT NULL,
+        duration_s      REAL,
+        version         INTEGER NOT NULL DEFAULT 1,
+        playback_policy TEXT NOT NULL DEFAULT 'public' CHECK (playback_policy IN ('public', 'signed')),
+        owner           TEXT,
+        notes           TEXT NOT NULL DEFAULT '[]',
+        description     TEXT NOT NULL DEFAULT '',
+        metadata        TEXT NOT NULL DEFAULT '{}',
+        CHECK ((state = 'failed') = (error_code IS NOT NULL)),
+        CHECK (state <> 'ready' OR (source IS NOT NULL AND duration_s IS NOT NULL))
+    ) STRICT;
+    INSERT INTO without_plans (id, name, state, error_code, error_message, created_at_ms, source, file_name,
+            size_bytes, duration_s, version, playback_policy, owner, notes, description, metadata)
+        SELECT id, name, state, error_code, error_message, created_at_ms, source, file_name,
+            size_bytes, duration_s, version, playback_policy, owner, notes, description, metadata
+        FROM titles ORDER BY rowid;
+    DROP TABLE titles;
+    ALTER TABLE without_plans RENAME TO titles;
+    CREATE INDEX titles_newest ON titles (created_at_ms DESC, id DESC);
+    CREATE INDEX titles_source ON titles (source) WHERE source IS NOT NULL;
+    CREATE INDEX titles_state ON titles (state, created_at_ms DESC, id DESC);
+    CREATE INDEX titles_owner ON titles (owner) WHERE owner IS NOT NULL;
+    CREATE TRIGGER bridged_of_removed AFTER DELETE ON titles
+        WHEN OLD.source IS NOT NULL AND NOT EXISTS (SELECT 1 FROM titles WHERE source = OLD.source)
+        BEGIN DELETE FROM bridged WHERE source = OLD.source; END;
+    CREATE TRIGGER bridged_of_replaced AFTER UPDATE OF source ON titles
+        WHEN OLD.source IS NOT NULL AND NOT EXISTS (SELECT 1 FROM titles WHERE source = OLD.source)
+        BEGIN DELETE FROM bridged WHERE source = OLD.source; END;
+",
 ];
 
 /// The newest format this program knows.
@@ -223,6 +268,9 @@ fn format(connection: &Connection, path: &Path) -> Result<i64, Error> {
 }
 
 fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
+    // A step that puts another table in the place of one would take along what refers to it. This cannot be said within a
+    // transaction.
+    connection.pragma_update(None, "foreign_keys", false)?;
     // All steps in one transaction, and the format is read inside it: of two processes that start at once one migrates.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let found = format(&transaction, path)?;
@@ -233,7 +281,8 @@ fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Error> {
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", KNOWN)?;
     }
-    Ok(transaction.commit()?)
+    transaction.commit()?;
+    Ok(connection.pragma_update(None, "foreign_keys", true)?)
 }
 
 pub(super) fn unusable(path: &Path, error: rusqlite::Error) -> Error {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::types::ValueRef;
-use rusqlite::{OptionalExtension, Row, TransactionBehavior, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params};
 use serde::Serialize;
 use serde_json::json;
 
@@ -163,7 +163,9 @@ impl Catalog {
     pub fn title(&self, id: &TitleId) -> Result<Option<Title>, Error> {
         let found = {
             let reader = self.reader();
-            let mut query = reader.prepare_cached(&format!("SELECT {COLUMNS}, plan FROM titles WHERE id = ?1"))?;
+            let mut query = reader.prepare_cached(&format!(
+                "SELECT {COLUMNS}, (SELECT plan FROM plans WHERE title = titles.id) AS plan FROM titles WHERE id = ?1"
+            ))?;
             let read = |row: &Row| Ok((entry(row), row.get::<_, Option<String>>("plan")?));
             query.query_row([id.as_str()], read).optional()?
         };
@@ -175,7 +177,8 @@ impl Catalog {
     }
 
     /// A number that is another one once anything in the title's row is; `None` if there is none of that id. Costs a
-    /// fraction of [`Catalog::title`], because no plan is parsed. It means nothing to another process.
+    /// fraction of [`Catalog::title`], because no plan is read: another plan is another version. It means nothing to
+    /// another process.
     ///
     /// # Errors
     /// [`Error::Sqlite`] if the file cannot be read.
@@ -232,7 +235,6 @@ impl Catalog {
     /// [`Error::Busy`], [`Error::Full`]; nothing is added then.
     pub fn insert_ready(&self, title: &NewTitle) -> Result<(), Error> {
         let damaged = |why: serde_json::Error| Error::Damaged { title: title.id.to_string(), why: why.to_string() };
-        let plan = serde_json::to_string(&*title.plan).map_err(damaged)?;
         let notes = serde_json::to_string(&title.notes).map_err(damaged)?;
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -240,8 +242,8 @@ impl Catalog {
             watched::note(&transaction, lying, &Watched::Title(title.id.clone()), title.created_at_ms)?;
         }
         transaction.execute(
-            "INSERT INTO titles (id, name, state, created_at_ms, source, file_name, size_bytes, duration_s, notes, plan)
-             VALUES (?1, ?2, 'ready', ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            "INSERT INTO titles (id, name, state, created_at_ms, source, file_name, size_bytes, duration_s, notes)
+             VALUES (?1, ?2, 'ready', ?3, ?4, ?5, ?6, ?7, ?8)",
             params![
                 title.id.as_str(),
                 title.name,
@@ -250,10 +252,10 @@ impl Catalog {
                 title.file_name,
                 i64::try_from(title.size_bytes).unwrap_or(i64::MAX),
                 title.plan.duration_seconds(),
-                notes,
-                plan
+                notes
             ],
         )?;
+        keep_plan(&transaction, &title.id, &title.plan)?;
         tell(&transaction, News::Ready, &title.id, json!({ "state": State::Ready }), title.created_at_ms)?;
         self.commit_told(transaction, title.created_at_ms)
     }
@@ -266,7 +268,8 @@ impl Catalog {
     pub fn remove(&self, id: &TitleId, expected: Option<u64>) -> Result<Removal, Error> {
         let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let query = "SELECT source, plan, size_bytes, version FROM titles WHERE id = ?1";
+        let query = "SELECT source, (SELECT plan FROM plans WHERE title = titles.id), size_bytes, version
+             FROM titles WHERE id = ?1";
         let text = |row: &Row, n| row.get::<_, Option<String>>(n);
         let read = |row: &Row| Ok((text(row, 0)?, text(row, 1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?));
         let found = transaction.query_row(query, [id.as_str()], read).optional()?;
@@ -275,7 +278,7 @@ impl Catalog {
             return Ok(Removal::Stale);
         }
         let open = jobs::open(&transaction, id)?;
-        // Its jobs and what remembers its creation go with it.
+        // Its plan, its jobs and what remembers its creation go with it.
         transaction.execute("DELETE FROM titles WHERE id = ?1", [id.as_str()])?;
         let now = now_ms();
         tell(&transaction, News::Deleted, id, json!({}), now)?;
@@ -352,6 +355,15 @@ pub fn new_id() -> std::io::Result<TitleId> {
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Puts a title's plan in the place of what it had.
+pub(super) fn keep_plan(connection: &Connection, title: &TitleId, plan: &Plan) -> Result<(), Error> {
+    let damaged = |why: serde_json::Error| Error::Damaged { title: title.to_string(), why: why.to_string() };
+    let text = serde_json::to_string(plan).map_err(damaged)?;
+    let keep = "INSERT OR REPLACE INTO plans (title, plan) SELECT id, ?2 FROM titles WHERE id = ?1";
+    connection.execute(keep, params![title.as_str(), text])?;
+    Ok(())
 }
 
 /// Reads a row. Its fault names the title, so that one damaged row can be found and removed.

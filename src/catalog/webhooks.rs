@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehav
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::{Catalog, Error, MAX_PAGE};
+use super::{Catalog, Error, MAX_PAGE, clock};
 use crate::media::{DeliveryId, TitleId, WebhookId};
 
 /// Most webhooks there may be: each makes every change of a title dearer.
@@ -170,6 +170,7 @@ impl Catalog {
     /// [`Error::Busy`], [`Error::Full`]; nothing is claimed then.
     pub fn claim_delivery(&self, busy: &[WebhookId], now_ms: i64, until_ms: i64) -> Result<Option<Delivery>, Error> {
         let writer = self.writer();
+        self.look_at_clock(&writer, now_ms)?;
         let mut claim = writer.prepare_cached(&format!(
             "UPDATE deliveries SET attempts = attempts + 1, due_at_ms = :until, sending = 1
              WHERE id = (
@@ -255,8 +256,9 @@ impl Catalog {
     /// [`Error::Busy`], [`Error::Full`]; nothing is changed then.
     pub fn release_deliveries(&self, now_ms: i64) -> Result<(), Error> {
         let release = "UPDATE deliveries SET sending = 0, due_at_ms = ?1 WHERE sending = 1 AND ended_at_ms IS NULL";
-        self.writer().execute(release, [now_ms])?;
-        Ok(())
+        let writer = self.writer();
+        writer.execute(release, [now_ms])?;
+        clock::put_back(&writer, now_ms)
     }
 
     /// When the next delivery is due that is not for one of `busy`, Unix milliseconds.

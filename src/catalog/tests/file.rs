@@ -96,3 +96,42 @@ fn the_file_is_opened_as_promised() {
     assert_eq!(mode, "wal");
     assert!(catalog.reader().execute("DELETE FROM titles", []).is_err(), "the reading connection cannot write");
 }
+
+/// A plan stood in the middle of its title's row, and was read with everything that stood behind it.
+#[test]
+fn a_catalog_of_before_plans_had_a_table_keeps_everything() {
+    let data = tempfile::tempdir().unwrap();
+    let (new, job) = (title(1, 5), new_job_id().unwrap());
+    let old = Connection::open(data.path().join(FILE)).unwrap();
+    old.pragma_update(None, "foreign_keys", true).unwrap();
+    schema::STEPS[..12].iter().for_each(|step| old.execute_batch(step).unwrap());
+    old.pragma_update(None, "application_id", schema::APPLICATION_ID).unwrap();
+    old.pragma_update(None, "user_version", 12).unwrap();
+    let (id, source) = (new.id.as_str(), new.source.as_str());
+    old.execute(
+        "INSERT INTO titles (id, name, state, created_at_ms, source, file_name, size_bytes, duration_s, plan, description,
+             metadata, version, playback_policy, owner)
+         VALUES (?1, 'Film', 'ready', 5, ?2, 'film.mp4', 7, 1.5, ?3, 'words', '{\"a\":1}', 3, 'signed', '000000000002')",
+        [id, source, &serde_json::to_string(&*new.plan).unwrap()],
+    )
+    .unwrap();
+    old.execute_batch(&format!(
+        "INSERT INTO jobs (id, kind, title, state, due_at_ms, created_at_ms) VALUES ('{job}', 'warm', '{id}', 'queued', 1, 1);
+         INSERT INTO bridged VALUES ('{source}', '0123456789abcdef', '360p', 0, 3);"
+    ))
+    .unwrap();
+    drop(old);
+    let catalog = Catalog::open(data.path()).unwrap();
+    let Title { entry, plan } = catalog.title(&new.id).unwrap().unwrap();
+    assert_eq!(plan.as_deref(), Some(&*new.plan));
+    assert_eq!((entry.description.as_str(), entry.version, entry.policy), ("words", 3, crate::media::Policy::Signed));
+    assert_eq!((entry.metadata["a"].as_u64(), entry.duration_s), (Some(1), Some(1.5)));
+    assert_eq!(catalog.counted(&new.id).unwrap().unwrap().owner, Some("000000000002".parse().unwrap()));
+    assert_eq!(catalog.job(&job).unwrap().unwrap().title, new.id);
+    let bridged = || catalog.bridged(&new.source, &"0123456789abcdef".parse().unwrap()).unwrap();
+    assert_eq!(bridged(), 3);
+    assert_eq!(removed(&catalog, &new.id).plan, Some(new.plan.clone()));
+    assert_eq!((catalog.job(&job).unwrap(), bridged()), (None, 0), "they go with their title");
+    let rows: i64 = catalog.reader().query_row("SELECT count(*) FROM plans", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, 0);
+}

@@ -1,4 +1,4 @@
-//! Quotas of keys.
+//! Keys and their quotas.
 
 use super::*;
 
@@ -70,4 +70,41 @@ fn what_waits_to_be_a_source_and_what_is_fetched_counts_on_a_quota() {
     assert_eq!(catalog.enter_fetched(&second, "me", 8, &fetched(7)).unwrap(), over, "it was longer than announced");
     assert_eq!(catalog.enter_fetched(&first, "me", 8, &fetched(14)).unwrap(), Entered::Done);
     assert_eq!(catalog.usage(&other).unwrap().bytes, 20);
+}
+
+/// After a thousand keys none could be added, whatever was revoked.
+#[test]
+fn keys_that_were_revoked_make_room_for_others() {
+    let (data, catalog) = catalog();
+    let ids = "WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 999)";
+    sql(
+        data.path(),
+        &format!(
+            "{ids} INSERT INTO api_keys (id, name, hash, scopes, created_at_ms)
+                 SELECT printf('%012d', n), 'key', zeroblob(32), 'read', n FROM n"
+        ),
+    );
+    let key = |id: &str| ApiKey {
+        id: id.parse().unwrap(),
+        name: "new".into(),
+        hash: [0; 32],
+        scopes: "read".parse().unwrap(),
+        created_at_ms: 2000,
+        used_at_ms: None,
+        revoked_at_ms: None,
+        quota: crate::media::Quota::default(),
+    };
+    let (one, two) = (key("00000000000a"), key("00000000000b"));
+    assert!(!catalog.insert_key(&one).unwrap());
+    let [oldest, older, old] = [3, 4, 5].map(|n| format!("{n:012}").parse::<crate::media::KeyId>().unwrap());
+    for (n, id) in [&oldest, &older, &old].into_iter().enumerate() {
+        assert!(catalog.revoke_key(id, 3000 + n as i64).unwrap());
+    }
+    // Whose a title is stays known.
+    catalog.insert_ready(&title(1, 1)).unwrap();
+    sql(data.path(), &format!("UPDATE titles SET owner = '{oldest}'"));
+    assert!(catalog.insert_key(&one).unwrap() && catalog.insert_key(&two).unwrap());
+    let there = [&oldest, &older, &old, &one.id, &two.id].map(|id| catalog.key(id).unwrap().is_some());
+    assert_eq!(there, [true, false, false, true, true]);
+    assert_eq!(catalog.keys().unwrap().len(), 1000);
 }

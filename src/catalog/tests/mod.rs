@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod bridged;
+mod clock;
 mod file;
 mod jobs;
 mod keys;

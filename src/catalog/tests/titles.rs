@@ -134,7 +134,7 @@ fn one_damaged_row_is_named_and_the_others_can_be_read() {
     let (good, bad) = (title(1, 1), title(2, 2));
     catalog.insert_ready(&good).unwrap();
     catalog.insert_ready(&bad).unwrap();
-    sql(data.path(), &format!("UPDATE titles SET plan = '{{' WHERE id = '{}'", bad.id));
+    sql(data.path(), &format!("UPDATE plans SET plan = '{{' WHERE title = '{}'", bad.id));
     let said = catalog.title(&bad.id).unwrap_err().to_string();
     assert!(said.contains(bad.id.as_str()) && said.contains("remove the title"), "{said}");
     assert!(catalog.title(&good.id).unwrap().is_some());
@@ -151,7 +151,7 @@ fn a_rows_mark_changes_with_the_row_and_not_with_others() {
     catalog.insert_ready(&other).unwrap();
     assert_eq!(catalog.mark(&one.id).unwrap(), mark);
     assert_ne!(catalog.mark(&other.id).unwrap(), mark);
-    for change in ["name = name || '.'", "duration_s = duration_s + 1", "plan = plan || ' '", "notes = '[]'"] {
+    for change in ["name = name || '.'", "duration_s = duration_s + 1", "version = version + 1", "notes = '[]'"] {
         let before = catalog.mark(&one.id).unwrap();
         sql(data.path(), &format!("UPDATE titles SET {change} WHERE id = '{}'", one.id));
         assert_ne!(catalog.mark(&one.id).unwrap(), before, "{change}");
