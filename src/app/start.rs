@@ -13,7 +13,7 @@ use super::{Error, Running, retire, rooms, scrape::Scrape, stale};
 use crate::access::{Grants, Keys, Playback, Secret, Signer};
 use crate::api::Api;
 use crate::cache::Cache;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, now_ms};
 use crate::config::{Auth, Config};
 use crate::encoder::{self, Encoder, Recipe, Source};
 use crate::hooks::{self, Courier};
@@ -191,6 +191,9 @@ fn open(config: &Config) -> Result<(Claim, Data), Error> {
     let claim = claim(&config.data_dir)?;
     let catalog = Catalog::open(&config.data_dir)?;
     must_have_key(config, &catalog)?;
+    if let Err(error) = catalog.release_jobs(now_ms()) {
+        tracing::warn!(%error, "jobs of a server that was killed go on once their leases have run out");
+    }
     let library = Library::open(&config.data_dir)?;
     if let Err(error) = remove_unnamed(&catalog, &library) {
         tracing::warn!(%error, "sources that no title names are left to the next start");
@@ -213,19 +216,13 @@ fn must_have_key(config: &Config, catalog: &Catalog) -> Result<(), Error> {
 
 /// Removes sources that no title names: whoever stored them died before the title was entered.
 fn remove_unnamed(catalog: &Catalog, library: &Library) -> Result<(), Error> {
-    let mut unnamed = Vec::new();
     for digest in library.digests()? {
-        if catalog.sources_in_use(&digest)? == 0 {
-            unnamed.push(digest);
+        if catalog.sources_in_use(&digest)? > 0 {
+            continue;
         }
-    }
-    if unnamed.is_empty() {
-        return Ok(());
-    }
-    // What was true a moment ago may not be now, unless nobody commits meanwhile.
-    let frozen = library.freeze()?;
-    for digest in unnamed {
-        if catalog.sources_in_use(&digest)? == 0 && library.remove(&frozen, &digest)? {
+        // What was true a moment ago may not be now, unless nobody commits meanwhile.
+        let frozen = library.freeze()?;
+        if catalog.sources_in_use(&digest)? == 0 && library.remove(frozen, &digest)? {
             tracing::info!(%digest, "removed a source that no title names");
         }
     }

@@ -11,7 +11,7 @@ pub fn source(catalog: &Catalog, library: &Library, digest: &Digest) -> bool {
     let remove = || -> Result<bool, Error> {
         // What the catalog says stays true only while nobody commits.
         let frozen = library.freeze()?;
-        Ok(catalog.sources_in_use(digest)? == 0 && library.remove(&frozen, digest)?)
+        Ok(catalog.sources_in_use(digest)? == 0 && library.remove(frozen, digest)?)
     };
     remove().unwrap_or_else(|error| {
         tracing::warn!(%digest, %error, "a source that no title names is left to the server's next start");

@@ -1,6 +1,7 @@
 //! The locks that keep server and offline ingest apart, and the sweep that needs them.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -49,12 +50,21 @@ impl Library {
             Err(TryLockError::WouldBlock) => return Ok(()),
             Err(TryLockError::Error(why)) => return Err(Error::at("lock", &self.staging.join(LOCK), why)),
         }
-        for entry in entries(&self.staging)?.iter().filter(|e| !e.ends_with(LOCK)) {
-            if let Some(why) = remove_unless_locked(entry).err().filter(|e| e.kind() != std::io::ErrorKind::NotFound) {
-                return Err(Error::at("sweep", entry, why));
+        let unswept = |entry: &Path, why| Error::at("sweep", entry, why);
+        let mut folders = Vec::new();
+        for entry in entries(&self.staging)?.into_iter().filter(|e| !e.ends_with(LOCK)) {
+            match claimed(&entry) {
+                Ok(mine) => folders.push((entry, mine)),
+                Err(why) if matches!(why.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotFound) => {}
+                Err(why) if why.kind() == io::ErrorKind::NotADirectory => {
+                    fs::remove_file(&entry).map_err(|why| unswept(&entry, why))?;
+                }
+                Err(why) => return Err(unswept(&entry, why)),
             }
         }
-        Ok(())
+        // They are this process's now, and freeing the space of a long film takes seconds.
+        drop(lock);
+        folders.iter().try_for_each(|(entry, _)| fs::remove_dir_all(entry).map_err(|why| unswept(entry, why)))
     }
 
     fn lock_file(&self) -> Result<File, Error> {
@@ -80,14 +90,12 @@ impl Library {
     }
 }
 
-fn remove_unless_locked(entry: &Path) -> std::io::Result<()> {
+/// Locks a folder of staging, which keeps sweeps away from it. [`io::ErrorKind::WouldBlock`] if somebody has it.
+pub(super) fn claimed(entry: &Path) -> io::Result<File> {
     if !fs::symlink_metadata(entry)?.is_dir() {
-        return fs::remove_file(entry);
+        return Err(io::ErrorKind::NotADirectory.into());
     }
     let folder = File::open(entry)?;
-    match folder.try_lock() {
-        Ok(()) => fs::remove_dir_all(entry),
-        Err(TryLockError::WouldBlock) => Ok(()),
-        Err(TryLockError::Error(why)) => Err(why),
-    }
+    folder.try_lock()?;
+    Ok(folder)
 }

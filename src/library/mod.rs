@@ -132,11 +132,12 @@ impl Library {
     }
 
     /// Removes a source and its index; false if there was none. Readers that have it open keep reading. Needs the
-    /// library [frozen](Self::freeze), so that the caller's look whether a title still names it stays true.
+    /// library [frozen](Self::freeze), so that the caller's look whether a title still names it stays true, until the
+    /// source has gone from its place: freeing the space of a long film takes seconds, for which nobody waits.
     ///
     /// # Errors
     /// [`Error::Io`]; then the source is either still there or gone from every look-up.
-    pub fn remove(&self, _still: &Frozen, digest: &Digest) -> Result<bool, Error> {
+    pub fn remove(&self, still: Frozen, digest: &Digest) -> Result<bool, Error> {
         let folder = self.folder(digest);
         // Aside first: a deletion that is cut short leaves a leftover of staging, not half a source.
         let aside = self.staging.join(staged::entry_name());
@@ -145,9 +146,11 @@ impl Library {
             Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(why) => return Err(Error::at("remove", &folder, why)),
         }
-        fs::remove_dir_all(&aside).map_err(|why| Error::at("remove", &aside, why))?;
         // The shelf goes with its last source; it is not empty otherwise, which is no error.
         let _ = folder.parent().map(fs::remove_dir);
+        let mine = lock::claimed(&aside);
+        drop(still);
+        mine.and_then(|_mine| fs::remove_dir_all(&aside)).map_err(|why| Error::at("remove", &aside, why))?;
         Ok(true)
     }
 
