@@ -232,7 +232,8 @@ pub fn is_rebound(parts: &request::Parts) -> bool {
     !address && name.contains('.') && !name.ends_with(".localhost")
 }
 
-fn host(parts: &request::Parts) -> Option<&str> {
+/// The name by which the server was reached: HTTP/2 says it without a `Host` (RFC 9113 §8.3.1).
+pub(super) fn host(parts: &request::Parts) -> Option<&str> {
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     authority.or_else(|| parts.headers.get(HOST)?.to_str().ok())
 }

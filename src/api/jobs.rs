@@ -33,7 +33,8 @@ pub(super) async fn one(api: &Arc<Api>, id: &JobId) -> Result<Response, Problem>
 /// `DELETE /jobs/{id}`: calls it off. A title that was to become ready by it fails, and what was stored of it goes.
 pub(super) async fn cancel(api: &Arc<Api>, id: &JobId) -> Result<Response, Problem> {
     let (this, id) = (api.clone(), id.clone());
-    let (job, title) = blocking(move || {
+    // All of it in here: a client that leaves takes what follows an await along.
+    let job = blocking(move || {
         let catalog = &this.rooms.catalog;
         let job = catalog.job(&id)?.ok_or_else(|| Problem::of(problem::Kind::NoJob))?;
         let source = match job.source {
@@ -51,16 +52,17 @@ pub(super) async fn cancel(api: &Arc<Api>, id: &JobId) -> Result<Response, Probl
             discard::source(catalog, &this.rooms.library, &digest);
         }
         let job = catalog.job(&id)?.ok_or_else(|| Problem::of(problem::Kind::NoJob))?;
-        Ok((job, catalog.title(&title)?))
-    })
-    .await?;
-    if job.kind == Kind::Replace {
-        let error = Some(Failure { code: "cancelled".to_owned(), message: "cancelled by request".to_owned() });
-        api.rooms.events.tell(&job.title, What::Replaced { replaced: false, error });
-    } else if let Some(entry) = title.map(|title| title.entry).filter(|entry| entry.state == State::Failed) {
-        api.rooms.events.tell(&entry.id, What::State { state: entry.state, error: entry.failure });
-    }
-    Ok(respond::json(&shown(&job)))
+        if job.kind == Kind::Replace {
+            let error = Some(Failure { code: "cancelled".to_owned(), message: "cancelled by request".to_owned() });
+            this.rooms.events.tell(&title, What::Replaced { replaced: false, error });
+        } else if let Some(entry) = catalog.title(&title)?.map(|title| title.entry)
+            && entry.state == State::Failed
+        {
+            this.rooms.events.tell(&title, What::State { state: entry.state, error: entry.failure });
+        }
+        Ok(job)
+    });
+    Ok(respond::json(&shown(&job.await?)))
 }
 
 pub(super) fn shown(job: &Job) -> Value {

@@ -5,15 +5,18 @@ use http::header::{
     ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CACHE_CONTROL, CONTENT_LENGTH,
     CONTENT_TYPE, ETAG, LOCATION,
 };
-use http::{HeaderValue, Method, StatusCode, request};
+use http::{HeaderName, HeaderValue, Method, StatusCode, request};
 use http_body_util::{BodyExt as _, Empty, Full};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::problem::{Kind, Problem};
-use super::{Body, Response, Route, openapi};
+use super::{Body, Response, Route, openapi, videos};
 use crate::origin;
 use crate::telemetry::metrics;
+
+/// What a PATCH may be written in (RFC 5789 §3.1).
+pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
 
 /// A body that is there.
 pub(super) fn whole(text: String) -> Body {
@@ -135,6 +138,9 @@ pub(super) fn options(route: &Route) -> Response {
     if let Ok(methods) = HeaderValue::from_str(&openapi::methods(route)) {
         headers.insert(ALLOW, methods.clone());
         headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+    }
+    if matches!(route, Route::Video(_)) {
+        headers.insert(ACCEPT_PATCH, HeaderValue::from_static(videos::PATCHES));
     }
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
     response

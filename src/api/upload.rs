@@ -8,7 +8,7 @@ use http::request;
 use super::access::Caller;
 use super::payload::Payload;
 use super::problem::{Kind, Problem};
-use super::{Api, Response, blocking, digest, disposition, idempotency, multipart, query, respond, video, videos};
+use super::{Api, Response, blocking, digest, disposition, idempotency, multipart, query, respond, video};
 use crate::access::Grant;
 use crate::catalog::{Creation, Known};
 use crate::ingest::{self, About, Admission, Wanted};
@@ -170,12 +170,13 @@ pub(super) async fn known(api: &Arc<Api>, creation: Creation, film: Option<Diges
 }
 
 pub(super) async fn created(api: &Arc<Api>, id: TitleId) -> Result<Response, Problem> {
-    let title = videos::find(api, &id).await?;
-    let version = video::version(&title.entry);
-    // One that is asked for again may have been played by now.
-    let (this, of) = (api.clone(), title.clone());
-    let bridged = blocking(move || video::bridged(&this, &of)).await?;
-    Ok(respond::created(&video::json(api, &title, None, bridged), &version, &format!("/api/v1/videos/{id}")))
+    let (this, of) = (api.clone(), id.clone());
+    let shown = blocking(move || {
+        let title = this.rooms.catalog.title(&of)?.ok_or_else(|| Problem::of(Kind::NoTitle))?;
+        Ok((video::json(&this, &title, None)?, video::version(&title.entry)))
+    });
+    let (video, version) = shown.await?;
+    Ok(respond::created(&video, &version, &format!("/api/v1/videos/{id}")))
 }
 
 /// What headers and query say of the film.

@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 
 use super::Api;
 use super::problem::{Kind, Problem};
-use crate::cache::{Key, Object};
 use crate::catalog::{Entry, Job, JobState, Metadata, State, Title};
 use crate::ingest::About;
 use crate::ingest::name::{MAX_NAME_CHARS, is_line};
@@ -15,26 +14,23 @@ use crate::media::{Generation, Plan, Policy, Rendition, RenditionKind, TitleId, 
 const MAX_DESCRIPTION_CHARS: usize = 5000;
 /// Longest metadata, bytes as JSON: every listing carries them.
 const MAX_METADATA_BYTES: usize = 16 << 10;
+/// Deepest metadata, levels: they are kept within other JSON, and what is deeper than 127 levels in all is not read.
+const MAX_METADATA_DEPTH: usize = 32;
 
-/// Frames of the title that were bridged so far. Blocks.
-pub(super) fn bridged(api: &Api, title: &Title) -> Result<u64, Problem> {
-    let (Some(source), Some(plan)) = (&title.entry.source, &title.plan) else { return Ok(0) };
-    Ok(api.rooms.catalog.bridged(source, &(api.rooms.generation)(source, plan))?)
-}
-
-/// The title as the API shows it.
-pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>, bridged: u64) -> Value {
+/// The title as the API shows it. Blocks; costs milliseconds for a long film.
+pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>) -> Result<Value, Problem> {
     let Title { entry, plan } = title;
     let mut video = json!({
         "id": entry.id, "title": entry.name, "description": entry.description, "metadata": entry.metadata,
         "state": entry.state, "error": entry.failure, "created_at": time(entry.created_at_ms),
         "file_name": entry.file_name, "size_bytes": entry.size_bytes, "source": entry.source,
         "duration_s": entry.duration_s, "width": null, "height": null, "frame_rate": null, "tracks": [],
-        "renditions": [], "playback": playback(&entry.id, entry.state), "warnings": entry.notes, "bridged_frames": bridged,
+        "renditions": [], "playback": playback(&entry.id, entry.state), "warnings": entry.notes, "bridged_frames": 0,
         "playback_policy": entry.policy, "replacement": replacement.and_then(waiting),
     });
     if let (Some(plan), Some(digest)) = (plan, &entry.source) {
         let generation = (api.rooms.generation)(digest, plan);
+        video["bridged_frames"] = json!(api.rooms.catalog.bridged(digest, &generation)?);
         if let Some((_, best)) = plan.video().next() {
             video["width"] = json!(best.width);
             video["height"] = json!(best.height);
@@ -44,7 +40,7 @@ pub(super) fn json(api: &Api, title: &Title, replacement: Option<&Job>, bridged:
         video["renditions"] = plan.renditions.iter().map(|r| rendition(api, &generation, r)).collect();
         add_pictures(&mut video["playback"], "", &entry.id, plan);
     }
-    video
+    Ok(video)
 }
 
 /// Where a title plays, or will: that follows from its id. What failed plays nowhere.
@@ -118,12 +114,24 @@ pub(super) fn description(text: String) -> Result<String, Problem> {
     Err(bad("description", &format!("text of up to {MAX_DESCRIPTION_CHARS} characters")))
 }
 
-/// Metadata that are not too large.
+/// Metadata that are not too large, nor too deep.
 pub(super) fn metadata(value: Value) -> Result<Metadata, Problem> {
-    let small = value.to_string().len() <= MAX_METADATA_BYTES;
+    let fits = depth(&value) <= MAX_METADATA_DEPTH && value.to_string().len() <= MAX_METADATA_BYTES;
     match value {
-        Value::Object(fields) if small => Ok(fields),
-        _ => Err(bad("metadata", &format!("a JSON object of up to {MAX_METADATA_BYTES} bytes"))),
+        Value::Object(fields) if fits => Ok(fields),
+        _ => Err(bad(
+            "metadata",
+            &format!("a JSON object of up to {MAX_METADATA_BYTES} bytes and {MAX_METADATA_DEPTH} levels"),
+        )),
+    }
+}
+
+/// Levels of objects and lists in each other: 1 for an empty one, 0 for anything else. What came as JSON has at most 127.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
     }
 }
 
@@ -139,7 +147,6 @@ pub(super) fn bad(name: &str, must: &str) -> Problem {
 
 fn rendition(api: &Api, generation: &Generation, rendition: &Rendition) -> Value {
     let segments = rendition.grid.segments();
-    let key = |n| Key { generation: generation.clone(), rendition: rendition.name.clone(), object: Object::Segment(n) };
     let (width, height) = match &rendition.kind {
         RenditionKind::Video(video) => (Some(video.width), Some(video.height)),
         RenditionKind::Audio(_) | RenditionKind::Text(_) => (None, None),
@@ -147,6 +154,6 @@ fn rendition(api: &Api, generation: &Generation, rendition: &Rendition) -> Value
     json!({
         "name": rendition.name, "codecs": rendition.codecs, "width": width, "height": height,
         "bandwidth": rendition.bandwidth, "segments": segments,
-        "cached_segments": (0..segments).filter(|n| api.rooms.cache.holds(&key(*n))).count(),
+        "cached_segments": api.rooms.cache.segments(generation, &rendition.name),
     })
 }

@@ -21,6 +21,8 @@ const MAX_CHANGE_BYTES: usize = 64 << 10;
 const TRIES: u32 = 8;
 /// What a change is written in (RFC 7396).
 const MERGE_PATCH: &str = "application/merge-patch+json";
+/// All that a change may be written in.
+pub(super) const PATCHES: &str = "application/merge-patch+json, application/json";
 
 /// `GET /videos`: newest first.
 pub(super) async fn list(api: &Arc<Api>, parts: &request::Parts) -> Result<Response, Problem> {
@@ -33,7 +35,7 @@ pub(super) async fn list(api: &Arc<Api>, parts: &request::Parts) -> Result<Respo
             // A page has no plans; a title that is gone since is left out.
             let replacement = api.rooms.catalog.replacement(&entry.id)?;
             if let Some(title) = api.rooms.catalog.title(&entry.id)? {
-                videos.push(video::json(&api, &title, replacement.as_ref(), video::bridged(&api, &title)?));
+                videos.push(video::json(&api, &title, replacement.as_ref())?);
             }
         }
         Ok(json!({ "videos": videos, "next_cursor": page.next.map(|next| next.to_string()) }))
@@ -60,14 +62,13 @@ pub(super) async fn must_see(api: &Arc<Api>, id: &TitleId, caller: &Caller) -> R
 pub(super) async fn one(api: &Arc<Api>, id: &TitleId) -> Result<Response, Problem> {
     let (of, this) = (id.clone(), api.clone());
     // In this order, so that none whose replacement is over still has its old source.
-    let found = blocking(move || {
+    let shown = blocking(move || {
         let replacement = this.rooms.catalog.replacement(&of)?;
         let title = this.rooms.catalog.title(&of)?.ok_or_else(|| Problem::of(Kind::NoTitle))?;
-        let bridged = video::bridged(&this, &title)?;
-        Ok((title, replacement, bridged))
+        Ok((video::json(&this, &title, replacement.as_ref())?, video::version(&title.entry)))
     });
-    let (title, replacement, bridged) = found.await?;
-    Ok(respond::versioned(&video::json(api, &title, replacement.as_ref(), bridged), &video::version(&title.entry)))
+    let (video, version) = shown.await?;
+    Ok(respond::versioned(&video, &version))
 }
 
 /// `PATCH /videos/{id}`: a merge patch of `title`, `description` and `metadata`.
@@ -80,7 +81,8 @@ pub(super) async fn change(
 ) -> Result<Response, Problem> {
     if !matches!(respond::essence(parts).as_deref(), Some(MERGE_PATCH | "application/json")) {
         let detail = format!("a change is {MERGE_PATCH} (RFC 7396) or application/json");
-        return Err(Problem::new(Kind::MediaType, detail).header(ACCEPT, MERGE_PATCH));
+        let problem = Problem::new(Kind::MediaType, detail).header(ACCEPT, MERGE_PATCH);
+        return Err(problem.header(respond::ACCEPT_PATCH, PATCHES));
     }
     let body = payload.whole(MAX_CHANGE_BYTES).await?;
     let patch: Map<String, Value> =
@@ -95,15 +97,19 @@ pub(super) async fn change(
             return one(api, id).await;
         }
         // Metadata are merged into what was read, so without `If-Match` it is the version that was read.
-        let expected = condition.or(Some(old.entry.version));
-        let (catalog, of) = (api.rooms.catalog.clone(), id.clone());
-        match blocking(move || Ok(catalog.change(&of, &change, expected)?)).await? {
-            Changed::Done => {
-                let version = find(api, id).await?.entry.version;
-                (api.rooms.forget)(id);
-                api.rooms.events.tell(id, What::Changed { version });
-                return one(api, id).await;
+        let expected = condition.unwrap_or(old.entry.version);
+        let (this, of) = (api.clone(), id.clone());
+        let changed = blocking(move || {
+            let changed = this.rooms.catalog.change(&of, &change, Some(expected))?;
+            // Here, since a client that leaves now takes what follows an await along.
+            if changed == Changed::Done {
+                (this.rooms.forget)(&of);
+                this.rooms.events.tell(&of, What::Changed { version: expected + 1 });
             }
+            Ok(changed)
+        });
+        match changed.await? {
+            Changed::Done => return one(api, id).await,
             Changed::Stale if condition.is_none() => {}
             Changed::Stale => return Err(Problem::of(Kind::Version)),
             Changed::Absent => return Err(Problem::of(Kind::NoTitle)),
@@ -200,6 +206,12 @@ mod tests {
     }
 
     #[test]
+    fn metadata_may_be_as_deep_as_is_said() {
+        let deep = |levels| (1..levels).fold(json!({}), |inner, _| json!({ "x": inner }));
+        assert!(video::metadata(deep(32)).is_ok() && video::metadata(deep(33)).is_err());
+    }
+
+    #[test]
     fn a_change_of_what_cannot_be_changed_is_refused() {
         for bad in [
             json!({"id":"x"}),
@@ -208,6 +220,8 @@ mod tests {
             json!({"metadata":[]}),
             json!({"title":"two\nlines"}),
             json!({"metadata":{"x":"y".repeat(20_000)}}),
+            // It was stored deeper still, and not read any more.
+            json!({"metadata": (0..32).fold(json!({}), |inner, _| json!({"x": inner}))}),
         ] {
             let Value::Object(patch) = bad else { unreachable!() };
             assert_eq!(read(patch, &Map::new()).unwrap_err().kind(), Kind::Body);

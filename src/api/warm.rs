@@ -40,12 +40,12 @@ pub(super) async fn create(
     };
     // What makes no sense is said now, and not by a job that fails.
     range.objects(&plan).map_err(|why| bad(why.to_string()))?;
-    let (catalog, title) = (api.rooms.catalog.clone(), id.clone());
+    let (this, title) = (api.clone(), id.clone());
     let entered = blocking(move || {
-        let id = Warmer::enter(&catalog, &title, &range)?;
-        catalog.job(&id)?.ok_or_else(|| Problem::of(Kind::NoTitle))
+        let id = Warmer::enter(&this.rooms.catalog, &title, &range)?;
+        (this.rooms.warm)();
+        this.rooms.catalog.job(&id)?.ok_or_else(|| Problem::of(Kind::NoTitle))
     });
     let job = entered.await?;
-    (api.rooms.warm)();
     Ok(respond::made(&jobs::shown(&job), &format!("/api/v1/jobs/{}", job.id)))
 }

@@ -20,8 +20,8 @@ use super::journal::{Journal, Record};
 use super::key::generation_folder;
 use super::ranking::{Cost, Item, Ranking};
 use super::survey::{self, Survey};
-use super::{Error, Held, Key, lock, room, scan};
-use crate::media::Generation;
+use super::{Error, Held, Key, Object, lock, room, scan};
+use crate::media::{Generation, RenditionName};
 
 /// Where unfinished files are; three letters, so that it is no generation's folder.
 pub(super) const TEMP_FOLDER: &str = "tmp";
@@ -97,6 +97,11 @@ impl Disk {
 
     pub(super) fn holds(&self, key: &Key) -> bool {
         lock(&self.index).get(key).is_some()
+    }
+
+    /// The objects of a rendition, by the index.
+    pub(super) fn of_rendition(&self, generation: &Generation, rendition: &RenditionName) -> Vec<Object> {
+        lock(&self.index).of_rendition(generation, rendition)
     }
 
     /// True if the index does not know yet, and the folder has it: one look at the file system, in a server's first

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::heat::{Clock, Heat};
 use super::ranking::{Cost, Item, Ranking};
-use super::{Held, Key, lock};
-use crate::media::Generation;
+use super::{Held, Key, Object, lock};
+use crate::media::{Generation, RenditionName};
 
 /// What an entry costs beyond its bytes: key, allocations, moka's nodes. Keeps a million init segments from weighing
 /// nothing.
@@ -53,6 +53,11 @@ impl Memory {
 
     pub(super) fn holds(&self, key: &Key) -> bool {
         self.entries.contains_key(key)
+    }
+
+    /// The objects of a rendition.
+    pub(super) fn of_rendition(&self, generation: &Generation, rendition: &RenditionName) -> Vec<Object> {
+        lock(&self.ranking).of_rendition(generation, rendition)
     }
 
     /// Its length, bytes; no use.

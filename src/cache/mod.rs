@@ -59,7 +59,7 @@ pub use heat::Clock;
 pub use key::{Key, Object};
 pub use writer::{Mismatch, Writer};
 
-use crate::media::Generation;
+use crate::media::{Generation, RenditionName};
 use disk::{Disk, Filed};
 use heat::Heat;
 use load::Load;
@@ -266,6 +266,18 @@ impl Cache {
         self.0.memory.holds(key)
             || self.0.disk.holds(key)
             || matches!(lock(&self.0.slots).by_key.get(key), Some(Slot { work: Work::Writing(_), .. }))
+    }
+
+    /// How many segments of a rendition either tier holds; no I/O. Costs as much as there are, not as there could be.
+    #[must_use]
+    pub fn segments(&self, generation: &Generation, rendition: &RenditionName) -> usize {
+        let mut found: HashSet<Object> = self.0.memory.of_rendition(generation, rendition).into_iter().collect();
+        found.extend(self.0.disk.of_rendition(generation, rendition));
+        let is_written = |(key, slot): &(&Key, &Slot)| {
+            matches!(slot.work, Work::Writing(_)) && key.rendition == *rendition && key.generation == *generation
+        };
+        found.extend(lock(&self.0.slots).by_key.iter().filter(is_written).map(|(key, _)| key.object));
+        found.iter().filter(|object| matches!(object, Object::Segment(_))).count()
     }
 
     /// The object's length, bytes, if either tier holds it; no I/O. By the index, so the file may be gone by now: made

@@ -190,7 +190,9 @@ fn upload_fields(more: &[&str]) -> Value {
         "Upload-Length" => "bytes of the film, once that is known",
         "Upload-Defer-Length" => "1 as long as the length is not known",
         "Upload-Expires" => "when it is removed if nobody goes on with it",
-        "Matinee-Video" => "the path of the video, once the upload is complete",
+        "Matinee-Video" => {
+            "the path of the video, once the upload is complete; what takes long to be put together has none yet"
+        }
         _ => "as tus 1.0.0 has it",
     };
     let field =

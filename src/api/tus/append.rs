@@ -9,7 +9,7 @@ use super::fields::{self, Checksum};
 use super::{BYTES, UPLOAD_LENGTH, UPLOAD_OFFSET, check_version, standing};
 use crate::api::payload::Payload;
 use crate::api::problem::{Kind, Problem};
-use crate::api::{Api, Response};
+use crate::api::{Api, Response, respond};
 use crate::ingest::resume::{self, Status};
 use crate::media::UploadId;
 
@@ -22,7 +22,8 @@ pub(in crate::api) async fn append(
     check_version(parts)?;
     api.rooms.resumables.look(id)?;
     if !fields::has_bytes(parts) {
-        return Err(Problem::new(Kind::MediaType, format!("bytes of an upload are {BYTES}")).header(ACCEPT, BYTES));
+        let problem = Problem::new(Kind::MediaType, format!("bytes of an upload are {BYTES}"));
+        return Err(problem.header(ACCEPT, BYTES).header(respond::ACCEPT_PATCH, BYTES));
     }
     let offset = fields::bytes(parts, &UPLOAD_OFFSET)?;
     let offset = offset.ok_or_else(|| fields::bad(&UPLOAD_OFFSET, "there: it says where the bytes begin"))?;

@@ -2,7 +2,8 @@
 //! expiration and concatenation (<https://tus.io/protocols/resumable-upload>).
 //!
 //! The protocol alone stands here; uploads are kept by [`crate::ingest::resume`]. A finished upload names its video in
-//! `Matinee-Video`, in the answer to the request that finished it and to every HEAD after it.
+//! `Matinee-Video`, in the answer to the request that finished it and to every HEAD after it; one that takes long to be put
+//! together, to the HEADs alone.
 
 mod append;
 mod create;
@@ -15,7 +16,7 @@ use std::sync::Arc;
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE,
-    ALLOW, CACHE_CONTROL, HOST, ORIGIN,
+    ALLOW, CACHE_CONTROL, ORIGIN,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, request};
 use http_body_util::{BodyExt as _, Empty};
@@ -23,7 +24,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::problem::{Kind, Problem};
-use super::{Api, Caller, Response, Route, access};
+use super::{Api, Caller, Response, Route, access, respond};
 use crate::ingest::resume::{Purpose, Status};
 use crate::media::UploadId;
 
@@ -109,6 +110,9 @@ pub(super) fn options(api: &Api, route: &Route, parts: &request::Parts) -> Respo
     let mut response = empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
     headers.extend(HeaderValue::from_str(&route.allow()).ok().map(|allow| (ALLOW, allow)));
+    if matches!(route, Route::Upload(_)) {
+        headers.insert(respond::ACCEPT_PATCH, HeaderValue::from_static(BYTES));
+    }
     headers.insert(TUS_VERSION, HeaderValue::from_static(VERSION));
     headers.insert(TUS_EXTENSION, HeaderValue::from_static(EXTENSIONS));
     headers.insert(TUS_MAX_SIZE, config.max_bytes.into());
@@ -132,7 +136,7 @@ pub(super) fn may_upload(parts: &request::Parts, origins: &[String]) -> bool {
         return true;
     }
     let Some((_, site)) = origin.split_once("://") else { return false };
-    let own = parts.headers.get(HOST).is_some_and(|host| host.as_bytes() == site.as_bytes());
+    let own = access::host(parts) == Some(site);
     let authority = site.parse::<http::uri::Authority>();
     own || authority.is_ok_and(|authority| {
         let host = authority.host().trim_start_matches('[').trim_end_matches(']');
@@ -200,7 +204,18 @@ fn standing(code: StatusCode, status: &Status) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use http::header::HOST;
+
     use super::*;
+
+    #[test]
+    fn pages_of_this_server_may_upload_over_http_2_which_has_no_host_field() {
+        let may = |origin: &str| {
+            let request = http::Request::builder().uri("http://films.example:8080/api/v1/uploads");
+            may_upload(&request.header(ORIGIN, origin).body(()).unwrap().into_parts().0, &[])
+        };
+        assert!(may("http://films.example:8080") && !may("http://films.example"));
+    }
 
     #[test]
     fn pages_of_this_machine_and_of_configured_sites_may_upload_and_no_others() {
