@@ -66,6 +66,8 @@ struct Looks {
     folder: Option<(u64, u64)>,
     /// Files with which nothing more is to be done, although they are still there.
     done: HashSet<String>,
+    /// Whether it was said that there are too many files.
+    has_warned: bool,
     /// Files that could not be taken in or put away.
     waiting: HashMap<String, Waiting>,
 }
@@ -141,13 +143,19 @@ impl Inner {
     /// One look, and what follows from it.
     async fn look(self: &Arc<Self>, looks: &mut Looks) {
         let inner = self.clone();
-        let Listing { found, folder, is_whole } = match blocking(move || place::list(&inner.config.folder)).await {
+        let listing = blocking(move || place::list(&inner.config.folder, place::MAX_FILMS)).await;
+        let Listing { found, folder, is_whole, is_cut } = match listing {
             Ok(listing) => listing,
             Err(error) => {
                 tracing::warn!(folder = %self.config.folder.display(), %error, "the watched folder cannot be read");
                 return;
             }
         };
+        if is_cut && !looks.has_warned {
+            looks.has_warned = true;
+            tracing::warn!(folder = %self.config.folder.display(), most = place::MAX_FILMS,
+                "the watched folder has more files than are looked at: move some away");
+        }
         let names: Vec<String> = found.iter().map(Seen::key).collect();
         let there: HashSet<&String> = names.iter().collect();
         looks.waiting.retain(|key, _| there.contains(key));

@@ -13,8 +13,10 @@ use super::{Config, Seen, Then};
 use crate::catalog::Watched;
 use crate::ingest::Error;
 
-/// Entries of the folder that are looked at: one with millions would be read for ever.
-const MAX_ENTRIES: usize = 10_000;
+/// Files that are looked at: each is asked for its size and time every few seconds.
+pub(super) const MAX_FILMS: usize = 100_000;
+/// Names that are read, whatever they name: a folder with many millions would be read for ever.
+const MAX_NAMES_READ: usize = 10_000_000;
 /// Where files go that are titles.
 const DONE: &str = "done";
 /// Where files go that cannot be.
@@ -58,22 +60,28 @@ pub(super) struct Listing {
     pub folder: (u64, u64),
     /// Whether all there is was seen.
     pub is_whole: bool,
+    /// Whether there are more files than are looked at.
+    pub is_cut: bool,
 }
 
-/// The files that may be films. Hidden and unfinished ones, links, and whatever is no file are passed over; an empty one
-/// has yet to be written.
-pub(super) fn list(folder: &Path) -> Result<Listing, Error> {
+/// The files that may be films, up to so many. Hidden and unfinished ones, links, and whatever is no file are passed over;
+/// an empty one has yet to be written.
+pub(super) fn list(folder: &Path, most: usize) -> Result<Listing, Error> {
     let unreadable = |why| Error::unreadable(folder.to_owned(), why);
     let identity = || fs::metadata(folder).map(|found| (found.dev(), found.ino())).map_err(unreadable);
     let before = identity()?;
     let mut entries = fs::read_dir(folder).map_err(unreadable)?;
-    let (mut found, mut is_whole) = (Vec::new(), true);
-    for entry in entries.by_ref().take(MAX_ENTRIES) {
+    let (mut found, mut is_whole, mut is_cut) = (Vec::new(), true, false);
+    for entry in entries.by_ref().take(MAX_NAMES_READ) {
         let Ok(entry) = entry else {
             is_whole = false;
             continue;
         };
         let Some(name) = entry.file_name().into_string().ok().filter(|name| may_be_film(name)) else { continue };
+        if found.len() == most {
+            is_cut = true;
+            break;
+        }
         // Does not follow links.
         match entry.metadata() {
             Ok(seen) if seen.is_file() && seen.len() > 0 => found.push(Seen::new(&name, &seen)),
@@ -81,8 +89,9 @@ pub(super) fn list(folder: &Path) -> Result<Listing, Error> {
             Err(why) => is_whole &= why.kind() == io::ErrorKind::NotFound,
         }
     }
-    is_whole &= entries.next().is_none() && identity()? == before;
-    Ok(Listing { found, folder: before, is_whole })
+    is_cut |= entries.next().is_some();
+    is_whole &= !is_cut && identity()? == before;
+    Ok(Listing { found, folder: before, is_whole, is_cut })
 }
 
 fn may_be_film(name: &str) -> bool {
@@ -231,9 +240,23 @@ mod tests {
         fs::write(at("empty.mp4"), "").unwrap();
         fs::create_dir(at("below.mp4")).unwrap();
         std::os::unix::fs::symlink(at("a.mkv"), at("link.mp4")).unwrap();
-        let mut found: Vec<String> = list(folder.path()).unwrap().found.into_iter().map(|seen| seen.name).collect();
+        let mut found: Vec<String> = list(folder.path(), 9).unwrap().found.into_iter().map(|seen| seen.name).collect();
         found.sort();
         assert_eq!(found, ["a.mkv", "b.mp4", "no ending"]);
+    }
+
+    /// Whatever lay behind the first ten thousand names, of films or not, was ignored without a word.
+    #[test]
+    fn files_beyond_the_bound_are_not_looked_at_and_that_is_said() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.mp4", "b.mp4", "a.srt", "b.srt", ".hidden", "c.part"] {
+            fs::write(folder.path().join(name), "x").unwrap();
+        }
+        let seen = |most| {
+            let Listing { found, is_whole, is_cut, .. } = list(folder.path(), most).unwrap();
+            (found.len(), is_whole, is_cut)
+        };
+        assert_eq!((seen(1), seen(2)), ((1, false, true), (2, true, false)));
     }
 
     #[test]
