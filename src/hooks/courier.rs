@@ -13,7 +13,7 @@ use tokio::time::sleep;
 
 use super::Config;
 use crate::access::Signer;
-use crate::catalog::{self, Catalog, Delivery, Pauses, Told, Webhook, now_ms};
+use crate::catalog::{self, Catalog, Delivery, LONGEST_DELIVERY_PAUSE_MS, Pauses, Told, Webhook, now_ms};
 use crate::media::WebhookId;
 use crate::outbound::{self, Client};
 
@@ -23,8 +23,6 @@ const AT_ONCE: usize = 8;
 const AT_ONCE_EACH: usize = 2;
 /// How much longer than a receiver may take a claim lasts.
 const LEASE_MARGIN_MS: i64 = 10_000;
-/// Longest pause between two attempts, whoever asks for it.
-const LONGEST_PAUSE_MS: i64 = 6 * 3600 * 1000;
 /// Another process (`matinee ingest`) may have entered news, and cannot say so.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Pause after the catalog could not be read or written.
@@ -246,9 +244,9 @@ impl Inner {
         if delivery.attempts >= self.config.attempts {
             return Told::Failed(why);
         }
-        let pauses = Pauses { first_ms: self.config.retry_ms(), factor: 4, longest_ms: LONGEST_PAUSE_MS };
+        let pauses = Pauses { first_ms: self.config.retry_ms(), factor: 4, longest_ms: LONGEST_DELIVERY_PAUSE_MS };
         let pause = pauses.after(delivery.attempts).max(asked_ms.unwrap_or(0));
-        Told::Again(now_ms().saturating_add(pause.min(LONGEST_PAUSE_MS)), why)
+        Told::Again(now_ms().saturating_add(pause.min(LONGEST_DELIVERY_PAUSE_MS)), why)
     }
 }
 

@@ -20,7 +20,7 @@ use super::events::{Events, What};
 use super::fetch::Store;
 use super::file::blocking;
 use super::{Config, Error, Rooms, discard, inspect};
-use crate::catalog::{Failure, Job, Kind, Lease, Outcome, Pauses, State, now_ms};
+use crate::catalog::{Failure, Job, Kind, LONGEST_JOB_PAUSE_MS, Lease, Outcome, Pauses, State, now_ms};
 use crate::media::{Digest, JobId, Plan, TitleId};
 use crate::outbound::Client;
 
@@ -31,7 +31,7 @@ const LEASE: Duration = Duration::from_secs(9);
 /// Heartbeats; two may fail before the claim is lost.
 const HEARTBEAT: Duration = Duration::from_secs(3);
 /// Pauses between attempts.
-const PAUSES: Pauses = Pauses { first_ms: 1000, factor: 2, longest_ms: 300_000 };
+const PAUSES: Pauses = Pauses { first_ms: 1000, factor: 2, longest_ms: LONGEST_JOB_PAUSE_MS };
 /// Pause after the catalog could not be read: a full disk does not get better by asking at once.
 const CATALOG_PAUSE: Duration = Duration::from_secs(2);
 
