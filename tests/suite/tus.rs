@@ -274,6 +274,11 @@ fn parts_are_put_together_in_their_order() {
     assert_eq!(send(patch(&server, path, bytes.len(), b"")).problem(), (403, "upload-final".into()));
     assert_arrived(&server, &answer, &bytes);
     assert_eq!(send(ask(&server, "HEAD", &parts[0])).status, 404, "parts are not kept");
+    // Who did not hear the answer asks again.
+    let again = join(&parts);
+    let said = |answer: &Answer| ["location", "matinee-video"].map(|name| answer.header(name).map(str::to_owned));
+    assert_eq!((again.status, said(&again)), (201, said(&answer)));
+    assert_eq!(server.get("/api/v1/videos").json()["videos"].as_array().unwrap().len(), 1);
 }
 
 #[test]

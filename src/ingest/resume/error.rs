@@ -55,6 +55,25 @@ pub enum Error {
     Film(#[from] ingest::Error),
 }
 
+impl Error {
+    /// True if the same may succeed later without its sender doing anything.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Locked | Self::TooMany { .. } => true,
+            Self::Film(error) => error.is_retryable(),
+            Self::Unknown
+            | Self::Expired
+            | Self::Offset { .. }
+            | Self::TooLong { .. }
+            | Self::Length { .. }
+            | Self::Superseded
+            | Self::Final
+            | Self::Part { .. } => false,
+        }
+    }
+}
+
 impl From<crate::library::Error> for Error {
     fn from(error: crate::library::Error) -> Self {
         Self::Film(error.into())

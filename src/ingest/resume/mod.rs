@@ -4,7 +4,8 @@
 //! be dead without anybody knowing, so the newest request wins: whoever has the lock is told, makes certain what it got,
 //! and lets go. Only one that does not let go in time makes the newer one wait in vain.
 //!
-//! Runs unasked: a look at what has expired, once a minute; at the start, what was complete or being put together goes on.
+//! Runs unasked: a look at what has expired and at what could not be put together yet, once a minute; at the start, what was
+//! complete or being put together goes on.
 
 mod error;
 mod going;
@@ -12,6 +13,7 @@ mod join;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -115,6 +117,10 @@ pub struct Resumables(Arc<Inner>);
 struct Inner {
     uploads: Uploads,
     all: Mutex<HashMap<UploadId, Arc<Upload>>>,
+    /// Those that another version of matinee may be able to read, and when they expire, Unix milliseconds.
+    unread: Mutex<Vec<(UploadId, i64)>>,
+    /// Held by who enters one that is put together, so that the same is not entered twice.
+    joins: tokio::sync::Mutex<()>,
 }
 
 struct Upload {
@@ -124,6 +130,8 @@ struct Upload {
     held: Arc<tokio::sync::Mutex<Resumable>>,
     /// As it was when somebody last let go of it.
     status: Mutex<Status>,
+    /// Whether its sender was told that it will be put together.
+    is_promised: AtomicBool,
 }
 
 /// An upload that this request has, until a newer one wants it.
@@ -147,7 +155,7 @@ impl Resumables {
     /// [`crate::library::Error`].
     pub fn open(uploads: Uploads) -> Result<Self, crate::library::Error> {
         let library = &uploads.0.rooms.library;
-        let mut all = HashMap::new();
+        let (mut all, mut unread) = (HashMap::new(), Vec::new());
         for id in library.resumables()? {
             let (resumable, about) = match library.open_resumable(&id) {
                 Ok(opened) => opened,
@@ -166,14 +174,17 @@ impl Resumables {
             match serde_json::from_slice(&about) {
                 Ok(declared) => {
                     let upload = Upload::new(id.clone(), declared, resumable, &uploads);
+                    upload.is_promised.store(true, Ordering::Relaxed);
                     all.insert(id, Arc::new(upload));
                 }
                 Err(error) => {
-                    tracing::warn!(upload = %id, %error, "an upload of another version of matinee is left where it is");
+                    tracing::warn!(upload = %id, %error, "an upload of another version of matinee is left to expire");
+                    unread.push((id, resumable.mark().touched_at_ms.saturating_add(uploads.config().expire_ms())));
                 }
             }
         }
-        let resumables = Self(Arc::new(Inner { uploads, all: Mutex::new(all) }));
+        let (all, unread, joins) = (Mutex::new(all), Mutex::new(unread), tokio::sync::Mutex::default());
+        let resumables = Self(Arc::new(Inner { uploads, all, unread, joins }));
         resumables.catch_up();
         tokio::spawn(sweep(Arc::downgrade(&resumables.0)));
         Ok(resumables)
@@ -301,7 +312,7 @@ impl Resumables {
         Ok(())
     }
 
-    /// Has an upload to itself, as soon as whoever has it lets go.
+    /// Has an upload to itself, as soon as whoever has it lets go, who is told.
     async fn take(&self, upload: &Arc<Upload>) -> Result<Hold, Error> {
         let mut mine = 0;
         upload.newest.send_modify(|newest| {
@@ -310,7 +321,10 @@ impl Resumables {
         });
         let turn = Turn { mine, newest: upload.newest.subscribe() };
         let locked = timeout(TAKE_OVER, upload.held.clone().lock_owned()).await;
-        let held = locked.map_err(|_| Error::Locked)?;
+        self.hold(upload, locked.map_err(|_| Error::Locked)?, turn)
+    }
+
+    fn hold(&self, upload: &Arc<Upload>, held: OwnedMutexGuard<Resumable>, turn: Turn) -> Result<Hold, Error> {
         if turn.is_over() {
             return Err(Error::Superseded);
         }
@@ -384,7 +398,7 @@ impl Resumables {
             let is_whole = matches!(upload.declared.purpose, Purpose::Whole(_));
             if is_whole || status.length_bytes == Some(status.offset_bytes) {
                 tokio::spawn(async move {
-                    let done = if is_whole { this.join(&upload).await } else { this.settle(&status.id).await };
+                    let done = if is_whole { this.joined(&upload).await } else { this.settle(&status.id).await };
                     if let Err(error) = done {
                         tracing::warn!(upload = %status.id, %error, "a complete upload could not become a title");
                     }
@@ -404,6 +418,14 @@ impl Resumables {
         let expired: Vec<_> = self.all().values().filter(|u| u.status().expires_at_ms <= now).cloned().collect();
         for upload in expired {
             self.remove_idle(&upload, |status| status.expires_at_ms <= now_ms()).await;
+        }
+        let unread = || self.0.unread.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone: Vec<_> = unread().extract_if(.., |(_, expires_at_ms)| *expires_at_ms <= now).collect();
+        for (id, _) in gone {
+            let (library, of) = (self.0.uploads.0.rooms.library.clone(), id.clone());
+            if let Err(error) = blocking(move || Ok(library.remove_resumable(&of)?)).await {
+                tracing::warn!(upload = %id, %error, "an upload is left to the next start");
+            }
         }
     }
 
@@ -442,7 +464,9 @@ async fn sweep(inner: Weak<Inner>) {
     loop {
         clock.tick().await;
         let Some(inner) = inner.upgrade() else { return };
-        Resumables(inner).remove_expired().await;
+        let resumables = Resumables(inner);
+        resumables.remove_expired().await;
+        resumables.join_again();
     }
 }
 
@@ -451,7 +475,15 @@ impl Upload {
         let declared = Arc::new(declared);
         let status = status(id, &declared, &resumable, uploads);
         let held = Arc::new(tokio::sync::Mutex::new(resumable));
-        Self { declared, newest: watch::Sender::new(0), held, status: Mutex::new(status) }
+        let (newest, status) = (watch::Sender::new(0), Mutex::new(status));
+        Self { declared, newest, held, status, is_promised: AtomicBool::new(false) }
+    }
+
+    /// The turn of whoever asked for it last.
+    fn turn(&self) -> Turn {
+        let newest = self.newest.subscribe();
+        let mine = *newest.borrow();
+        Turn { mine, newest }
     }
 
     fn status(&self) -> Status {

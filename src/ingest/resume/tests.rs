@@ -76,3 +76,86 @@ fn what_was_declared_to_an_older_version_is_read() {
     let signed = Declared { policy: Policy::Signed, ..Declared::default() };
     assert_eq!(serde_json::from_slice::<Declared>(&serde_json::to_vec(&signed).unwrap()).unwrap(), signed);
 }
+
+/// One with metadata that were stored too deep was left for ever.
+#[tokio::test]
+async fn an_upload_that_no_version_reads_expires_like_any_other() {
+    let data = tempfile::tempdir().unwrap();
+    let uploads = uploads(data.path());
+    let first = Resumables::open(uploads.clone()).unwrap();
+    let ids = [
+        first.create(Declared::default(), None).await.unwrap().id,
+        first.create(Declared::default(), None).await.unwrap().id,
+    ];
+    let expired = first.find(&ids[0]).unwrap();
+    expired.held.lock().await.set_length(5, 0).unwrap();
+    for id in &ids {
+        std::fs::write(data.path().join("uploads").join(id.as_str()).join("about"), b"{}").unwrap();
+    }
+    let next = Resumables::open(uploads.clone()).unwrap();
+    next.remove_expired().await;
+    assert_eq!(uploads.0.rooms.library.resumables().unwrap(), [ids[1].clone()]);
+}
+
+/// It was answered when all bytes were copied, after a proxy had given up; what was sent then was refused, or made a second
+/// title.
+#[tokio::test]
+async fn what_is_put_together_is_that_once_however_often_and_soon_it_is_asked_for() {
+    let data = tempfile::tempdir().unwrap();
+    let uploads = uploads(data.path());
+    // Nobody is there to inspect what comes.
+    uploads.0.processor.close().await;
+    let resumables = Resumables::open(uploads.clone()).unwrap();
+    let mut parts = Vec::new();
+    for bytes in [b"first ", b"second"] {
+        let declared = Declared { purpose: Purpose::Part, ..Declared::default() };
+        let id = resumables.create(declared, Some(6)).await.unwrap().id;
+        let mut going = resumables.go_on(&id, 0, None, false).await.unwrap();
+        going.push(bytes).await.unwrap();
+        going.end().await.unwrap();
+        parts.push(id);
+    }
+    let declared = Declared { purpose: Purpose::Whole(parts.clone()), ..Declared::default() };
+    let within = |longest| resumables.create_whole_within(longest, declared.clone(), |_| true);
+    // A part is still held, so that it cannot be done.
+    let held = resumables.find(&parts[1]).unwrap().held.clone().lock_owned().await;
+    let early = within(Duration::ZERO).await.unwrap();
+    assert_eq!(early.title, None);
+    let (waiting, _) = tokio::join!(within(Duration::from_secs(60)), async { drop(held) });
+    let done = waiting.unwrap();
+    assert_eq!((done.id.clone(), done.offset_bytes), (early.id, 12));
+    assert!(done.title.is_some());
+    assert_eq!(within(Duration::ZERO).await.unwrap(), done);
+    assert_eq!(uploads.0.rooms.catalog.count().unwrap(), 1);
+    let other = Declared { owner: Some("000000000001".parse().unwrap()), ..declared.clone() };
+    let others = resumables.create_whole_within(Duration::ZERO, other, |_| true).await;
+    assert!(matches!(others, Err(Error::Part { .. })), "the parts are gone");
+}
+
+/// Its sender was told that it would be put together, and heard of nothing more.
+#[tokio::test]
+async fn what_was_promised_is_tried_again_and_what_was_not_goes() {
+    let data = tempfile::tempdir().unwrap();
+    let uploads = uploads(data.path());
+    uploads.0.processor.close().await;
+    let resumables = Resumables::open(uploads.clone()).unwrap();
+    let part = resumables.create(Declared { purpose: Purpose::Part, ..Declared::default() }, Some(4)).await.unwrap().id;
+    let mut going = resumables.go_on(&part, 0, None, false).await.unwrap();
+    going.push(b"film").await.unwrap();
+    going.end().await.unwrap();
+    let declared = Declared { purpose: Purpose::Whole(vec![part]), ..Declared::default() };
+    let enter = async || resumables.enter_whole(declared.clone(), |_| true).await.unwrap();
+    // For want of a place.
+    let places = uploads.0.places.clone().acquire_many_owned(u32::try_from(uploads.config().max_concurrent).unwrap());
+    let places = places.await.unwrap();
+    let upload = enter().await;
+    assert!(resumables.joined(&upload).await.is_err());
+    assert!(resumables.look(&upload.status().id).is_err());
+    let upload = enter().await;
+    upload.is_promised.store(true, Ordering::Relaxed);
+    assert!(resumables.joined(&upload).await.is_err());
+    assert_eq!(resumables.look(&upload.status().id).unwrap().title, None);
+    drop(places);
+    resumables.join_again();
+    assert!(resumables.joined(&upload).await.unwrap().title.is_some());
+}
