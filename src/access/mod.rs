@@ -39,7 +39,7 @@ pub enum Error {
     #[error("a key needs at least one of the scopes read, upload, admin")]
     NoScope,
     /// There are as many keys as there may be.
-    #[error("there are {} keys already, including revoked ones, which is the maximum", catalog::MAX_KEYS)]
+    #[error("there are {} keys already that are not revoked, which is the maximum: revoke some", catalog::MAX_KEYS)]
     TooMany,
     /// The secret cannot be read, or made.
     #[error("{} cannot be used ({why}): restore it, or delete it, which invalidates every URL and token signed \

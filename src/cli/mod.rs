@@ -187,10 +187,20 @@ impl Place {
 }
 
 fn load(flags: &Flags) -> Result<Config, Failure> {
-    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
-    let environment = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
-    let lines = |problems: Problems| problems.0.iter().map(ToString::to_string).collect();
-    Config::load(flags, environment).map_err(|problems| Failure::Usage(lines(problems)))
+    let (mut environment, mut unreadable) = (Vec::new(), Vec::new());
+    let ours = std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"MATINEE_"));
+    for (name, value) in ours {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => environment.push((name, value)),
+            // Another folder would be worked in than is meant.
+            (Ok(name), Err(_)) => unreadable.push(format!("{name}: must be UTF-8")),
+            (Err(name), _) => unreadable.push(format!("{}: there is no such variable", name.to_string_lossy())),
+        }
+    }
+    let loaded = Config::load(flags, environment);
+    let Problems(problems) = loaded.as_ref().err().cloned().unwrap_or_default();
+    unreadable.extend(problems.iter().map(ToString::to_string));
+    if unreadable.is_empty() { loaded.map_err(failed) } else { Err(Failure::Usage(unreadable)) }
 }
 
 /// Logs of a command that is not the server: only if somebody asks for them, for its errors are said anyway.

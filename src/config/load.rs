@@ -49,7 +49,7 @@ pub struct Problem {
 }
 
 /// All that is wrong, one line each.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(pub Vec<Problem>);
 
 /// A value somebody set.

@@ -1,9 +1,11 @@
 //! What the command line takes and says: exit status, one clear line, nothing left behind; and a film from file to
 //! player.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -330,10 +332,23 @@ fn probe_doctor_and_list_speak_to_people_and_to_programs() {
     let nowhere = folder.path().join("data");
     let named = run(at(&["list"], &nowhere));
     assert!(named.code() == 1 && named.error().ends_with("/data is no data folder of Matinee"), "{named:?}");
+    for command in [&["key", "list"][..], &["key", "revoke", "000000000000"]] {
+        let named = run(at(command, &nowhere));
+        assert!(named.code() == 1 && named.error().ends_with("/data is no data folder of Matinee"), "{named:?}");
+    }
     let mut usual = matinee(&["list"]);
     usual.current_dir(folder.path());
     let usual = run(usual);
     assert!(usual.code() == 0 && usual.stdout.starts_with("no titles in ") && !nowhere.exists(), "{usual:?}");
+    let mut usual = matinee(&["key", "list"]);
+    usual.current_dir(folder.path());
+    let usual = run(usual);
+    assert!(usual.code() == 0 && usual.stdout.is_empty() && !nowhere.exists(), "{usual:?}");
+    // The bytes that are no UTF-8 would have been replaced, and another folder would have been looked into.
+    let mut foreign = matinee(&["list"]);
+    foreign.current_dir(folder.path()).env("MATINEE_DATA", OsStr::from_bytes(b"da\xffta"));
+    let foreign = run(foreign);
+    assert!(foreign.code() == 2 && foreign.error() == "MATINEE_DATA: must be UTF-8", "{foreign:?}");
 }
 
 /// A command on a data folder that is none of ours.

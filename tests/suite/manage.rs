@@ -27,7 +27,7 @@ fn ready(server: &TestServer) -> String {
 }
 
 /// What a server leaves that is killed while it processes a film: the title's id and the job's. The lease has so long
-/// to run.
+/// to run, should another server be there already.
 pub fn left_in_processing(data: &Data, lease_ms: i64) -> (String, String) {
     let (catalog, library) = (Catalog::open(data.path()).unwrap(), Library::open(data.path()).unwrap());
     let mut incoming = library.stage(0).unwrap();
@@ -76,9 +76,9 @@ fn event(server: &TestServer, path: &str, wanted: impl Fn(&str, &Value) -> bool)
 }
 
 #[test]
-fn a_title_in_processing_is_taken_up_by_the_next_server_once_the_lease_runs_out() {
+fn a_title_in_processing_is_taken_up_by_the_next_server_at_once() {
     let data = Data::new();
-    let (id, job) = left_in_processing(&data, 1000);
+    let (id, job) = left_in_processing(&data, 3_600_000);
     let server = TestServer::over(&data);
     let told =
         event(&server, &format!("{VIDEOS}/{id}/events"), |kind, data| kind == "state" && data["state"] != "processing");
@@ -132,9 +132,10 @@ fn a_job_during_which_the_server_was_killed_too_often_fails() {
 
 #[test]
 fn a_title_that_is_not_ready_says_so_and_its_job_can_be_cancelled() {
-    let data = Data::new();
+    let server = TestServer::start();
+    let data = server.data.clone();
+    // By another process, beside the server: at its start it would take it up.
     let (id, job) = left_in_processing(&data, 3_600_000);
-    let server = TestServer::over(&data);
     let early = server.get(&format!("/v/{id}/master.m3u8"));
     assert_eq!((early.problem(), &early.json()["state"]), ((425, "not-ready".into()), &"processing".into()));
     assert!(early.header("retry-after").is_some() && early.header("cache-control") == Some("no-store"));
@@ -217,6 +218,7 @@ fn a_change_merges_and_two_who_change_at_once_notice() {
     assert_eq!(change(None, json!({ "description": "x".repeat(70_000) })).problem(), (413, "too-large".into()));
     let text = server.ask(&path).method("PATCH").header("content-type", "text/plain").body("x").send().unwrap();
     assert_eq!(text.problem(), (415, "media-type".into()));
+    assert_eq!(text.header("accept-patch"), Some("application/merge-patch+json, application/json"));
     let before = server.get(&path).json();
     assert_eq!(change(None, json!({})).json(), before, "what says nothing changes nothing");
 }
@@ -382,6 +384,9 @@ fn a_page_of_another_site_can_change_nothing_and_methods_are_told() {
     let options = server.ask(VIDEOS).method("OPTIONS").send().unwrap();
     assert_eq!((options.status, options.header("allow")), (204, Some("GET, HEAD, POST, PUT, OPTIONS")));
     assert_eq!(options.header("access-control-allow-methods"), options.header("allow"));
+    assert_eq!(options.header("accept-patch"), None);
+    let options = server.ask(&format!("{VIDEOS}/000000000000")).method("OPTIONS").send().unwrap();
+    assert_eq!(options.header("accept-patch"), Some("application/merge-patch+json, application/json"));
     assert_eq!(server.get("/api/v1/nothing").problem(), (404, "no-route".into()));
     let head = server.ask(VIDEOS).method("HEAD").send().unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));

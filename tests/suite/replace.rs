@@ -116,9 +116,8 @@ fn a_source_that_is_refused_leaves_the_title_playing_and_says_why() {
 
 #[test]
 fn the_same_film_changes_nothing_and_what_cannot_be_is_refused_and_leaves_nothing() {
-    let data = Data::new();
-    let (unready, _) = left_in_processing(&data, 3_600_000);
-    let server = TestServer::over(&data);
+    let server = TestServer::start();
+    let (unready, _) = left_in_processing(&server.data, 3_600_000);
     assert_eq!(put(&server, &unready).body("x").send().unwrap().problem(), (409, "not-ready".into()));
     let id = ready(&server);
     let path = format!("{VIDEOS}/{id}");
