@@ -94,7 +94,7 @@ async fn an_upload_that_no_version_reads_expires_like_any_other() {
     }
     let next = Resumables::open(uploads.clone()).unwrap();
     next.remove_expired().await;
-    assert_eq!(uploads.0.rooms.library.resumables().unwrap(), [ids[1].clone()]);
+    assert_eq!(uploads.0.rooms.library.resumables().unwrap(), ids[1..]);
 }
 
 /// It was answered when all bytes were copied, after a proxy had given up; what was sent then was refused, or made a second
