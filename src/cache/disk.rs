@@ -66,6 +66,13 @@ struct Temp {
 impl Disk {
     /// Sweeps leftovers. What is there is found out on a thread, while the rest is used already.
     pub(super) fn open(folder: &Path, capacity_bytes: u64, clock: Clock) -> Result<Arc<Self>, Error> {
+        let disk = Self::over(folder, capacity_bytes, clock)?;
+        survey::start(&disk).map_err(|source| Error::Folder { folder: folder.to_owned(), source })?;
+        Ok(disk)
+    }
+
+    /// The same without the thread: nothing is known of what is there.
+    pub(super) fn over(folder: &Path, capacity_bytes: u64, clock: Clock) -> Result<Arc<Self>, Error> {
         let fail = |source| Error::Folder { folder: folder.to_owned(), source };
         scan::prepare(folder).map_err(fail)?;
         let disk = Arc::new(Self {
@@ -83,11 +90,9 @@ impl Disk {
         });
         match disk.temp() {
             // A full disk is no reason not to start: memory serves, and eviction may make room.
-            Err(error) if !room::is_full(&error) => return Err(fail(error)),
-            Ok(_) | Err(_) => {}
+            Err(error) if !room::is_full(&error) => Err(fail(error)),
+            Ok(_) | Err(_) => Ok(disk),
         }
-        survey::start(&disk).map_err(fail)?;
-        Ok(disk)
     }
 
     /// The object's length, bytes, by the index.
@@ -194,10 +199,11 @@ impl Disk {
         lock(&self.index).generations().into_iter().collect()
     }
 
-    /// Writes the journal anew, as the last word on what there is; the next start needs no look at the folder then.
+    /// Writes the journal anew, as the last word on what there is; the next start needs no look at the folder then. Until the
+    /// folder was gone through nobody has that word.
     pub(super) fn close(&self) {
         let mut journal = lock(&self.names);
-        if self.survey.is_known() && !journal.is_closed() {
+        if self.survey.is_done() && !journal.is_closed() {
             journal.replace(self.records().chain([Record::Closed]));
         }
     }
@@ -228,8 +234,8 @@ impl Disk {
         self.skipped.load(Ordering::Relaxed)
     }
 
-    /// Counts a use of a file that was just read, and takes it into the index if it is news.
-    fn heat_of(&self, key: &Key, file_bytes: u32) -> Arc<Heat> {
+    /// Counts a use of a file that was just read, and takes it into the index if it is news and was not deleted meanwhile.
+    pub(super) fn heat_of(&self, key: &Key, file_bytes: u32) -> Arc<Heat> {
         let now = self.clock.now();
         let known =
             lock(&self.index).get(key).filter(|item| item.bytes == file_bytes).map(|item| Arc::clone(&item.heat));
@@ -240,6 +246,10 @@ impl Disk {
         let heat = Arc::new(Heat::new(now));
         if self.survey.is_known() {
             let mut journal = lock(&self.names);
+            let found = fs::metadata(self.folder.join(key.path()));
+            if !found.is_ok_and(|metadata| metadata.len() == u64::from(file_bytes)) {
+                return heat;
+            }
             self.take_in(key, Item { bytes: file_bytes, cost: Cost::Unknown, heat: Arc::clone(&heat) }, &mut journal);
             self.trim(&mut journal);
         }
@@ -289,7 +299,7 @@ impl Disk {
             index.insert(filed.key, item);
             index.len()
         };
-        if is_known && journal.is_long(entries) {
+        if is_known && !journal.is_partial() && journal.is_long(entries) {
             journal.replace(self.records());
         }
         drop(journal);
@@ -357,7 +367,7 @@ impl Disk {
     }
 
     /// Everything in the index, as the journal says it. `names` must be held, so that no place changes meanwhile.
-    fn records(&self) -> impl Iterator<Item = Record> {
+    pub(super) fn records(&self) -> impl Iterator<Item = Record> {
         let mut place = 0;
         let batches = std::iter::from_fn(move || {
             let some = lock(&self.index).some(place..place + BATCH);

@@ -6,6 +6,9 @@
 //! first change after it takes it out, on disk as well: a power failure may take what came later, and would leave it as
 //! the last word.
 //!
+//! [`Record::Partial`] says that files may be there of which nothing was noted, because a journal was lost, until the folder
+//! was gone through: also to the next life, if this one ends before.
+//!
 //! Whoever cannot lock the journal deletes it: what two processes do in one folder no journal of one can tell. A lost
 //! journal costs a walk through the folder and what is known of costs, nothing else.
 
@@ -54,6 +57,8 @@ pub(super) enum Record {
     Emptied(Generation),
     /// Everything above is so, and on disk.
     Closed,
+    /// What is noted, above and below, may be part of what there is.
+    Partial,
 }
 
 /// How the last life of the server left it.
@@ -63,7 +68,7 @@ pub(super) enum Left {
     Closed,
     /// Without a word. After a power failure the last changes may be missing.
     Open,
-    /// Not, or with damage.
+    /// Not, or with damage, or it was lost before and the folder was not gone through since.
     Lost,
 }
 
@@ -76,6 +81,7 @@ pub(super) struct Journal {
     len: u64,
     records: u64,
     closed: bool,
+    partial: bool,
 }
 
 impl Journal {
@@ -95,7 +101,7 @@ impl Journal {
                 None
             }
         };
-        Self { folder: folder.to_owned(), file, len: 0, records: 0, closed: false }
+        Self { folder: folder.to_owned(), file, len: 0, records: 0, closed: false, partial: false }
     }
 
     /// Reads it all, once, and cuts off what is damaged. From here on changes are noted.
@@ -163,7 +169,12 @@ impl Journal {
         self.closed || self.file.is_none() || self.len == 0
     }
 
-    /// Writes it anew, synced, in the place of what it was.
+    /// True if [`Record::Partial`] stands in it.
+    pub(super) fn is_partial(&self) -> bool {
+        self.partial
+    }
+
+    /// Writes it anew, synced, in the place of what it was. It must be known what there is.
     pub(super) fn replace(&mut self, records: impl Iterator<Item = Record>) {
         // Whoever deleted it knows of what is not in here.
         let deleted = |file: &File| file.metadata().map_or(true, |metadata| metadata.nlink() == 0);
@@ -188,6 +199,7 @@ impl Journal {
         }
         let (file, len, records, closed) = renamed?;
         (self.file, self.len, self.records, self.closed) = (Some(file), len, records, closed);
+        self.partial = false;
         sync_folder(&self.folder)
     }
 
@@ -198,6 +210,7 @@ impl Journal {
         if reader.read_exact(&mut magic).is_err() || magic != MAGIC {
             file.set_len(0)?;
             file.write_all(&MAGIC)?;
+            self.note_partial(file)?;
             return Ok(Left::Lost);
         }
         let mut left = Left::Open;
@@ -207,6 +220,7 @@ impl Journal {
                     self.len += bytes;
                     self.records += 1;
                     left = if record == Record::Closed { Left::Closed } else { Left::Open };
+                    self.partial |= record == Record::Partial;
                     apply(record);
                 }
                 Ok(None) => break,
@@ -217,13 +231,29 @@ impl Journal {
                 }
             }
         }
-        self.closed = left == Left::Closed;
         file.set_len(self.len)?;
+        if left == Left::Lost {
+            self.note_partial(file)?;
+        }
+        if self.partial {
+            return Ok(Left::Lost);
+        }
+        self.closed = left == Left::Closed;
         Ok(left)
     }
 
+    /// For good: a power failure must not leave what was cut off as all there is.
+    fn note_partial(&mut self, file: &mut File) -> io::Result<()> {
+        let framed = frame(&Record::Partial);
+        file.write_all(&framed)?;
+        self.len += framed.len() as u64;
+        self.records += 1;
+        self.partial = true;
+        file.sync_all()
+    }
+
     /// Goes without, and sees to it that nobody believes what is there.
-    fn give_up(&mut self) {
+    pub(super) fn give_up(&mut self) {
         self.file = None;
         let _ = fs::remove_file(self.folder.join(JOURNAL_FILE));
     }

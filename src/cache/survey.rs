@@ -109,14 +109,7 @@ pub(super) fn start(disk: &Arc<Disk>) -> io::Result<()> {
 
 fn survey(weak: &Weak<Disk>) {
     let Some(disk) = weak.upgrade() else { return };
-    let left = disk.read_journal();
-    let (entries, milliseconds) = (disk.held().entries, disk.survey.begun.elapsed().as_millis() as u64);
-    tracing::debug!(entries, milliseconds, ?left, "read the cache's journal");
-    disk.survey.reached(match left {
-        Left::Closed => Phase::Done,
-        Left::Open => Phase::Known,
-        Left::Lost => Phase::Read,
-    });
+    let left = disk.learn();
     drop(disk);
     if left != Left::Closed {
         walk(weak);
@@ -136,19 +129,38 @@ fn walk(weak: &Weak<Disk>) {
         visited.insert((generation.clone(), rendition.clone()));
         ControlFlow::Continue(())
     };
-    match scan::walk(&folder, visit) {
-        Ok(ControlFlow::Continue(())) => {}
+    let walked = scan::walk(&folder, visit);
+    let Some(disk) = weak.upgrade() else { return };
+    match walked {
+        Ok(ControlFlow::Continue(())) => {
+            disk.forget_absent(&visited);
+            disk.believe_journal();
+        }
         Ok(ControlFlow::Break(())) => return,
-        Err(error) => tracing::warn!(folder = %folder.display(), %error, "the cache folder cannot be listed"),
+        Err(error) => {
+            tracing::warn!(folder = %folder.display(), %error, "the cache folder cannot be listed");
+            lock(&disk.names).give_up();
+            return;
+        }
     }
-    if let Some(disk) = weak.upgrade() {
-        disk.forget_absent(&visited);
-        let (held, milliseconds) = (disk.held(), disk.survey.begun.elapsed().as_millis() as u64);
-        tracing::info!(files = held.entries, bytes = held.bytes, milliseconds, "looked through the cache's folder");
-    }
+    let (held, milliseconds) = (disk.held(), disk.survey.begun.elapsed().as_millis() as u64);
+    tracing::info!(files = held.entries, bytes = held.bytes, milliseconds, "looked through the cache's folder");
 }
 
 impl Disk {
+    /// Reads the journal; how it was left.
+    pub(super) fn learn(&self) -> Left {
+        let left = self.read_journal();
+        let (entries, milliseconds) = (self.held().entries, self.survey.begun.elapsed().as_millis() as u64);
+        tracing::debug!(entries, milliseconds, ?left, "read the cache's journal");
+        self.survey.reached(match left {
+            Left::Closed => Phase::Done,
+            Left::Open => Phase::Known,
+            Left::Lost => Phase::Read,
+        });
+        left
+    }
+
     fn read_journal(&self) -> Left {
         let mut journal = lock(&self.names);
         let mut index = Ranking::new(self.capacity_bytes);
@@ -192,6 +204,14 @@ impl Disk {
         }
     }
 
+    /// Has a journal that was lost say everything, now that the folder was gone through.
+    fn believe_journal(&self) {
+        let mut journal = lock(&self.names);
+        if journal.is_partial() {
+            journal.replace(self.records());
+        }
+    }
+
     fn drop_absent(&self, key: &Key, journal: &mut Journal) {
         lock(&self.index).remove(key);
         let _ = journal.note(&Record::Gone(key.clone()));
@@ -206,6 +226,6 @@ fn apply(index: &mut Ranking, record: Record) {
         }
         Record::Gone(key) => drop(index.remove(&key)),
         Record::Emptied(generation) => drop(index.purge(&generation)),
-        Record::Closed => {}
+        Record::Closed | Record::Partial => {}
     }
 }

@@ -1,5 +1,6 @@
 //! What a start knows, and what it costs to know it.
 
+use super::super::journal::Left;
 use super::*;
 
 async fn filled(count: u32) -> TempDir {
@@ -90,6 +91,50 @@ async fn a_power_failure_after_an_end_in_order_leaves_no_journal_that_is_believe
     let cache = open_in(&DISK_ALONE, folder.path());
     assert_eq!(cache.stats().disk, Held { bytes: 6 * 1024, entries: 6 });
     assert!(cache.holds(&key(77)));
+}
+
+/// A start that has read the journal, and ends before it has gone through the folder.
+fn cut_short(folder: &TempDir) -> Left {
+    let disk = Disk::over(folder.path(), DISK_ALONE.disk_bytes, Clock::System).unwrap();
+    let left = disk.learn();
+    disk.close();
+    left
+}
+
+/// The journal was closed as if everything were in it, and what a power failure had taken out of it was never found again.
+#[tokio::test]
+async fn a_start_that_ends_before_it_has_seen_the_folder_closes_nothing() {
+    let folder = filled(5).await;
+    fs::remove_file(journal(&folder)).unwrap();
+    let cache = open_in(&DISK_ALONE, folder.path());
+    let noted = fs::read(journal(&folder)).unwrap();
+    make(&cache, &key(77), 1000).await;
+    cache.0.pending.subscribe().wait_for(|bytes| *bytes == 0).await.unwrap();
+    end(cache).await;
+    // The last one was not noted for good.
+    fs::write(journal(&folder), &noted).unwrap();
+    assert_eq!(cut_short(&folder), Left::Open);
+    assert_eq!(open_in(&DISK_ALONE, folder.path()).stats().disk.entries, 6);
+}
+
+/// What was noted since a journal was lost passed for everything, and the folder grew beyond its bound.
+#[tokio::test]
+async fn a_journal_that_was_lost_is_lost_until_the_folder_was_gone_through() {
+    for spoilt in [0, 40] {
+        let folder = filled(5).await;
+        let content = fs::read(journal(&folder)).unwrap();
+        fs::write(journal(&folder), &content[..spoilt]).unwrap();
+        for _ in 0..3 {
+            assert_eq!(cut_short(&folder), Left::Lost, "{spoilt}");
+        }
+        end(open_in(&DISK_ALONE, folder.path())).await;
+        assert_eq!(cut_short(&folder), Left::Open, "{spoilt}");
+        let cache = open_in(&DISK_ALONE, folder.path());
+        assert_eq!(cache.stats().disk.entries, 5, "{spoilt}");
+        cache.flush().await;
+        end(cache).await;
+        assert_eq!(cut_short(&folder), Left::Closed, "{spoilt}");
+    }
 }
 
 /// An end in order stays one as long as nothing changes: a start costs no sync, and no walk the next time.

@@ -52,3 +52,15 @@ async fn what_is_made_again_after_a_purge_keeps_its_file() {
         cache.purge(&key(1).generation).await.unwrap();
     }
 }
+
+/// A file that was read while it was deleted stood in the index again, and the bound counted it.
+#[tokio::test]
+async fn what_is_purged_while_it_is_read_is_not_known_again() {
+    let (folder, cache) = open(&DISK_ALONE);
+    make(&cache, &key(1), 1000).await;
+    cache.flush().await;
+    // Between these two the reader has the bytes, and has not counted its use.
+    cache.purge(&key(1).generation).await.unwrap();
+    let _ = cache.0.disk.heat_of(&key(1), 1024);
+    assert_eq!((cache.holds(&key(1)), cache.stats().disk, files(folder.path()).len()), (false, Held::default(), 0));
+}
