@@ -1,5 +1,8 @@
 //! The start, in order.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use bytes::Bytes;
@@ -199,10 +202,22 @@ fn open(config: &Config) -> Result<(Claim, Data), Error> {
         tracing::warn!(%error, "sources that no title names are left to the next start");
     }
     let cache = Cache::open(&config.cache, &config.data_dir.join("cache"))?;
+    let library = share_disk(config, library, &cache);
     let secret = Secret::open(&config.data_dir)?;
     let (playback, grants, signer) = (Playback::new(&secret), Grants::new(&secret), Signer::new(&secret));
     let outbound = outbound::Client::new(&config.outbound);
     Ok((claim, Data { catalog, library, cache, playback, grants, signer, outbound }))
+}
+
+/// Where the cache lies on the disk of films and catalog, it leaves them what uploads do, and gives way to films.
+fn share_disk(config: &Config, library: Library, cache: &Cache) -> Library {
+    let device = |folder: &Path| fs::metadata(folder).map(|metadata| metadata.dev()).ok();
+    if device(&config.data_dir) != device(&config.data_dir.join("cache")) {
+        return library;
+    }
+    cache.leave_free(config.uploads.reserve_bytes);
+    let cache = cache.clone();
+    library.asking(Arc::new(move |missing_bytes| cache.give_way(missing_bytes)))
 }
 
 /// Where others than this machine can ask somebody must have a key, unless anybody may do anything.

@@ -19,6 +19,7 @@ use super::heat::{Clock, Heat};
 use super::journal::{Journal, Record};
 use super::key::generation_folder;
 use super::ranking::{Cost, Item, Ranking};
+use super::room::Space;
 use super::survey::{self, Survey};
 use super::{Error, Held, Key, Object, lock, room, scan};
 use crate::media::{Generation, RenditionName};
@@ -40,6 +41,7 @@ pub(super) struct Disk {
     /// Held while files get or lose their names, so that index, journal and folder agree. Taken on blocking threads only.
     pub(super) names: Mutex<Journal>,
     pub(super) survey: Survey,
+    pub(super) space: Space,
     clock: Clock,
     serial: AtomicU64,
     failing: AtomicBool,
@@ -81,6 +83,7 @@ impl Disk {
             index: Mutex::new(Ranking::new(capacity_bytes)),
             names: Mutex::new(Journal::open(folder)),
             survey: Survey::default(),
+            space: Space::default(),
             clock,
             serial: AtomicU64::new(0),
             failing: AtomicBool::new(false),
@@ -148,10 +151,10 @@ impl Disk {
     }
 
     /// Writes the file and evicts others for it, unless it is no longer wanted once it is written: asked when no purge
-    /// can come in between. On a full disk others make room, and it is tried once more. A failure is counted, and logged
-    /// when it is the first or was the last.
+    /// can come in between. On a disk that is full, or has no more than what is left to others, others make room, more than it
+    /// needs, and it is tried once more. A failure is counted, and logged when it is the first or was the last.
     pub(super) fn write(&self, filed: &Filed, wanted: impl Fn() -> bool) {
-        let first = self.write_file(filed, &wanted);
+        let first = self.must_leave_free(filed.bytes.len()).and_then(|()| self.write_file(filed, &wanted));
         let full = first.as_ref().is_err_and(room::is_full);
         match if full && self.make_room(filed.bytes.len()) { self.write_file(filed, &wanted) } else { first } {
             Ok(()) => {

@@ -280,6 +280,17 @@ impl Cache {
         found.iter().filter(|object| matches!(object, Object::Segment(_))).count()
     }
 
+    /// Whether an object that was made is kept beyond memory, or in memory if there is no other tier. `None` as long as its
+    /// file is not written. No I/O.
+    #[must_use]
+    pub fn is_kept(&self, key: &Key) -> Option<bool> {
+        if matches!(lock(&self.0.slots).by_key.get(key), Some(Slot { work: Work::Writing(_), .. })) {
+            return None;
+        }
+        let disk = &self.0.disk;
+        Some(if disk.capacity_bytes == 0 { self.0.memory.holds(key) } else { disk.holds(key) })
+    }
+
     /// The object's length, bytes, if either tier holds it; no I/O. By the index, so the file may be gone by now: made
     /// again it has the same length.
     #[must_use]

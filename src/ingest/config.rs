@@ -21,7 +21,7 @@ pub struct Config {
     /// Web sites whose pages may send resumable uploads, such as `https://example.org`; `*` for all. Pages of this machine
     /// always may.
     pub origins: Vec<String>,
-    /// Bytes that stay free on the disk of the data folder: catalog and cache write there, too.
+    /// Bytes that stay free on the disk of the data folder, for the catalog above all: the cache leaves them, too.
     pub reserve_bytes: u64,
     /// Seconds an uploader may send nothing.
     pub stall_seconds: u64,

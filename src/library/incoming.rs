@@ -42,18 +42,6 @@ impl Library {
         let (library, flush) = (self.clone(), Flush::default());
         Ok(Incoming { library, entry, sink, hash, unsynced_bytes: 0, flush, reserve_bytes })
     }
-
-    /// Whether so many bytes can be written with so many left free.
-    ///
-    /// # Errors
-    /// [`Error::Full`].
-    pub fn room_for(&self, needed_bytes: u64, reserve_bytes: u64) -> Result<(), Error> {
-        let free_bytes = self.free_bytes().unwrap_or(u64::MAX).saturating_sub(reserve_bytes);
-        if free_bytes < needed_bytes.max(1) {
-            return Err(Error::Full { folder: self.staging.clone(), free_bytes, needed_bytes });
-        }
-        Ok(())
-    }
 }
 
 impl Incoming {

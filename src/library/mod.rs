@@ -21,6 +21,7 @@ mod incoming;
 mod journal;
 mod lock;
 mod resumable;
+mod room;
 mod sink;
 mod staged;
 
@@ -35,6 +36,7 @@ pub use error::Error;
 pub use incoming::Incoming;
 pub use lock::Frozen;
 pub use resumable::{Mark, Resumable};
+pub use room::GiveWay;
 pub use sink::Block;
 pub use staged::{Staged, Stored};
 
@@ -47,6 +49,7 @@ pub struct Library {
     sources: PathBuf,
     staging: PathBuf,
     uploads: PathBuf,
+    asked: room::Asked,
 }
 
 impl Library {
@@ -57,7 +60,7 @@ impl Library {
     /// [`Error::Unusable`] names the folder and the remedy.
     pub fn open(data_dir: &Path) -> Result<Self, Error> {
         let [sources, staging, uploads] = ["library", "staging", "uploads"].map(|name| data_dir.join(name));
-        let library = Self { sources, staging, uploads };
+        let library = Self { sources, staging, uploads, asked: room::Asked::default() };
         for folder in [&library.sources, &library.staging, &library.uploads] {
             usable(folder).map_err(|why| Error::Unusable { folder: folder.clone(), why })?;
         }

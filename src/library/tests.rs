@@ -1,7 +1,8 @@
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Barrier};
 
 use sha2::{Digest as _, Sha256};
 
@@ -181,6 +182,29 @@ fn a_full_disk_is_said_in_one_line_and_leaves_nothing() {
     let why = io::copy(&mut &b"frames"[..], &mut device).unwrap_err();
     assert!(matches!(library.unwritten(&path, 6, why), Error::Full { needed_bytes: 6, .. }));
     assert_eq!(files(root.path()), [""; 0]);
+}
+
+/// Uploads were refused beside gigabytes that could go.
+#[test]
+fn before_a_film_is_refused_somebody_is_asked_for_room() {
+    let (root, library) = library();
+    let disk = rustix::fs::statvfs(root.path()).unwrap();
+    let free = disk.f_bavail * disk.f_frsize;
+    let missing = Arc::new(AtomicU64::new(0));
+    let (told, gives) = (missing.clone(), Arc::new(AtomicBool::new(true)));
+    let has = gives.clone();
+    let library = library.asking(Arc::new(move |bytes| {
+        told.store(bytes, Relaxed);
+        has.load(Relaxed)
+    }));
+    assert!(library.room_for(1, 0).is_ok() && missing.load(Relaxed) == 0, "there is room");
+    assert!(library.room_for(free, free).is_ok());
+    // Others use the disk, too.
+    let near = free - free / 4..free + free / 4;
+    assert!(near.contains(&missing.load(Relaxed)), "{missing:?} of {free}");
+    assert!(library.stage(2 * free).is_ok());
+    gives.store(false, Relaxed);
+    assert!(matches!(library.room_for(free, free), Err(Error::Full { .. })));
 }
 
 #[test]

@@ -10,6 +10,8 @@ use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::media::Film;
 use crate::support::{Data, TestServer, matinee, skipped, until};
+use crate::tus;
+use crate::uploads::settled;
 
 /// Size of the disk that is filled, and what fills it.
 const DISK: &str = "size=2m";
@@ -141,6 +143,44 @@ fn a_full_disk_costs_the_files_and_then_the_oldest_make_room() {
     assert_right(&server, &segments[1]);
     drop(server);
     fs::remove_dir_all(data.path().join("cache")).unwrap();
+}
+
+/// Films were refused beside cached segments of several times their size, and the catalog's disk was filled to the last byte.
+#[test]
+fn a_film_takes_the_place_of_cached_segments() {
+    let Some(way) = tus::with_a_disk_of_its_own() else {
+        skipped("no small disk can be mounted here, so none was filled");
+        return;
+    };
+    let (data, media) = (Data::new(), tempfile::tempdir().unwrap());
+    let settings = [
+        ("MATINEE_UPLOADS__RESERVE_BYTES", "8MiB"),
+        ("MATINEE_CACHE__DISK_BYTES", "1GiB"),
+        ("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0"),
+    ];
+    let (server, seen) = tus::on_a_small_disk(&data, &way, &settings);
+    let post = |body: Vec<u8>| server.ask("/api/v1/videos").method("POST").body(body).send().unwrap();
+    let large = Film { kilobits: 8000, ..Film::PLAYABLE }.make(media.path(), "large.mp4");
+    let id = post(fs::read(large).unwrap()).json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(settled(&server, &id)["state"], "ready");
+    let paths = server.segments(&server.playlist(&id, "source"));
+    let whole: Vec<Vec<u8>> = paths.iter().map(|path| server.bytes(path)).collect();
+    until("all of it is on disk", || on_disk(&server) >= paths.len() as f64);
+    let cached = server.metric("matinee_cache_bytes{tier=\"disk\"}");
+    assert!(cached > f64::from(6 << 20), "{cached}");
+    let free = || rustix::fs::statvfs(&seen).map(|disk| disk.f_bavail * disk.f_frsize).unwrap();
+    let ballast = usize::try_from(free()).unwrap() - (10 << 20);
+    fs::write(seen.join("ballast"), vec![0; ballast]).unwrap();
+    let answer = post(tus::longer(4 << 20));
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    assert_eq!(settled(&server, answer.json()["id"].as_str().unwrap())["state"], "ready");
+    assert_eq!(post(tus::longer(32 << 20)).problem(), (507, "disk-full".into()));
+    // Played again, they are kept only as far as there is room.
+    for (path, whole) in paths.iter().zip(&whole) {
+        assert!(server.bytes(path) == *whole, "{path}");
+    }
+    // Two are written at a time, each of a megabyte.
+    assert!(free() >= 6 << 20, "{} bytes are left", free());
 }
 
 /// The file that keeps `/v/{id}/{generation}/{rendition}/{number}.m4s`.

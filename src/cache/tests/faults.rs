@@ -201,3 +201,76 @@ async fn a_file_that_cannot_be_read_is_made_again_and_replaced() {
     assert_eq!(whole(&cache, &key(1)).await, (segment(&key(1), 1000), Tier::Disk));
     assert_eq!(cache.stats().disk, Held { bytes: 1024, entries: 1 });
 }
+
+/// The cache took the disk's last byte, and uploads and the catalog failed beside gigabytes of it.
+#[tokio::test]
+async fn what_is_to_stay_free_is_not_taken_and_what_was_taken_is_given_back() {
+    let (folder, cache) = open(&DISK_ALONE);
+    for number in 0..40 {
+        make(&cache, &key(number), 1000).await;
+        cache.flush().await;
+    }
+    assert_eq!(files(folder.path()).len(), 40);
+    assert_eq!(cache.spare_bytes(), DISK_ALONE.disk_bytes - 40 * 1024);
+    // More than any disk has.
+    cache.leave_free(u64::MAX);
+    assert_eq!(cache.spare_bytes(), 0);
+    let mut before = 40;
+    for number in 40..54 {
+        make(&cache, &key(number), 1000).await;
+        cache.flush().await;
+        let now = files(folder.path()).len();
+        assert!(now <= before.max(4) - 3, "{before} files have become {now}");
+        before = now;
+    }
+    assert_eq!((before, cache.stats().disk.entries, cache.stats().disk_failing), (1, 1, false));
+    cache.purge(&key(0).generation).await.unwrap();
+    make(&cache, &key(1), 1000).await;
+    cache.flush().await;
+    let stats = cache.stats();
+    assert_eq!((files(folder.path()).len(), stats.disk_failures, stats.disk_failing), (0, 1, true));
+    cache.leave_free(0);
+    make(&cache, &key(1), 1000).await;
+    cache.flush().await;
+    assert!(cache.holds(&key(1)) && !cache.stats().disk_failing);
+    assert_eq!(cache.spare_bytes(), 0, "something had to go a moment ago");
+}
+
+#[tokio::test]
+async fn others_are_given_room_if_there_is_as_much_as_they_lack() {
+    let (folder, cache) = open(&ROOMY);
+    for number in 0..20 {
+        make(&cache, &key(number), 1 << 20).await;
+        cache.flush().await;
+    }
+    assert!(!cache.give_way(1 << 30), "all of it is less than that");
+    assert_eq!(files(folder.path()).len(), 20);
+    assert!(cache.give_way(19 << 20));
+    assert_eq!(files(folder.path()).len(), 4, "they may never need the rest");
+    assert!(cache.give_way(1) && !cache.give_way(1));
+    assert_eq!(files(folder.path()), BTreeMap::new());
+}
+
+#[tokio::test]
+async fn nothing_is_to_spare_while_the_disk_cannot_be_written_and_what_has_no_file_is_not_kept() {
+    let (folder, cache) = open(&ROOMY);
+    assert_eq!(cache.spare_bytes(), ROOMY.disk_bytes);
+    let temp = folder.path().join("tmp");
+    fs::remove_dir(&temp).unwrap();
+    fs::write(&temp, "").unwrap();
+    lock(&cache.0.writes).writers = DISK_WRITERS;
+    make(&cache, &key(1), 1000).await;
+    assert_eq!(cache.is_kept(&key(1)), None, "nobody writes it, and nobody knows");
+    lock(&cache.0.writes).writers = 0;
+    make(&cache, &key(3), 1000).await;
+    cache.flush().await;
+    assert!(cache.holds(&key(1)), "in memory");
+    assert_eq!((cache.is_kept(&key(1)), cache.spare_bytes()), (Some(false), 0));
+    fs::remove_file(&temp).unwrap();
+    make(&cache, &key(2), 1000).await;
+    cache.flush().await;
+    assert_eq!((cache.is_kept(&key(2)), cache.spare_bytes()), (Some(true), ROOMY.disk_bytes - 1024));
+    let (_folder, memory_alone) = open(&Config { disk_bytes: 0, ..ROOMY });
+    make(&memory_alone, &key(1), 1000).await;
+    assert_eq!((memory_alone.is_kept(&key(1)), memory_alone.is_kept(&key(2))), (Some(true), Some(false)));
+}
