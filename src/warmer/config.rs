@@ -16,7 +16,8 @@ pub struct Config {
     pub half_life_hours: f64,
     /// Share of the encoder's slots.
     pub cpu_share: f64,
-    /// Share of `cache.disk_bytes` that may be full, by whatever it is, when something is added.
+    /// Share of `cache.disk_bytes`, or of what the disk has room for if that is less, that may be full, by whatever it is, when
+    /// something is added.
     pub disk_share: f64,
     /// Hour of the day, UTC, from which it may be done.
     pub from_hour: u8,

@@ -10,14 +10,14 @@ use super::popularity::Ranked;
 use crate::catalog::{self, State, now_ms};
 use crate::encoder::Work;
 use crate::manifest::hls;
-use crate::media::{Generation, Plan, RenditionName, TitleId};
+use crate::media::{Generation, Plan, Rendition, RenditionName, TitleId};
 
 /// Of the titles that came last, this many get their heads.
 const NEWEST: u32 = 100;
 /// Of those asked for most, this many are looked at.
 const MOST_ASKED: usize = 100;
 
-/// The titles known, with the catalog's mark of what was read.
+/// The titles of the last look, with the catalog's mark of what was read.
 pub(super) type Films = HashMap<TitleId, (u64, Option<Work>)>;
 
 /// A title to be warmed.
@@ -28,23 +28,28 @@ pub(super) struct Candidate {
 
 impl Inner {
     /// A title that can be played. Blocks.
-    pub(super) fn work(&self, id: &TitleId) -> Result<Option<Work>, catalog::Error> {
+    fn known(&self, id: &TitleId) -> Result<Option<Work>, catalog::Error> {
         let Some(mark) = self.rooms.catalog.mark(id)? else { return Ok(None) };
         if let Some((known, work)) = lock(&self.films).get(id)
             && *known == mark
         {
             return Ok(work.clone());
         }
+        let work = self.work(id)?;
+        lock(&self.films).insert(id.clone(), (mark, work.clone()));
+        Ok(work)
+    }
+
+    /// The same as the catalog has it, for those who ask once: nothing is remembered. Blocks.
+    pub(super) fn work(&self, id: &TitleId) -> Result<Option<Work>, catalog::Error> {
         let title = self.rooms.catalog.title(id)?;
-        let work = title.and_then(|title| {
+        Ok(title.and_then(|title| {
             let (digest, plan) = (title.entry.source?, title.plan?);
             (title.entry.state == State::Ready).then(|| {
                 let generation = self.rooms.encoder.recipe().generation(&digest, &plan);
                 Work { digest, generation, plan }
             })
-        });
-        lock(&self.films).insert(id.clone(), (mark, work.clone()));
-        Ok(work)
+        }))
     }
 
     /// The titles that are worth a look: those asked for most and those that came last. Blocks.
@@ -61,13 +66,19 @@ impl Inner {
         let watched = self.rooms.encoder.watched();
         let mut found = Vec::new();
         for id in &ids {
-            if let Some(work) = self.work(id)? {
+            if let Some(work) = self.known(id)? {
                 let film = film(&work, ranking.iter().find(|ranked| ranked.title == *id), &watched);
                 found.push(Candidate { work, film });
             }
         }
         Ok(found)
     }
+}
+
+/// True if playing on from there may take a slot: what is no picture, or is passed through, takes none. What is not known may.
+pub(super) fn takes_slot(films: &Films, generation: &Generation, rendition: usize) -> bool {
+    let here = films.values().filter_map(|(_, work)| work.as_ref()).find(|work| work.generation == *generation);
+    here.and_then(|work| work.plan.renditions.get(rendition)).is_none_or(Rendition::is_picture_encode)
 }
 
 fn film(work: &Work, ranked: Option<&Ranked>, watched: &[(Generation, usize, u32)]) -> Film {
@@ -91,4 +102,32 @@ fn start(plan: &Plan) -> Vec<usize> {
     let names = [Some(&first.name), first.video().and_then(|video| video.audio.as_ref())];
     let place = |name: &RenditionName| plan.renditions.iter().position(|rendition| rendition.name == *name);
     names.into_iter().flatten().filter_map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::media::{AudioRendition, AudioSource, Label, RenditionKind, VideoSource};
+    use crate::warmer::policy::tests::rendition;
+
+    /// Somebody who plays pictures with their sound counted twice, and two of them kept four cores from warming.
+    #[test]
+    fn a_slot_is_kept_for_encoded_pictures_and_not_for_their_sound_or_what_is_passed_through() {
+        let [mut passed, mut sound] = [rendition(720), rendition(360)];
+        if let RenditionKind::Video(video) = &mut passed.kind {
+            video.source = VideoSource::Passthrough { avcc: Vec::new(), buffer_ms: 0 };
+        }
+        let (language, source) = ("en".to_owned(), AudioSource::Encode { bitrate: 64_000 });
+        let audio = AudioRendition { track: 0, rate: 48_000, channels: 2, language, label: Label::default(), source };
+        sound.kind = RenditionKind::Audio(audio);
+        let plan = Plan { renditions: vec![rendition(1080), passed, sound], ..Plan::default() };
+        let generation: Generation = "0123456789abcdef".parse().unwrap();
+        let digest = "0".repeat(64).parse().unwrap();
+        let work = Work { digest, generation: generation.clone(), plan: Arc::new(plan) };
+        let films = Films::from([("000000000001".parse().unwrap(), (1, Some(work)))]);
+        assert_eq!([0, 1, 2].map(|rendition| takes_slot(&films, &generation, rendition)), [true, false, false]);
+        assert!(takes_slot(&films, &"0123456789abcdff".parse().unwrap(), 2), "it may be pictures");
+    }
 }

@@ -28,6 +28,10 @@ const LOOK: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
 /// One that fails this often in a row fails the job.
 const ATTEMPTS: u32 = 5;
+/// The same while no worker can be started, which is tried again every few seconds anyway.
+const WORKERLESS: Duration = Duration::from_secs(15);
+/// After so many such pauses in a row, an hour of them, the job fails rather than seem to go on.
+const MOST_WORKERLESS: u32 = 240;
 
 /// What part of a title. An empty one is all of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +69,29 @@ pub enum RangeError {
         /// Of the title, seconds.
         duration: f64,
     },
+}
+
+/// A title that is being warmed.
+struct Read {
+    title: TitleId,
+    /// The catalog's, of what was read.
+    mark: u64,
+    work: Work,
+}
+
+/// Why a job does not go on.
+enum Stop {
+    /// Something cannot be made.
+    Failed(Failure),
+    /// The title has another film by now, or none.
+    Replaced,
+}
+
+/// How often one object was tried in vain.
+#[derive(Default)]
+struct Patience {
+    failed: u32,
+    workerless: u32,
 }
 
 impl Range {
@@ -147,6 +174,8 @@ impl Inner {
             outcome = self.do_it(&job, &progress) => outcome,
             () = self.keep(&job, owner, &progress) => {
                 tracing::info!(job = %job.id, title = %job.title, "a job was called off");
+                // There may be another.
+                self.jobs.notify_one();
                 return;
             }
             _ = closing.wait_for(|closing| *closing) => Outcome::Released,
@@ -161,49 +190,83 @@ impl Inner {
     }
 
     async fn do_it(self: &Arc<Self>, job: &Job, progress: &AtomicU16) -> Outcome {
-        let failed = |code: &str, message: String| Outcome::Failed(Failure { code: code.to_owned(), message });
-        let (this, title) = (self.clone(), job.title.clone());
-        let work = match spawn_blocking(move || this.work(&title)).await {
-            Ok(Ok(Some(work))) => work,
-            Ok(Ok(None)) => return failed("not-ready", "the title cannot be played".to_owned()),
-            Ok(Err(error)) => return failed("catalog", error.to_string()),
-            Err(error) => return failed("defect", error.to_string()),
-        };
         let range: Range = serde_json::from_str(&job.detail).unwrap_or_default();
-        let objects = match range.objects(&work.plan) {
-            Ok(objects) => objects,
-            Err(error) => return failed("range", error.to_string()),
-        };
-        let (all, mut done) = (objects.len(), 0);
-        for (renditions, object) in rows(&work.plan, objects) {
-            progress.store(u16::try_from(done * 1000 / all).unwrap_or(1000), Ordering::Relaxed);
-            done += renditions.len();
-            if let Err(key) = self.insist(&work, renditions, object).await {
-                return failed("encode", format!("{key} cannot be made; the log says why"));
+        loop {
+            let read = match self.read(&job.title).await {
+                Ok(Some(read)) => read,
+                Ok(None) => return failed("not-ready", "the title cannot be played".to_owned()),
+                Err(failure) => return Outcome::Failed(failure),
+            };
+            match self.make_all(&range, read, progress).await {
+                Ok(()) => return Outcome::Done,
+                Err(Stop::Failed(failure)) => return Outcome::Failed(failure),
+                Err(Stop::Replaced) => {
+                    tracing::info!(job = %job.id, title = %job.title, "a job begins again: its title has another film")
+                }
             }
         }
-        Outcome::Done
     }
 
-    /// Has one object of some renditions made, however often viewers come in between, and whoever makes it in the end. The
-    /// error names one.
-    async fn insist(&self, work: &Work, mut renditions: Vec<usize>, object: Object) -> Result<(), String> {
-        let mut attempts = 0;
+    async fn make_all(self: &Arc<Self>, range: &Range, mut read: Read, progress: &AtomicU16) -> Result<(), Stop> {
+        let objects =
+            range.objects(&read.work.plan).map_err(|error| Stop::Failed(failure("range", error.to_string())))?;
+        let (all, mut done) = (objects.len(), 0);
+        for (renditions, object) in rows(&read.work.plan, objects) {
+            progress.store(u16::try_from(done * 1000 / all).unwrap_or(1000), Ordering::Relaxed);
+            done += renditions.len();
+            self.insist(&mut read, renditions, object).await?;
+        }
+        Ok(())
+    }
+
+    /// Has one object of some renditions made, however often viewers come in between, and whoever makes it in the end.
+    async fn insist(self: &Arc<Self>, read: &mut Read, mut renditions: Vec<usize>, object: Object) -> Result<(), Stop> {
+        let mut patience = Patience::default();
         loop {
-            let mut fates = self.ask(work, &renditions, object).await;
+            self.must_be_current(read).await?;
+            let asked = renditions.len();
+            let mut fates = self.ask(&read.work, &renditions, object).await;
             fates.retain(|(_, fate)| !matches!(fate, Fate::Made | Fate::There));
             if fates.is_empty() {
                 return Ok(());
             }
-            // What viewers push aside, or others make, does not count.
-            if let Some((at, _)) = fates.iter().find(|(_, fate)| matches!(fate, Fate::Failed | Fate::Hindered)) {
-                attempts += 1;
-                if attempts >= ATTEMPTS {
-                    return Err(format!("{}/{object}", work.plan.renditions[*at].name));
-                }
-            }
+            let pause = patience.after(asked, &fates).map_err(|at| {
+                let name = &read.work.plan.renditions[at].name;
+                Stop::Failed(failure("encode", format!("{name}/{object} cannot be made; the log says why")))
+            })?;
             renditions = fates.into_iter().map(|(at, _)| at).collect();
-            sleep(AGAIN).await;
+            sleep(pause).await;
+        }
+    }
+
+    /// A title as it is now; `None` if it cannot be played.
+    async fn read(self: &Arc<Self>, title: &TitleId) -> Result<Option<Read>, Failure> {
+        let (this, title) = (self.clone(), title.clone());
+        let read = move || -> Result<Option<Read>, catalog::Error> {
+            // The mark first: what changes in between is seen later.
+            let Some(mark) = this.rooms.catalog.mark(&title)? else { return Ok(None) };
+            Ok(this.work(&title)?.map(|work| Read { title, mark, work }))
+        };
+        match spawn_blocking(read).await {
+            Ok(read) => read.map_err(|error| failure("catalog", error.to_string())),
+            Err(error) => Err(failure("defect", error.to_string())),
+        }
+    }
+
+    /// An error if the title has another film than the one that was read, or none. Changes of other kinds are taken in.
+    async fn must_be_current(self: &Arc<Self>, read: &mut Read) -> Result<(), Stop> {
+        let (this, title) = (self.clone(), read.title.clone());
+        let mark = spawn_blocking(move || this.rooms.catalog.mark(&title)).await;
+        // A catalog that cannot be read is no reason to stop: the heartbeat tells of it.
+        if !matches!(mark, Ok(Ok(mark)) if mark != Some(read.mark)) {
+            return Ok(());
+        }
+        match self.read(&read.title).await.map_err(Stop::Failed)? {
+            Some(now) if now.work.generation == read.work.generation => {
+                *read = now;
+                Ok(())
+            }
+            Some(_) | None => Err(Stop::Replaced),
         }
     }
 
@@ -226,6 +289,34 @@ impl Inner {
     }
 }
 
+impl Patience {
+    /// What to wait for the next attempt, after these are left of so many; or which of them it is that fails. What viewers push
+    /// aside, or others make, does not count.
+    fn after(&mut self, asked: usize, left: &[(usize, Fate)]) -> Result<Duration, usize> {
+        if left.len() < asked {
+            *self = Self::default();
+        }
+        let find = |what: Fate| left.iter().find(|(_, fate)| *fate == what).map(|(at, _)| *at);
+        let (failed, hindered) = (find(Fate::Failed), find(Fate::Hindered));
+        self.failed += u32::from(failed.is_some());
+        self.workerless = if hindered.is_some() { self.workerless + 1 } else { 0 };
+        match (failed, hindered) {
+            (Some(at), _) if self.failed >= ATTEMPTS => Err(at),
+            (_, Some(at)) if self.workerless >= MOST_WORKERLESS => Err(at),
+            (_, Some(_)) => Ok(WORKERLESS),
+            (_, None) => Ok(AGAIN),
+        }
+    }
+}
+
+fn failure(code: &str, message: String) -> Failure {
+    Failure { code: code.to_owned(), message }
+}
+
+fn failed(code: &str, message: String) -> Outcome {
+    Outcome::Failed(failure(code, message))
+}
+
 /// What is made in one go, in the order of the timeline: of each segment the encodes of its pictures together, anything
 /// else alone.
 fn rows(plan: &Plan, objects: Vec<(usize, Object)>) -> Vec<(Vec<usize>, Object)> {
@@ -246,4 +337,28 @@ fn rows(plan: &Plan, objects: Vec<(usize, Object)>) -> Vec<(Vec<usize>, Object)>
 fn lease(owner: &str) -> Lease<'_> {
     let now_ms = now_ms();
     Lease { owner, now_ms, until_ms: now_ms + LEASE_MS }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tries(patience: &mut Patience, left: &[(usize, Fate)]) -> u32 {
+        (1..).find(|_| patience.after(left.len(), left).is_err()).unwrap()
+    }
+
+    /// A job failed for good after five seconds in which no worker could be started.
+    #[test]
+    fn a_job_without_workers_waits_for_them_and_what_fails_fails_it() {
+        let (hindered, failed) = ([(0, Fate::Hindered)], [(0, Fate::GivenUp), (1, Fate::Failed)]);
+        let mut patience = Patience::default();
+        for _ in 0..10 * ATTEMPTS {
+            assert_eq!(patience.after(1, &hindered), Ok(WORKERLESS));
+            assert_eq!(patience.after(2, &[(0, Fate::GivenUp), (1, Fate::Elsewhere)]), Ok(AGAIN));
+        }
+        assert_eq!(tries(&mut patience, &failed), ATTEMPTS);
+        assert_eq!(patience.after(2, &failed), Err(1));
+        assert_eq!(patience.after(3, &failed), Ok(AGAIN), "one of three was made");
+        assert_eq!(tries(&mut patience, &hindered), MOST_WORKERLESS);
+    }
 }

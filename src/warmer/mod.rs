@@ -29,7 +29,7 @@ use tokio::task::JoinHandle;
 pub use config::Config;
 pub use jobs::{Range, RangeError};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, Key};
 use crate::catalog::{self, Catalog, now_ms};
 use crate::encoder::Encoder;
 use crate::media::{RenditionName, TitleId};
@@ -60,6 +60,8 @@ struct Inner {
     popularity: Mutex<Popularity>,
     films: Mutex<Films>,
     setbacks: Mutex<Setbacks>,
+    /// What was made, as long as its file may still be written: no more than the cache has waiting for its disk.
+    unjudged: Mutex<Vec<Key>>,
     wake: Notify,
     jobs: Notify,
     closing: watch::Sender<bool>,
@@ -90,6 +92,7 @@ impl Warmer {
             rooms,
             films: Mutex::default(),
             setbacks: Mutex::default(),
+            unjudged: Mutex::default(),
             wake: Notify::new(),
             jobs: Notify::new(),
             closing: watch::Sender::new(false),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::films::Candidate;
+use super::films::{Candidate, takes_slot};
 use super::policy::{self, Budget};
 use super::{Inner, lock};
 use crate::cache::{FlightError, Key, Object};
@@ -105,11 +105,17 @@ impl Inner {
         any_made
     }
 
-    /// True if nothing is made for anybody who watches, and a slot is left for each who plays: what they ask for next may
-    /// have to be made at once, and warming that must stop for it first costs them a stall.
+    /// True if nothing is made for anybody who watches, and a slot is left for each who plays pictures that are encoded: what
+    /// they ask for next may have to be made at once, and warming that must stop for it first costs them a stall.
     fn is_calm(&self) -> bool {
-        let playing = u32::try_from(self.rooms.encoder.watched().len()).unwrap_or(u32::MAX);
-        self.rooms.encoder.is_calm() && playing.saturating_add(1) < self.rooms.encoder.slots().max(2)
+        self.rooms.encoder.is_calm() && self.playing() + 1 < self.rooms.encoder.slots().max(2) as usize
+    }
+
+    /// Viewers for whom a slot is kept; not all of them, if there are more than slots.
+    fn playing(&self) -> usize {
+        let (watched, films) = (self.rooms.encoder.watched(), lock(&self.films));
+        let taking = watched.iter().filter(|(generation, rendition, _)| takes_slot(&films, generation, *rendition));
+        taking.take(self.rooms.encoder.slots() as usize).count()
     }
 
     /// What is worth making now; nothing outside the hours.
@@ -133,6 +139,7 @@ impl Inner {
     }
 
     fn tasks(&self, candidates: &[Candidate]) -> VecDeque<Task> {
+        self.judge();
         let films: Vec<policy::Film> = candidates.iter().map(|candidate| candidate.film.clone()).collect();
         let budget = Budget { head_seconds: self.config.head_seconds, room_bytes: self.room_bytes() };
         let now = Instant::now();
@@ -166,10 +173,9 @@ impl Inner {
     }
 
     /// What may be added without anything having to go.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
     fn room_bytes(&self) -> u64 {
-        let most = (self.rooms.disk_bytes as f64 * self.config.disk_share) as u64;
-        most.saturating_sub(self.rooms.cache.stats().disk.bytes)
+        let (held, spare) = (self.rooms.cache.stats().disk.bytes, self.rooms.cache.spare_bytes());
+        room_bytes(self.config.disk_share, self.rooms.disk_bytes, held, spare)
     }
 
     /// Objects at a time: the share of the slots, at least one.
@@ -218,11 +224,26 @@ impl Inner {
         let counter = if fate == Fate::Made { &self.made } else { &self.given_up };
         counter.fetch_add(1, Ordering::Relaxed);
         match fate {
-            Fate::Made if self.rooms.cache.holds(key) => lock(&self.setbacks).made(key),
-            // What is not kept, because the disk fails, would be made again and again.
-            Fate::Made | Fate::Failed => lock(&self.setbacks).failed(key, Instant::now()),
+            Fate::Made => lock(&self.unjudged).push(key.clone()),
+            Fate::Failed => lock(&self.setbacks).failed(key, Instant::now()),
             Fate::There | Fate::Elsewhere | Fate::GivenUp | Fate::Hindered => {}
         }
+        self.judge();
+    }
+
+    /// Notes of what was made whether it is kept, once its file was written or could not be. What is not kept, because the disk
+    /// fails, would be made again and again.
+    fn judge(&self) {
+        let mut setbacks = lock(&self.setbacks);
+        lock(&self.unjudged).retain(|key| {
+            let kept = self.rooms.cache.is_kept(key);
+            match kept {
+                Some(true) => setbacks.made(key),
+                Some(false) => setbacks.failed(key, Instant::now()),
+                None => {}
+            }
+            kept.is_none()
+        });
     }
 
     async fn note_now_and_then(self: &Arc<Self>) {
@@ -244,5 +265,28 @@ impl Inner {
         if let Ok(Err(error)) = spawn_blocking(note).await {
             tracing::warn!(%error, "what is asked for cannot be noted");
         }
+    }
+}
+
+/// Bytes up to the share of what the disk tier may have: its bound, or what the disk has room for if that is less.
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share")]
+fn room_bytes(share: f64, disk_bytes: u64, held_bytes: u64, spare_bytes: u64) -> u64 {
+    let most = disk_bytes.min(held_bytes.saturating_add(spare_bytes));
+    ((most as f64 * share) as u64).saturating_sub(held_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    /// What was made on a disk smaller than `cache.disk_bytes` pushed out four times as much, for ever.
+    #[test]
+    fn there_is_no_more_room_than_the_disk_has() {
+        assert_eq!(room_bytes(0.5, 20 * GIB, 8 * GIB, 12 * GIB), 2 * GIB);
+        assert_eq!(room_bytes(0.5, 20 * GIB, 8 * GIB, 10 * GIB), GIB);
+        assert_eq!(room_bytes(0.5, 20 * GIB, 8 * GIB, GIB), 0);
+        assert_eq!(room_bytes(1.0, 20 * GIB, 8 * GIB, 0), 0);
     }
 }

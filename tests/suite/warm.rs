@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::media::Film;
 use crate::support::{Answer, Data, TestServer, WARMER, run, until};
+use crate::uploads::settled;
 
 /// Twenty-odd seconds that nothing can be passed through of.
 const FILM: Film = Film { frames: 600, gop: 600, ..Film::LONG_GOP };
@@ -175,6 +176,52 @@ fn what_cannot_be_made_is_not_warmed_again_and_again() {
     keys.sort_unstable();
     keys.dedup();
     assert!(keys.len() == all && all >= 8, "{all} failures of {} objects", keys.len());
+}
+
+/// What was made was in memory or about to be written when it was asked whether it is kept, and was made again without end.
+#[test]
+fn what_cannot_be_kept_is_not_warmed_again_and_again() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let settings = [(WARMER, "true"), ("MATINEE_WARMER__HEAD_SECONDS", "4"), ("MATINEE_CACHE__MEMORY_BYTES", "0")];
+    let server = TestServer::with(&data, &settings);
+    let unfinished = data.path().join("cache/tmp");
+    std::fs::remove_dir(&unfinished).unwrap();
+    std::fs::write(&unfinished, "in the way").unwrap();
+    let film = std::fs::read(FILM.make(media.path(), "film.mp4")).unwrap();
+    let answer = server.ask("/api/v1/videos").method("POST").body(film).send().unwrap();
+    settled(&server, answer.json()["id"].as_str().unwrap());
+    until("a file could not be written", || server.metric("matinee_cache_disk_failing") == 1.0);
+    // A run ends a while after what it did last.
+    until("it is left alone", || server.metric("matinee_runs_active") == 0.0);
+    // The head, once, and what a segment of it needs that was not kept either.
+    let started = server.metric("matinee_encodes_started_total");
+    assert!(started <= 16.0, "{started}");
+    std::fs::remove_file(&unfinished).unwrap();
+}
+
+/// It went on with the old film, which was gone, and failed.
+#[test]
+fn a_job_begins_again_when_its_title_has_another_film() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let server = TestServer::with(&data, &[("MATINEE_WORKER__STANDBY", "0"), ("MATINEE_WORKER__STALL_SECONDS", "60")]);
+    let name = warm(&server, &id, "").json()["id"].as_str().unwrap().to_owned();
+    until("segments are made", || server.metric("matinee_encodes_started_total") >= 8.0);
+    // It does not end before the other film is there.
+    for worker in server.workers() {
+        let _ = kill_process(Pid::from_raw(worker).unwrap(), Signal::STOP);
+    }
+    let before = server.playlists(&id);
+    let other = std::fs::read(Film { frames: 60, ..Film::PLAYABLE }.make(media.path(), "other.mp4")).unwrap();
+    let answer = server.ask(&format!("/api/v1/videos/{id}/source")).method("PUT").body(other).send().unwrap();
+    assert_eq!(answer.status, 202, "{}", answer.text());
+    until("the job has ended", || !matches!(job(&server, &name)["state"].as_str(), Some("queued" | "running")));
+    assert_eq!((&job(&server, &name)["state"], &job(&server, &name)["progress"]), (&"done".into(), &1000.into()));
+    let after = server.playlists(&id);
+    assert_ne!(before, after);
+    for path in after.iter().flat_map(|playlist| server.segments(playlist)) {
+        assert!(is_there(&server, &path), "{path}");
+    }
 }
 
 /// What somebody else was making counted as made.

@@ -198,4 +198,4 @@ fn bytes(rendition: &Rendition, object: Object) -> u64 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -7,7 +7,7 @@ const BUDGET: Budget = Budget { head_seconds: 20.0, room_bytes: u64::MAX };
 /// Segments of four seconds.
 const SEGMENTS: u32 = 30;
 
-fn rendition(height: u32) -> Rendition {
+pub(in crate::warmer) fn rendition(height: u32) -> Rendition {
     let cuts = (0..=u64::from(SEGMENTS)).map(|n| Cut { frame: n * 100, at: n * 4000 }).collect();
     let colour = Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false };
     let bandwidth = u64::from(height) * 4000;
