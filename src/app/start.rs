@@ -52,7 +52,7 @@ pub(super) async fn start(config: &Config) -> Result<Running, Error> {
         opened.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?
     };
     let pool = Pool::start(worker_config(config))?;
-    let recipe = match choose(&pool).await {
+    let recipe = match choose(&pool, &config.encoder).await {
         Ok(recipe) => recipe,
         Err(error) => {
             pool.close().await;
@@ -245,7 +245,7 @@ fn remove_unnamed(catalog: &Catalog, library: &Library) -> Result<(), Error> {
 }
 
 /// Tries all templates for real and takes the best that work.
-async fn choose(pool: &Pool) -> Result<Recipe, Error> {
+async fn choose(pool: &Pool, config: &encoder::Config) -> Result<Recipe, Error> {
     let trials = pool.trial().await?;
     for Trial { name, codec, rank, outcome, .. } in &trials {
         match outcome {
@@ -253,7 +253,7 @@ async fn choose(pool: &Pool) -> Result<Recipe, Error> {
             Err(why) => tracing::info!(template = name, codec, rank, why, "template cannot be used here"),
         }
     }
-    let recipe = Recipe::choose(&trials)?;
+    let recipe = Recipe::choose(&trials, config)?;
     let chosen = recipe.templates();
     tracing::info!(video = chosen.video, audio = chosen.audio, "templates chosen");
     Ok(recipe)

@@ -31,7 +31,7 @@ impl Doctor {
         let findings = until_interrupted(REMOVED, async {
             let pool = pool(&config, 0)?;
             let trials = pool.trial().await.map_err(failed)?;
-            let recipe = Recipe::choose(&trials).map_err(|error| error.to_string());
+            let recipe = Recipe::choose(&trials, &config.encoder).map_err(|error| error.to_string());
             let sandbox = pool.self_test().await;
             pool.close().await;
             Ok(Findings { trials, recipe, sandbox })

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
-use super::Error;
+use super::{Config, Error};
 use crate::media::{Digest, Generation, Plan, Templates, Trial};
 
 /// Changes when the shape of segments does, so that nothing cached before, here or by a CDN, is mixed with what is
@@ -20,11 +20,12 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The highest-ranked template of each codec among those that passed their trial.
+    /// The highest-ranked template of each codec among those that passed their trial, and what is set about the shape of
+    /// segments.
     ///
     /// # Errors
     /// [`Error::NoTemplate`] names the codec nothing works for.
-    pub fn choose(trials: &[Trial]) -> Result<Self, Error> {
+    pub fn choose(trials: &[Trial], config: &Config) -> Result<Self, Error> {
         let best = |codec: &'static str| {
             let working = trials.iter().filter(|t| t.codec == codec && t.outcome.is_ok());
             working.max_by_key(|t| t.rank).ok_or(Error::NoTemplate { codec })
@@ -34,6 +35,11 @@ impl Recipe {
         hash.update(SHAPE);
         for trial in [video, audio, picture] {
             hash.update(trial.outcome.as_ref().map_or(&[][..], |fingerprint| &fingerprint[..]));
+        }
+        // Where parts of a segment begin is in its bytes. The usual length is in `SHAPE`.
+        if config.chunk_seconds.to_bits() != Config::default().chunk_seconds.to_bits() {
+            hash.update(b"chunk");
+            hash.update(config.chunk_seconds.to_be_bytes());
         }
         Ok(Self {
             templates: Templates {
@@ -87,11 +93,23 @@ mod tests {
             trial("aac", "aac", 100, Ok([2; 32])),
             trial("jpeg", "jpeg", 100, Ok([4; 32])),
         ];
-        let with = |gpu: Trial| Recipe::choose(&[vec![gpu], rest.to_vec()].concat()).unwrap();
+        let with = |gpu: Trial| Recipe::choose(&[vec![gpu], rest.to_vec()].concat(), &Config::default()).unwrap();
         let (broken, working) = (with(gpu(Err("no device".into()))), with(gpu(Ok([3; 32]))));
         assert_eq!((broken.templates().video.as_str(), working.templates().video.as_str()), ("cpu", "gpu"));
         let (source, plan) = ("0".repeat(64).parse().unwrap(), Plan::default());
         assert_ne!(broken.generation(&source, &plan), working.generation(&source, &plan));
-        assert!(matches!(Recipe::choose(&rest[..1]), Err(Error::NoTemplate { codec: "aac" })));
+        assert!(matches!(Recipe::choose(&rest[..1], &Config::default()), Err(Error::NoTemplate { codec: "aac" })));
+    }
+
+    /// The same URL had other bytes after the setting was changed.
+    #[test]
+    fn another_length_of_parts_is_another_generation_and_the_usual_one_is_none() {
+        let trials = ["h264", "aac", "jpeg"].map(|codec| trial(codec, codec, 100, Ok([1; 32])));
+        let of = |chunk_seconds| {
+            Recipe::choose(&trials, &Config { chunk_seconds, ..Config::default() }).unwrap().fingerprint
+        };
+        // What was made before the setting counted keeps its name.
+        assert_eq!(of(0.5)[..], Sha256::digest([SHAPE, &[1; 96]].concat())[..]);
+        assert!(of(0.5) != of(1.0) && of(1.0) != of(0.25));
     }
 }

@@ -52,8 +52,8 @@ impl Bench {
             devices: Vec::new(),
             outcome: Ok([0; 32]),
         };
-        let recipe = Recipe::choose(&["h264", "aac", "jpeg"].map(trial)).unwrap();
         let config = Config { workers: 1, ..Config::default() };
+        let recipe = Recipe::choose(&["h264", "aac", "jpeg"].map(trial), &config).unwrap();
         Self { encoder: Encoder::start(&config, recipe, rooms), cache, opened, _folder: folder }
     }
 
