@@ -14,6 +14,7 @@
 //!
 //! Arrow: `encoder` -> `cache`, `worker`, `packager`, `media`.
 
+mod blame;
 mod commit;
 mod config;
 mod desk;

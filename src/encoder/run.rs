@@ -359,6 +359,7 @@ impl Run {
     ) -> Result<Outcome, Error> {
         let Self { inner, work, .. } = self;
         let mut lost = pin!(interest.lost(self.desk.called()));
+        inner.tenants.check(&work.digest, writer.key())?;
         let whose = (self.id, if self.is_warm { tenants::WARM_NICE } else { tenants::NICE });
         let mut tenant = tokio::select! {
             tenant = inner.tenants.get(whose, &work.digest, &inner.rooms.open, inner.recipe.templates()) => tenant?,
@@ -367,7 +368,7 @@ impl Run {
         let rendition = &work.plan.renditions[self.rendition];
         let job = Job { rendition, object, chunk_seconds: inner.config.chunk_seconds };
         let result = job.run(&mut tenant.worker, writer, lost).await;
-        inner.tenants.judge(&work.digest, result.as_ref().map(drop));
+        inner.tenants.judge(&work.digest, [writer.key()], result.as_ref().map(drop));
         match &result {
             // Until the run has its next slot others may need the place more.
             Ok(_) | Err(Error::Cancelled) => inner.tenants.rest(self.id, &work.digest, tenant),

@@ -10,10 +10,12 @@ use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::blame::Blame;
 use super::{Config, Error, Open, lock};
+use crate::cache::Key;
 use crate::media::{Digest, Templates};
 use crate::worker::protocol::Request;
-use crate::worker::{Pool, Quarantine, SendError, Worker};
+use crate::worker::{Pool, SendError, Worker};
 
 /// Bound workers per heavy slot: those at work, those of runs that wait for their viewer, and those of their sound.
 const PER_SLOT: usize = 4;
@@ -31,7 +33,7 @@ pub struct Tenants {
     pool: Pool,
     devices: Vec<PathBuf>,
     places: Places<Worker>,
-    quarantine: Mutex<Quarantine>,
+    blame: Mutex<Blame>,
 }
 
 /// A worker bound to a source, its index loaded.
@@ -60,9 +62,9 @@ struct Resting<W> {
 
 impl Tenants {
     pub fn new(pool: Pool, devices: Vec<PathBuf>, config: &Config) -> Self {
-        let quarantine = Mutex::new(Quarantine::new(pool.config()));
+        let blame = Mutex::new(Blame::new(pool.config()));
         let places = Places::new((config.slots() * PER_SLOT).min(pool.most_bound()));
-        Self { pool, devices, places, quarantine }
+        Self { pool, devices, places, blame }
     }
 
     /// A worker for this source: the run's own if it is still there, one that its viewer forgot, or a fresh one. The source
@@ -74,7 +76,6 @@ impl Tenants {
         open: &Open,
         templates: &Templates,
     ) -> Result<Tenant, Error> {
-        lock(&self.quarantine).check(digest, Instant::now().into_std())?;
         if let Some(mut tenant) = self.places.rested(run, digest, nice, Worker::is_alive) {
             tenant.worker.set_nice(nice);
             tenant.nice = nice;
@@ -122,16 +123,15 @@ impl Tenants {
         }
     }
 
-    /// What the end of a job says about its source: a worker that died of it counts against it, a success clears it.
-    pub fn judge(&self, digest: &Digest, ended: Result<(), &Error>) {
-        let mut quarantine = lock(&self.quarantine);
-        match ended {
-            Ok(()) => quarantine.succeeded(digest),
-            Err(Error::Died(death)) if death.exit.is_suspicious() => {
-                quarantine.died(digest, Instant::now().into_std());
-            }
-            Err(_) => {}
-        }
+    /// Whether a worker may be risked on this object of this source.
+    pub fn check(&self, digest: &Digest, object: &Key) -> Result<(), Error> {
+        Ok(lock(&self.blame).check(digest, object, Instant::now().into_std())?)
+    }
+
+    /// What the end of a job says about its source and its objects: a worker that died of them counts against them, a
+    /// success clears them.
+    pub fn judge<'a>(&self, digest: &Digest, objects: impl IntoIterator<Item = &'a Key>, ended: Result<(), &Error>) {
+        lock(&self.blame).judge(digest, objects, ended, Instant::now().into_std());
     }
 }
 

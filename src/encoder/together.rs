@@ -84,6 +84,10 @@ impl Together {
     async fn work_off(mut self) {
         let Some(slot) = self.slot().await else { return };
         let inner = Arc::clone(&self.encoder.0);
+        self.leave_alone();
+        if self.rungs.is_empty() {
+            return;
+        }
         let run = self.run();
         let (whose, templates) = ((run, tenants::WARM_NICE), inner.recipe.templates());
         let tenant = tokio::select! {
@@ -144,6 +148,16 @@ impl Together {
         }
     }
 
+    /// Gives back what killed too many workers.
+    fn leave_alone(&mut self) {
+        for Rung { rendition, writer } in std::mem::take(&mut self.rungs) {
+            match self.encoder.0.tenants.check(&self.work.digest, writer.key()) {
+                Ok(()) => self.rungs.push(Rung { rendition, writer }),
+                Err(error) => self.give_back(rendition, writer, &error),
+            }
+        }
+    }
+
     /// False if the worker is not to be used again.
     async fn make(&mut self, tenant: &mut Tenant, slot: &Slot) -> bool {
         let inner = Arc::clone(&self.encoder.0);
@@ -165,7 +179,7 @@ impl Together {
         };
         // One that failed is not trusted with what comes next.
         let Err(error) = heard else { return !batch.any_failed };
-        inner.tenants.judge(&self.work.digest, Err(&error));
+        inner.tenants.judge(&self.work.digest, batch.working.iter().map(|one| one.writer.key()), Err(&error));
         let jobs = batch.working.iter().map(|one| one.job).collect();
         // Before the worker has stopped: a viewer may wait.
         for Working { rendition, writer, .. } in batch.working {
@@ -229,7 +243,7 @@ impl Together {
         };
         match agreed.await {
             Ok(outcome) => {
-                inner.tenants.judge(&self.work.digest, Ok(()));
+                inner.tenants.judge(&self.work.digest, [writer.key()], Ok(()));
                 commit::commit(inner, &self.work, rendition, outcome, writer);
                 inner.ended(Ended::Finished, batch.since);
             }

@@ -3,7 +3,7 @@
 //! - [`Pool`] keeps a few warm and [binds](Pool::bind) one to a source for its life; [`Worker`] is the hold on it.
 //! - [`protocol`] is what is said over the socket pair between; [`child`] is the far end, `matinee work`.
 //! - [`sandbox`] is what a bound worker is confined to, and [`attempts`] tries to break out of it.
-//! - [`Exit`] is how one ended, [`Quarantine`] what follows for a source over which they die again and again.
+//! - [`Exit`] is how one ended, [`Quarantine`] what follows for that over which they die again and again.
 //!
 //! Runs unasked: one task that keeps `standby` workers warm (it pauses after one was taken), one thread that starts
 //! processes, and for each living worker a task that writes requests and one that reads standard error and reaps.

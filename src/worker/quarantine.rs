@@ -1,27 +1,27 @@
-//! A source that kills worker after worker is left alone for a while instead of cycling for ever.
+//! What kills worker after worker, a source or one object of it, is left alone for a while instead of cycling for ever.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
 use super::config::Config;
-use crate::media::Digest;
 
-/// Sources remembered at most; beyond that the one whose last death is oldest is forgotten. Bounds what an uploader of
+/// Culprits remembered at most; beyond that the one whose last death is oldest is forgotten. Bounds what an uploader of
 /// many bad files can make the server remember.
-const MAX_SOURCES: usize = 1024;
+const MAX_CULPRITS: usize = 1024;
 
-/// Counts deaths by source. Pure: the clock is the caller's.
+/// Counts deaths by what was worked on. Pure: the clock is the caller's.
 #[derive(Debug)]
-pub struct Quarantine {
+pub struct Quarantine<K> {
     deaths: usize,
     window: Duration,
     term: Duration,
-    sources: HashMap<Digest, Record>,
+    culprits: HashMap<K, Record>,
 }
 
-/// A source that is not worked on for now.
+/// It is not worked on for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the source has killed {deaths} workers and is left alone for another {} s", .remaining.as_secs())]
+#[error("it has killed {deaths} workers and is left alone for another {} s", .remaining.as_secs())]
 pub struct Quarantined {
     /// How many workers died over it.
     pub deaths: usize,
@@ -36,7 +36,7 @@ struct Record {
     closed_until: Option<Instant>,
 }
 
-impl Quarantine {
+impl<K: Clone + Eq + Hash> Quarantine<K> {
     /// With the limits of the configuration.
     #[must_use]
     pub fn new(config: &Config) -> Self {
@@ -44,28 +44,28 @@ impl Quarantine {
             deaths: config.quarantine_deaths.max(1),
             window: Duration::from_secs(config.quarantine_window_seconds),
             term: Duration::from_secs(config.quarantine_seconds),
-            sources: HashMap::new(),
+            culprits: HashMap::new(),
         }
     }
 
-    /// Whether the source may be worked on.
+    /// Whether it may be worked on.
     ///
     /// # Errors
     /// [`Quarantined`] while it may not.
-    pub fn check(&self, source: &Digest, now: Instant) -> Result<(), Quarantined> {
-        let Some(record) = self.sources.get(source) else { return Ok(()) };
+    pub fn check(&self, what: &K, now: Instant) -> Result<(), Quarantined> {
+        let Some(record) = self.culprits.get(what) else { return Ok(()) };
         match record.closed_until {
             Some(until) if until > now => Err(Quarantined { deaths: record.deaths.len(), remaining: until - now }),
             _ => Ok(()),
         }
     }
 
-    /// A worker died over the source. Only deaths that are [suspicious](super::Exit::is_suspicious) belong here.
-    pub fn died(&mut self, source: &Digest, now: Instant) {
-        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(source) {
+    /// A worker died over it. Only deaths that are [suspicious](super::Exit::is_suspicious) belong here.
+    pub fn died(&mut self, what: &K, now: Instant) {
+        if self.culprits.len() >= MAX_CULPRITS && !self.culprits.contains_key(what) {
             self.forget_one();
         }
-        let record = self.sources.entry(source.clone()).or_insert(Record { deaths: Vec::new(), closed_until: None });
+        let record = self.culprits.entry(what.clone()).or_insert(Record { deaths: Vec::new(), closed_until: None });
         if record.closed_until.is_some_and(|until| until <= now) {
             *record = Record { deaths: Vec::new(), closed_until: None };
         }
@@ -76,15 +76,15 @@ impl Quarantine {
         }
     }
 
-    /// Work on the source succeeded: what happened before does not count.
-    pub fn succeeded(&mut self, source: &Digest) {
-        self.sources.remove(source);
+    /// Work on it succeeded: what happened before does not count.
+    pub fn succeeded(&mut self, what: &K) {
+        self.culprits.remove(what);
     }
 
     fn forget_one(&mut self) {
-        let oldest = self.sources.iter().min_by_key(|(_, record)| record.deaths.last().copied());
-        if let Some(source) = oldest.map(|(source, _)| source.clone()) {
-            self.sources.remove(&source);
+        let oldest = self.culprits.iter().min_by_key(|(_, record)| record.deaths.last().copied());
+        if let Some(what) = oldest.map(|(what, _)| what.clone()) {
+            self.culprits.remove(&what);
         }
     }
 }
@@ -93,11 +93,7 @@ impl Quarantine {
 mod tests {
     use super::*;
 
-    fn digest(n: u64) -> Digest {
-        format!("{n:064x}").parse().unwrap()
-    }
-
-    fn quarantine() -> (Quarantine, Instant) {
+    fn quarantine() -> (Quarantine<u64>, Instant) {
         (Quarantine::new(&Config::default()), Instant::now())
     }
 
@@ -106,16 +102,16 @@ mod tests {
         let (mut quarantine, now) = quarantine();
         let at = |seconds| now + Duration::from_secs(seconds);
         for second in 0..3 {
-            quarantine.died(&digest(1), at(second));
-            assert_eq!(quarantine.check(&digest(1), at(second)), Ok(()));
+            quarantine.died(&1, at(second));
+            assert_eq!(quarantine.check(&1, at(second)), Ok(()));
         }
-        quarantine.died(&digest(1), at(3));
+        quarantine.died(&1, at(3));
         let closed = Quarantined { deaths: 4, remaining: Duration::from_secs(600) };
-        assert_eq!(quarantine.check(&digest(1), at(3)), Err(closed));
-        assert_eq!(quarantine.check(&digest(2), at(3)), Ok(()));
-        assert_eq!(quarantine.check(&digest(1), at(603)), Ok(()));
-        quarantine.died(&digest(1), at(604));
-        assert_eq!(quarantine.check(&digest(1), at(604)), Ok(()), "it has its chances again");
+        assert_eq!(quarantine.check(&1, at(3)), Err(closed));
+        assert_eq!(quarantine.check(&2, at(3)), Ok(()));
+        assert_eq!(quarantine.check(&1, at(603)), Ok(()));
+        quarantine.died(&1, at(604));
+        assert_eq!(quarantine.check(&1, at(604)), Ok(()), "it has its chances again");
     }
 
     #[test]
@@ -123,8 +119,8 @@ mod tests {
         let (mut quarantine, now) = quarantine();
         for n in 0..20 {
             let at = now + Duration::from_secs(n * 250);
-            quarantine.died(&digest(1), at);
-            assert_eq!(quarantine.check(&digest(1), at), Ok(()));
+            quarantine.died(&1, at);
+            assert_eq!(quarantine.check(&1, at), Ok(()));
         }
     }
 
@@ -132,20 +128,20 @@ mod tests {
     fn a_success_wipes_the_slate() {
         let (mut quarantine, now) = quarantine();
         for _ in 0..3 {
-            quarantine.died(&digest(1), now);
+            quarantine.died(&1, now);
         }
-        quarantine.succeeded(&digest(1));
-        quarantine.died(&digest(1), now);
-        assert_eq!(quarantine.check(&digest(1), now), Ok(()));
+        quarantine.succeeded(&1);
+        quarantine.died(&1, now);
+        assert_eq!(quarantine.check(&1, now), Ok(()));
     }
 
     #[test]
-    fn many_bad_sources_do_not_grow_the_server() {
+    fn many_culprits_do_not_grow_the_server() {
         let (mut quarantine, now) = quarantine();
-        for n in 0..3 * MAX_SOURCES as u64 {
-            quarantine.died(&digest(n), now + Duration::from_millis(n));
+        for n in 0..3 * MAX_CULPRITS as u64 {
+            quarantine.died(&n, now + Duration::from_millis(n));
         }
-        assert_eq!(quarantine.sources.len(), MAX_SOURCES);
-        assert!(quarantine.sources.contains_key(&digest(3 * MAX_SOURCES as u64 - 1)));
+        assert_eq!(quarantine.culprits.len(), MAX_CULPRITS);
+        assert!(quarantine.culprits.contains_key(&(3 * MAX_CULPRITS as u64 - 1)));
     }
 }
