@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;
@@ -51,6 +52,7 @@ pub(super) fn origin(
             let work = work(order.presentation.facts());
             make.make(encoder::Order { work, rendition, object, writer, due_in: order.due_in });
         }),
+        patience: Duration::from_secs(config.encoder.patience_seconds),
         make_picture: Arc::new(move |order| {
             let (picture, writer) = (order.picture, order.writer);
             pictures.picture(encoder::PictureOrder { work: work(order.presentation.facts()), picture, writer });

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::lock;
 
@@ -56,6 +58,10 @@ pub struct Flight {
     progress: Mutex<Progress>,
     /// Number of readers.
     viewers: watch::Sender<usize>,
+    /// When the first of those who wait runs out of what to play, as far as they say.
+    due: watch::Sender<Option<Instant>>,
+    /// Somebody works on it: it does not only wait its turn.
+    begun: AtomicBool,
 }
 
 /// Someone waiting for the object; counts as a viewer until dropped. Starts at the first byte, whenever it comes.
@@ -84,6 +90,12 @@ enum State {
 }
 
 impl Reader {
+    /// What is read.
+    #[must_use]
+    pub fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
     /// How many readers there are, this one included.
     #[cfg(test)]
     pub(crate) fn viewers(&self) -> usize {
@@ -157,7 +169,12 @@ impl Flight {
     pub(super) fn new() -> Self {
         let state = State::Open { chunks: Vec::new(), len: 0 };
         let progress = Progress { state, waiting: HashMap::new(), next_id: 0 };
-        Self { progress: Mutex::new(progress), viewers: watch::Sender::new(0) }
+        Self {
+            progress: Mutex::new(progress),
+            viewers: watch::Sender::new(0),
+            due: watch::Sender::new(None),
+            begun: AtomicBool::new(false),
+        }
     }
 
     /// One more reader, from the first byte.
@@ -211,6 +228,40 @@ impl Flight {
     pub async fn watched(&self) {
         // The sender lives as long as `self`: there is no error to handle.
         let _ = self.viewers.subscribe().wait_for(|viewers| *viewers > 0).await;
+    }
+
+    /// Somebody who waits needs it by then. The earliest counts, whoever comes later.
+    pub fn hurry(&self, due: Instant) {
+        self.due.send_if_modified(|known| {
+            let is_earlier = known.is_none_or(|known| due < known);
+            if is_earlier {
+                *known = Some(due);
+            }
+            is_earlier
+        });
+    }
+
+    /// When it is needed, if anybody has said.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        *self.due.borrow()
+    }
+
+    /// Resolves when it is needed earlier than this, which may be at once.
+    pub async fn hurried(&self, due: Instant) {
+        // The sender lives as long as `self`: there is no error to handle.
+        let _ = self.due.subscribe().wait_for(|known| known.is_some_and(|known| known < due)).await;
+    }
+
+    /// Somebody works on it from now on, or, being told false, leaves it to wait its turn again.
+    pub fn begin(&self, begun: bool) {
+        self.begun.store(begun, Ordering::Relaxed);
+    }
+
+    /// True while somebody works on it. For whoever decides how long to wait for it.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
     }
 
     /// The chunks so far, in order.

@@ -2,10 +2,14 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::media::{Generation, RenditionName};
+
+/// A player that asks for a segment in the middle and does not say how much it has left has about this.
+const USUAL_BUFFER: Duration = Duration::from_secs(2);
 
 /// Names a stored object. What it names never changes (promise 2), so an entry is never stale, only absent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,6 +60,17 @@ impl fmt::Display for Object {
 }
 
 impl Object {
+    /// What a player that does not say probably has left to play when it asks for this: nothing at the beginning of a
+    /// title, else a little. Pictures to scrub with are nice to have.
+    #[must_use]
+    pub fn usual_buffer(self) -> Duration {
+        match self {
+            Self::Init | Self::Segment(0) => Duration::ZERO,
+            Self::Segment(_) => USUAL_BUFFER,
+            Self::Iframe(_) => 2 * USUAL_BUFFER,
+        }
+    }
+
     /// The object a file name stands for. Each object has one name: `007` and `+7` are nobody's.
     #[must_use]
     pub fn from_file_name(name: &str) -> Option<Self> {

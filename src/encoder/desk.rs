@@ -1,13 +1,18 @@
 //! What a run has to make: orders as they come in, and which of them is next.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
 use super::job::watched;
-use super::schedule::Lane;
-use super::{Orders, Placed, assumed_buffer};
+use super::schedule::{Lane, Place};
+use super::{Orders, Placed};
 use crate::cache::{Object, Writer};
+
+/// Orders that may lie here for nobody: players may name as many places they will ask for next as they like. Viewers' orders
+/// are admitted by the schedule before they come here.
+const MOST_AHEAD: usize = 64;
 
 /// A run's orders.
 pub struct Desk {
@@ -24,6 +29,10 @@ pub struct Pending {
     pub writer: Writer,
     pub lane: Lane,
     pub due: Instant,
+    /// A viewer's order has one from when it came.
+    pub place: Option<Place>,
+    /// Counts as one of its run's orders until it is dropped.
+    pub counted: Option<Arc<()>>,
 }
 
 impl Desk {
@@ -66,18 +75,24 @@ impl Desk {
         self.orders.try_recv().map(|order| self.note(*order)).is_ok()
     }
 
-    fn note(&mut self, Placed { order, lane, due }: Placed) {
+    fn note(&mut self, Placed { order, lane, due, place, counted }: Placed) {
         self.is_held_back &= lane != Lane::Viewer;
-        self.pending.insert(order.object, Pending { writer: order.writer, lane, due });
+        if lane == Lane::Viewer || self.pending.len() < MOST_AHEAD {
+            self.pending.insert(order.object, Pending { writer: order.writer, lane, due, place, counted });
+        }
     }
 }
 
 impl Pending {
-    /// What a viewer has come for is a viewer's order, and due when their player runs out.
+    /// What a viewer has come for is a viewer's order, and due when the first player of those who wait runs out.
     fn heed(&mut self, object: Object) {
-        if self.lane != Lane::Viewer && self.writer.viewers() > 0 {
-            self.lane = Lane::Viewer;
-            self.due = self.due.min(Instant::now() + assumed_buffer(object));
+        if self.writer.viewers() == 0 {
+            return;
         }
+        if self.lane != Lane::Viewer {
+            self.lane = Lane::Viewer;
+            self.due = self.due.min(Instant::now() + object.usual_buffer());
+        }
+        self.due = self.writer.flight().due().map_or(self.due, |due| due.min(self.due));
     }
 }

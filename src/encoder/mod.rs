@@ -8,12 +8,14 @@
 //! The rule not to break: nothing is committed that was not checked against the grid, and bytes that were sent are never
 //! contradicted: a second attempt repeats them or the flight fails.
 //!
-//! Reading order: `recipe`, `schedule` (who may work now, by `estimate`), `viewers` (where they are), `run` (what next, of
-//! what is on its `desk`), `job` (one object on one worker), `tenants` (workers bound to sources), `commit`; `together` for several renditions from one
-//! decode, `picture` for posters and thumbnails.
+//! Reading order: `recipe`, `schedule` (who may work now, by `estimate`), `viewers` (where they are), `assign` (which run an
+//! order goes to), `run` (what next, of what is on its `desk`), `job` (one object on one worker), `tenants` (workers bound to
+//! sources), `blame` (what they died of), `commit`; `together` for several renditions from one decode, `picture` for posters
+//! and thumbnails.
 //!
 //! Arrow: `encoder` -> `cache`, `worker`, `packager`, `media`.
 
+mod assign;
 mod blame;
 mod commit;
 mod config;
@@ -29,7 +31,6 @@ mod tenants;
 mod together;
 mod viewers;
 
-use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -50,19 +51,16 @@ pub use viewers::Viewer;
 use crate::cache::{Cache, Flight, FlightError, Key, Object, Writer};
 use crate::media::{Digest, Generation, Plan, Rendition, RenditionKind};
 use crate::worker::Pool;
+use assign::Runs;
 use estimate::Estimates;
-use run::Run;
-use schedule::{Lane, Limits, Schedule};
+use schedule::{Ask, Full, Lane, Limits, Place, Schedule, Weight};
 use tenants::Tenants;
 use together::{Rung, Together, Togethers};
 use viewers::{Track, Viewers};
 
-/// Runs of one rendition: viewers far apart each need one, but not every seek of a restless viewer.
-const RUNS_PER_RENDITION: usize = 4;
-/// Warming goes through a rendition in order, once.
-const WARM_RUNS_PER_RENDITION: usize = 1;
-/// A player that asks for a segment in the middle and does not say how much it has left has about this.
-const ASSUMED_BUFFER: Duration = Duration::from_secs(2);
+/// A player may say that it has hours left to play. It counts as no more than so many times its patience, or its order might
+/// wait behind all others for ever.
+const LONGEST_BUFFER: u32 = 4;
 
 /// The encoder. Clones are the same one.
 #[derive(Clone)]
@@ -86,9 +84,6 @@ struct Inner {
     bridged: AtomicU64,
     over_bandwidth: AtomicU64,
 }
-
-/// The runs under way, by rendition.
-type Runs = HashMap<(Generation, usize), Vec<run::Handle>>;
 
 /// What the encoder needs of other rooms.
 #[derive(Clone)]
@@ -162,6 +157,10 @@ struct Placed {
     order: Order,
     lane: Lane,
     due: Instant,
+    /// Where a viewer's order waits for a slot from the beginning.
+    place: Option<Place>,
+    /// Counts as one of its run's until it is dropped.
+    counted: Option<Arc<()>>,
 }
 
 /// A viewer's request for a segment.
@@ -242,8 +241,20 @@ impl Encoder {
 
     /// Takes an order; the flight it belongs to then progresses, or fails.
     pub fn make(&self, order: Order) {
-        let due = Instant::now() + order.due_in.unwrap_or_else(|| assumed_buffer(order.object));
-        self.place(Placed { order, lane: Lane::Viewer, due });
+        let longest = self.0.config.patience() * LONGEST_BUFFER;
+        let due = Instant::now() + order.due_in.unwrap_or_else(|| order.object.usual_buffer()).min(longest);
+        let flight = order.writer.flight();
+        flight.hurry(due);
+        let due = flight.due().unwrap_or(due);
+        let (rendition, object) = (order.rendition, order.object);
+        if order.work.plan.renditions.get(rendition).is_none() {
+            return order.writer.fail(FlightError::NotFound);
+        }
+        let (ask, weight) = self.0.ask(&order.work, (rendition, object), (Lane::Viewer, due));
+        match self.0.schedule.place(ask, weight) {
+            Ok(place) => self.place(Placed { order, lane: Lane::Viewer, due, place: Some(place), counted: None }),
+            Err(Full { retry_after_seconds }) => order.writer.fail(FlightError::Busy { retry_after_seconds }),
+        }
     }
 
     /// A title will probably be played: makes what a player asks for first, of this rendition and its sound, while no
@@ -398,73 +409,22 @@ impl Encoder {
     /// An order nobody waits for yet.
     fn order(&self, work: &Work, rendition: usize, object: Object, writer: Writer, lane: Lane) {
         let order = Order { work: work.clone(), rendition, object, writer, due_in: None };
-        self.place(Placed { order, lane, due: Instant::now() + self.0.config.patience() });
+        let due = Instant::now() + self.0.config.patience();
+        self.place(Placed { order, lane, due, place: None, counted: None });
     }
 
     /// A viewer waits for what was begun for nobody: it becomes an order like any other, which repeats what was sent.
     fn take_over(&self, work: &Work, rendition: usize, writer: Writer) {
         let object = writer.key().object;
+        writer.flight().begin(false);
         let order = Order { work: work.clone(), rendition, object, writer, due_in: None };
         self.make(order);
-    }
-
-    /// A run nearby may look further ahead.
-    fn wake(&self, generation: &Generation, rendition: usize, segment: u32) {
-        let runs = self.0.runs.read().unwrap_or_else(PoisonError::into_inner);
-        // The table is small, and empty where everything is cached.
-        for ((of, which), runs) in runs.iter() {
-            if *which == rendition && of == generation {
-                runs.iter().for_each(|run| run.seen(segment, self.0.config.lookahead_segments));
-            }
-        }
-    }
-
-    /// Gives the order to a run that will reach it soon, or to a new one. Warming has runs of its own: their workers are
-    /// kinder to others, and no viewer shall stand in line behind what nobody asked for.
-    fn place(&self, placed: Placed) {
-        if placed.order.work.plan.renditions.get(placed.order.rendition).is_none() {
-            return placed.order.writer.fail(FlightError::NotFound);
-        }
-        let reach = self.0.config.lookahead_segments;
-        let place = (placed.order.work.generation.clone(), placed.order.rendition);
-        let (object, warm) = (placed.order.object, placed.lane == Lane::Warm);
-        let most = if warm { WARM_RUNS_PER_RENDITION } else { RUNS_PER_RENDITION };
-        let mut placed = Box::new(placed);
-        let mut runs = self.0.runs.write().unwrap_or_else(PoisonError::into_inner);
-        runs.retain(|_, runs| runs.iter().any(|run| !run.is_over()));
-        let here = runs.entry(place).or_default();
-        here.retain(|run| !run.is_over());
-        let crowded = here.iter().filter(|run| run.is_warm == warm).count() >= most;
-        here.sort_by_key(|run| run.distance(object));
-        for run in here.iter().filter(|run| run.is_warm == warm && (crowded || run.reaches(object, reach))) {
-            match run.take(placed) {
-                Ok(()) => return,
-                Err(back) => placed = back,
-            }
-        }
-        let (handle, run) = Run::new(&self.0, &placed);
-        match handle.take(placed) {
-            Ok(()) => here.push(handle),
-            Err(back) => return back.order.writer.fail(FlightError::failed("the encoder is closed")),
-        }
-        drop(runs);
-        self.spawn(run.go());
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         let mut tasks = lock(&self.0.tasks);
         while tasks.try_join_next().is_some() {}
         tasks.spawn_on(task, &self.0.runtime);
-    }
-}
-
-/// What a player that does not say probably has in its buffer: nothing at the beginning of a title, else a little.
-fn assumed_buffer(object: Object) -> Duration {
-    match object {
-        Object::Init | Object::Segment(0) => Duration::ZERO,
-        Object::Segment(_) => ASSUMED_BUFFER,
-        // Pictures to scrub with are nice to have.
-        Object::Iframe(_) => 2 * ASSUMED_BUFFER,
     }
 }
 
@@ -477,6 +437,23 @@ impl Work {
 }
 
 impl Inner {
+    /// How long an object of a rendition will probably take to make.
+    fn cost(&self, work: &Work, rendition: usize, object: Object) -> Duration {
+        let segment = match object {
+            Object::Init => None,
+            Object::Segment(n) | Object::Iframe(n) => Some(n),
+        };
+        self.estimates.of(&work.generation, rendition, &work.plan.renditions[rendition], segment)
+    }
+
+    /// What the schedule is asked for it, and of which kind of slot.
+    fn ask(&self, work: &Work, (rendition, object): (usize, Object), (lane, due): (Lane, Instant)) -> (Ask, Weight) {
+        let is_heavy = work.plan.renditions[rendition].is_picture_encode() && object != Object::Init;
+        let weight = if is_heavy { Weight::Heavy } else { Weight::Light };
+        let cost = self.cost(work, rendition, object);
+        (Ask { lane, title: work.generation.clone(), due, cost }, weight)
+    }
+
     fn ended(&self, how: Ended, since: std::time::Instant) {
         (self.rooms.ended)(how, since.elapsed().as_secs_f64());
     }

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::desk::{Desk, Pending};
 use super::job::{Interest, Job, Outcome};
-use super::schedule::{Ask, Full, Lane, Slot, Weight};
-use super::{Encoder, Ended, Error, Inner, Placed, Work, assumed_buffer, commit, tenants};
+use super::schedule::{Full, Lane, Slot};
+use super::{Encoder, Ended, Error, Inner, Placed, Work, commit, tenants};
 use crate::cache::{FlightError, Object, Writer};
 use crate::media::Rendition;
 
@@ -39,6 +39,8 @@ struct State {
     at: AtomicU32,
     /// It makes something, or has something to make.
     busy: AtomicBool,
+    /// Shared with every viewer's order that it was given and that is not made yet, which so are counted.
+    orders: Arc<()>,
     /// Wakes a run at rest when its viewer has moved on.
     moved: Notify,
     /// Ends the run wherever it is.
@@ -125,9 +127,23 @@ impl Handle {
         }
     }
 
+    /// True if it only waits for orders.
+    pub fn is_idle(&self) -> bool {
+        !self.state.busy.load(Ordering::Relaxed)
+    }
+
+    /// Is there time for one more viewer's order, which costs so much, after those it was given?
+    pub fn has_time(&self, cost: Duration, patience: Duration) -> bool {
+        let orders = u32::try_from(Arc::strong_count(&self.state.orders) - 1).unwrap_or(u32::MAX);
+        orders == 0 || cost.saturating_mul(orders.saturating_add(1)) <= patience
+    }
+
     /// Hands an order over, or back if the run is over or has too much to do.
-    pub fn take(&self, order: Box<Placed>) -> Result<(), Box<Placed>> {
-        self.orders.try_send(order).map_err(TrySendError::into_inner)
+    pub fn take(&self, mut order: Box<Placed>) -> Result<(), Box<Placed>> {
+        order.counted = (order.lane == Lane::Viewer).then(|| Arc::clone(&self.state.orders));
+        self.orders.try_send(order).map_err(TrySendError::into_inner)?;
+        self.state.busy.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Ends the run wherever it is; what it makes is abandoned.
@@ -153,6 +169,7 @@ impl Run {
         let state = Arc::new(State {
             at: AtomicU32::new(next),
             busy: AtomicBool::new(true),
+            orders: Arc::default(),
             moved: Notify::new(),
             stopped: Notify::new(),
         });
@@ -208,10 +225,8 @@ impl Run {
                 let object = Object::Segment(number);
                 let key = self.work.key(self.rendition(), object);
                 if let Some(writer) = self.inner.rooms.cache.lead_if_absent(&key) {
-                    return Some((
-                        object,
-                        Pending { writer, lane: Lane::Ahead, due: now + self.ahead_of(place, number) },
-                    ));
+                    let due = now + self.ahead_of(place, number);
+                    return Some((object, Pending { writer, lane: Lane::Ahead, due, place: None, counted: None }));
                 }
             }
         }
@@ -240,12 +255,9 @@ impl Run {
         &self.work.plan.renditions[self.rendition]
     }
 
-    fn weight(&self, object: Object) -> Weight {
-        if self.rendition().is_picture_encode() && object != Object::Init { Weight::Heavy } else { Weight::Light }
-    }
-
     /// Makes one object: waits for a slot, works, tries once more on a fresh worker if that can help.
-    async fn make(&mut self, object: Object, pending: Pending) {
+    async fn make(&mut self, object: Object, mut pending: Pending) {
+        let _counted = pending.counted.take();
         if let Object::Segment(n) = object {
             self.next = n;
             self.state.at.store(n, Ordering::Relaxed);
@@ -258,6 +270,7 @@ impl Run {
             }
             Turn::Left => return,
         };
+        writer.flight().begin(true);
         self.inner.started.fetch_add(1, Ordering::Relaxed);
         let since = Instant::now();
         let mut interest = Interest::new(&writer, &slot, lane);
@@ -291,19 +304,21 @@ impl Run {
     }
 
     /// Waits for leave to work. Work ahead that a viewer joins meanwhile queues up as a viewer's; it is given up for a viewer
-    /// who waits for something else of this run, which the schedule would not hear of before. A viewer who leaves the queue
-    /// makes room in it.
-    async fn slot(&mut self, object: Object, Pending { mut writer, lane, mut due }: Pending) -> Turn {
-        let (weight, title, cost) = (self.weight(object), self.work.generation.clone(), self.estimate(object));
-        let ask = |lane, due| Ask { lane, title: title.clone(), due, cost };
+    /// who waits for something else of this run. A viewer who leaves the queue makes room in it, and one who joins may be in
+    /// more of a hurry.
+    async fn slot(&mut self, object: Object, pending: Pending) -> Turn {
+        let Pending { mut writer, lane, mut due, place, .. } = pending;
+        let inner = Arc::clone(&self.inner);
+        let schedule = &inner.schedule;
         if lane != Lane::Viewer {
+            let (ask, weight) = inner.ask(&self.work, (self.rendition, object), (lane, due));
             // What waits for longer than a viewer is remembered may be ahead of nobody by now: it is looked for again.
             let longest = if self.is_warm { Duration::MAX } else { self.inner.config.idle() };
             tokio::select! {
                 biased;
                 () = writer.flight().watched() => {}
                 () = self.desk.called() => {}
-                slot = timeout(longest, self.inner.schedule.slot(ask(lane, due), weight)) => {
+                slot = timeout(longest, schedule.slot(ask, weight)) => {
                     if let Ok(slot) = slot {
                         return Turn::of(writer, slot, lane);
                     }
@@ -311,22 +326,29 @@ impl Run {
             }
             let Some(joined) = writer.abandon_if_unwatched() else { return Turn::Left };
             writer = joined;
-            due = due.min(tokio::time::Instant::now() + assumed_buffer(object));
+            due = due.min(tokio::time::Instant::now() + object.usual_buffer());
         }
         if self.is_warm {
             self.hand_over(writer);
             return Turn::Left;
         }
+        let (viewers, weight) = inner.ask(&self.work, (self.rendition, object), (Lane::Viewer, due));
+        let mut place = match place.map_or_else(|| schedule.place(viewers, weight), Ok) {
+            Ok(place) => place,
+            Err(full) => return Turn::Busy(writer, full),
+        };
         loop {
+            if let Some(due) = writer.flight().due() {
+                place.hurry(due);
+            }
             tokio::select! {
                 biased;
                 () = writer.unwatched() => match writer.abandon_if_unwatched() {
                     Some(watched) => writer = watched,
                     None => return Turn::Left,
                 },
-                slot = self.inner.schedule.slot(ask(Lane::Viewer, due), weight) => {
-                    return Turn::of(writer, slot, Lane::Viewer);
-                }
+                () = writer.flight().hurried(place.due()) => {}
+                slot = place.slot() => return Turn::of(writer, slot, Lane::Viewer),
             }
         }
     }
@@ -334,14 +356,6 @@ impl Run {
     /// A viewer has come for what is warmed here, by a worker too kind to be theirs.
     fn hand_over(&self, writer: Writer) {
         Encoder(Arc::clone(&self.inner)).take_over(&self.work, self.rendition, writer);
-    }
-
-    fn estimate(&self, object: Object) -> Duration {
-        let segment = match object {
-            Object::Init => None,
-            Object::Segment(n) | Object::Iframe(n) => Some(n),
-        };
-        self.inner.estimates.of(&self.work.generation, self.rendition, self.rendition(), segment)
     }
 
     /// Warming is made with what others leave of the cores: how long it took says nothing about a viewer's segment.

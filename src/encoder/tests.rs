@@ -1,5 +1,7 @@
 //! Runs without workers: a source that cannot be opened fails an order once its turn has come, which shows whose it was.
 
+use std::collections::HashMap;
+
 use tempfile::TempDir;
 use tokio::task::yield_now;
 use tokio::time::timeout;
@@ -63,10 +65,14 @@ impl Bench {
 
     /// A viewer asks for a segment that nobody has.
     fn watch(&self, work: &Work, number: u32) -> cache::Reader {
+        self.watch_for(work, number, None)
+    }
+
+    fn watch_for(&self, work: &Work, number: u32, due_in: Option<Duration>) -> cache::Reader {
         let writer = self.lead(work, number);
         let reader = writer.reader();
         let object = Object::Segment(number);
-        self.encoder.make(Order { work: work.clone(), rendition: 0, object, writer, due_in: None });
+        self.encoder.make(Order { work: work.clone(), rendition: 0, object, writer, due_in });
         reader
     }
 
@@ -182,6 +188,67 @@ async fn who_joins_what_waits_to_be_made_ahead_goes_before_who_comes_later() {
     }
 }
 
+/// Who joined what somebody with a full buffer had ordered waited behind everybody else.
+#[tokio::test]
+async fn what_is_wanted_in_more_of_a_hurry_goes_first_whoever_ordered_it() {
+    let bench = Bench::new();
+    let slot = bench.occupy().await;
+    let hours = Duration::from_secs(1 << 30);
+    let early = bench.watch_for(&work(1), 3, Some(hours));
+    let longest = Instant::now() + LONGEST_BUFFER * bench.encoder.0.config.patience();
+    assert!(early.flight().due().unwrap() <= longest, "nobody counts as having hours");
+    let other = bench.watch_for(&work(2), 3, Some(Duration::from_secs(9)));
+    settle().await;
+    let joined = early.flight().reader();
+    joined.flight().hurry(Instant::now());
+    settle().await;
+    assert_eq!(bench.encoder.stats().queued, 2);
+    drop(slot);
+    within("all have had their turn", async { (joined.whole().await, other.whole().await) }).await.0.unwrap_err();
+    assert_eq!(*lock(&bench.opened), [work(1).digest, work(2).digest]);
+}
+
+/// They lay with four runs, each of which asked for one slot at a time, and were told after 20 seconds.
+#[tokio::test]
+async fn of_many_viewers_at_many_places_of_one_rendition_those_who_would_wait_too_long_are_told_at_once() {
+    for apart in [1, 7] {
+        let bench = Bench::new();
+        let _slot = bench.occupy().await;
+        let cost = bench.encoder.estimate(&work(1), 0, 3);
+        // Every place once: seven is prime to the number of segments.
+        let viewers: Vec<_> = (0..30).map(|n| bench.watch(&work(1), n * apart % 30)).collect();
+        let mut refused = 0;
+        for viewer in viewers {
+            match timeout(Duration::ZERO, viewer.whole()).await {
+                Ok(answer) => {
+                    assert!(matches!(answer, Err(FlightError::Busy { retry_after_seconds: 1..=8 })), "{answer:?}");
+                    refused += 1;
+                }
+                Err(_) => {}
+            }
+        }
+        let in_time = bench.encoder.0.config.patience().as_secs_f64() / cost.as_secs_f64();
+        assert!((f64::from(30 - refused) - in_time).abs() <= 1.0, "{refused} of 30 refused, {in_time} can be made");
+    }
+}
+
+/// What players say that they will ask for next was kept without end.
+#[tokio::test]
+async fn a_desk_holds_no_more_of_what_nobody_waits_for_than_it_may() {
+    let bench = Bench::new();
+    let (sender, orders) = mpsc::channel(200);
+    let mut desk = Desk::new(orders);
+    let due = Instant::now();
+    for n in 0..200 {
+        let writer = bench.lead(&work(1), n);
+        let (lane, object) = (if n == 150 { Lane::Viewer } else { Lane::Ahead }, Object::Segment(n));
+        let order = Order { work: work(1), rendition: 0, object, writer, due_in: None };
+        sender.try_send(Box::new(Placed { order, lane, due, place: None, counted: None })).ok().unwrap();
+    }
+    let all: Vec<_> = std::iter::from_fn(|| desk.next()).collect();
+    assert_eq!((all.len(), all[0].0), (65, Object::Segment(150)));
+}
+
 /// The run led the same segment again and again and never yielded.
 #[tokio::test(flavor = "multi_thread")]
 async fn look_ahead_that_finds_no_room_waits_for_a_viewer() {
@@ -246,7 +313,8 @@ async fn what_viewers_wait_for_comes_first_and_of_that_what_is_due_first() {
         let (work, object, writer) = (work(1), Object::Segment(number), bench.lead(&work(1), number));
         flights.insert(number, Arc::clone(writer.flight()));
         let order = Order { work, rendition: 0, object, writer, due_in: None };
-        let placed = Placed { order, lane, due: now + Duration::from_secs(due) };
+        let due = now + Duration::from_secs(due);
+        let placed = Placed { order, lane, due, place: None, counted: None };
         sender.try_send(Box::new(placed)).ok().unwrap();
     }
     // Nobody waits: neither has come for what is made ahead, and the others have left.

@@ -164,6 +164,7 @@ impl Together {
         let mut batch = Batch { working: Vec::new(), any_failed: false, since: Instant::now() };
         for Rung { rendition, writer } in std::mem::take(&mut self.rungs) {
             let of = &self.work.plan.renditions[rendition];
+            writer.flight().begin(true);
             match Assembly::new(of, self.number, inner.config.chunk_seconds) {
                 Ok(assembly) => batch.working.push(Working { job: job::number(), rendition, writer, assembly }),
                 Err(error) => self.give_back(rendition, writer, &error),

@@ -155,10 +155,11 @@ impl Config {
         }
     }
 
-    /// How long an answer waits for the encoder.
+    /// How long an answer waits for the encoder; `queue` is how long players wait for what nobody has begun.
     #[must_use]
-    pub(super) fn patience(&self) -> Patience {
+    pub(super) fn patience(&self, queue: Duration) -> Patience {
         Patience {
+            queue,
             first: Duration::from_secs(self.first_byte_seconds),
             gap: Duration::from_secs(self.chunk_seconds),
             whole: Duration::from_secs(self.chunk_seconds * 3),
@@ -234,6 +235,8 @@ impl Limits {
 /// How long an answer waits for bytes being made.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
+    /// Until somebody works on it.
+    pub queue: Duration,
     /// Until the first chunk, before anything is sent.
     pub first: Duration,
     /// Between two chunks, once sending.

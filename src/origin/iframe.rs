@@ -5,8 +5,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
-use crate::cache::{Cache, Claim, FlightError, Key, Object, Writer};
+use crate::cache::{Cache, Claim, Flight, FlightError, Key, Object, Writer};
 use crate::manifest::iframes;
 use crate::packager;
 
@@ -46,7 +47,7 @@ impl Carving {
     /// Until it is there, or nobody waits for it any more.
     async fn run(self, mut writer: Writer) {
         let flight = Arc::clone(writer.flight());
-        let mut picture = std::pin::pin!(self.picture());
+        let mut picture = std::pin::pin!(self.picture(&flight));
         loop {
             tokio::select! {
                 made = &mut picture => return match made {
@@ -66,11 +67,14 @@ impl Carving {
     }
 
     /// Dropping this, or its end, lets go of the segment: if nobody else wants it, its encode stops.
-    async fn picture(&self) -> Result<Bytes, FlightError> {
+    async fn picture(&self, flight: &Flight) -> Result<Bytes, FlightError> {
         let key = Key { object: Object::Segment(self.number), ..self.key() };
         let mut reader = match self.cache.claim(&key).await {
             Claim::Whole(bytes, _) => return self.carve(&bytes)?.ok_or_else(|| self.incomplete()),
-            Claim::Making(reader) => reader,
+            Claim::Making(reader) => {
+                reader.flight().hurry(Instant::now() + Object::Iframe(self.number).usual_buffer());
+                reader
+            }
             Claim::Lead(writer) => {
                 let reader = writer.reader();
                 let object = key.object;
@@ -82,6 +86,7 @@ impl Carving {
         let mut begun = Vec::new();
         while let Some(chunk) = reader.next().await {
             begun.extend_from_slice(&chunk?);
+            flight.begin(true);
             if let Some(picture) = self.carve(&begun)? {
                 return Ok(picture);
             }

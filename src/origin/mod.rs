@@ -53,6 +53,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -108,6 +109,8 @@ pub struct Rooms {
     pub playback: Playback,
     /// Orders an encode.
     pub make: Make,
+    /// A player gives up what nobody has begun to make for this long.
+    pub patience: Duration,
     /// Orders a poster or a sheet of thumbnails.
     pub make_picture: MakePicture,
     /// A viewer is at this segment, wherever its bytes come from; must not block.
@@ -157,8 +160,8 @@ impl Origin {
                 config.presentation_bytes,
             )),
             plays: Plays::new(rooms.on_quality.clone()),
+            patience: config.patience(rooms.patience),
             rooms,
-            patience: config.patience(),
             delivery: config.delivery,
             proxies: Proxies::new(&config.trusted_proxies, config.client_field),
             tag: config.tag(),

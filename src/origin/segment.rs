@@ -1,21 +1,22 @@
 //! Segments. The hit path comes first: parsed path, snapshot, memory, answer. It asks no catalog and no encoder,
 //! holds no lock across an await and copies no byte of media.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
-use crate::cache::{Claim, Key, Object, Reader, Tier, Writer};
+use crate::cache::{Claim, Flight, FlightError, Key, Object, Reader, Tier, Writer};
 use crate::media::RenditionKind;
 
 use super::body::Stream;
 use super::cmcd::Cmcd;
 use super::conditional;
-use super::config::Delivery;
+use super::config::{Delivery, Patience};
 use super::error::Problem;
 use super::iframe;
 use super::plays::Play;
@@ -113,15 +114,15 @@ async fn cold(origin: &Origin, asked: &Asked, target: Target, delivery: Delivery
     };
     // HTTP/1.0 has no chunks: a body without length that breaks off would look complete.
     if part || delivery.holds(&asked.parts.headers) || asked.parts.version < http::Version::HTTP_11 {
-        let bytes = whole(reader, patience.whole).await?;
+        let bytes = whole(reader, patience).await?;
         return respond::whole(asked, &target, bytes, came, Some(asked.received.elapsed()));
     }
     // Nothing is sent before the first chunk is there, so that an early failure still becomes a status.
-    let first = match timeout(patience.first, reader.next()).await {
-        Ok(Some(first)) => first?,
-        Ok(None) => return Err(Problem::Encode { inner: "the flight ended without a byte".into() }),
-        Err(_) => return Err(Problem::Late { waited_seconds: patience.first.as_secs() }),
+    let flight = Arc::clone(reader.flight());
+    let Some(first) = in_time(patience, patience.first, &flight, reader.next()).await? else {
+        return Err(Problem::Encode { inner: "the flight ended without a byte".into() });
     };
+    let first = first?;
     let waited = asked.received.elapsed();
     let stream = Stream::new(first, reader, patience.gap, asked, origin.counters.clone());
     Ok(respond::streamed(&target, stream, came, waited))
@@ -139,7 +140,12 @@ pub(super) async fn claim(origin: &Origin, target: &Target) -> Claimed {
     // No await between the claim and the order: a client that leaves here would strand those who joined.
     match origin.rooms.cache.claim(&target.key).await {
         Claim::Whole(bytes, tier) => Claimed::Whole(bytes, tier.into()),
-        Claim::Making(reader) => Claimed::Coming(reader, Came::Shared),
+        Claim::Making(reader) => {
+            // Whoever came first may have had more time.
+            let due_in = target.due_in.unwrap_or_else(|| target.key.object.usual_buffer());
+            reader.flight().hurry(Instant::now() + due_in);
+            Claimed::Coming(reader, Came::Shared)
+        }
         Claim::Lead(writer) => {
             let reader = writer.reader();
             match target.key.object {
@@ -151,11 +157,29 @@ pub(super) async fn claim(origin: &Origin, target: &Target) -> Claimed {
     }
 }
 
-pub(super) async fn whole(reader: Reader, patience: Duration) -> Result<Bytes, Problem> {
-    match timeout(patience, reader.whole()).await {
-        Ok(bytes) => Ok(bytes?),
-        Err(_) => Err(Problem::Late { waited_seconds: patience.as_secs() }),
+pub(super) async fn whole(reader: Reader, patience: Patience) -> Result<Bytes, Problem> {
+    let flight = Arc::clone(reader.flight());
+    Ok(in_time(patience, patience.whole, &flight, reader.whole()).await??)
+}
+
+/// Waits for what a flight is to bring. If nobody has begun to make it by the time players give up, more is asked for than
+/// was expected: that is said then and not when it has become of no use. Everybody has as long, whoever asked first.
+async fn in_time<T>(
+    patience: Patience,
+    limit: Duration,
+    flight: &Flight,
+    wanted: impl Future<Output = T>,
+) -> Result<T, Problem> {
+    let late = Problem::Late { waited_seconds: limit.as_secs() };
+    let mut wanted = pin!(wanted);
+    let queue = patience.queue.min(limit);
+    if let Ok(there) = timeout(queue, &mut wanted).await {
+        return Ok(there);
     }
+    if queue < limit && !flight.is_begun() {
+        return Err(Problem::Busy { retry_after_seconds: FlightError::RETRY_SECONDS });
+    }
+    timeout(limit - queue, wanted).await.map_err(|_| late)
 }
 
 /// Where the bytes of an answer came from: X-Cache.

@@ -99,7 +99,7 @@ async fn fetch(origin: &Origin, target: &Target) -> Result<(Bytes, Came), Proble
     }
     match segment::claim(origin, target).await {
         Claimed::Whole(bytes, came) => Ok((bytes, came)),
-        Claimed::Coming(reader, came) => Ok((segment::whole(reader, origin.patience.whole).await?, came)),
+        Claimed::Coming(reader, came) => Ok((segment::whole(reader, origin.patience).await?, came)),
     }
 }
 

@@ -52,6 +52,46 @@ fn more_than_can_be_made_in_time_is_refused_in_time_and_what_is_accepted_is_made
     }
 }
 
+/// They lay with four runs, where nobody counted them, and waited for as long as it took.
+#[test]
+fn of_many_viewers_at_many_cold_places_of_one_rendition_nobody_is_served_or_refused_late() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let film = Film { frames: 40 * 96, sound: None, ..Film::LONG_GOP };
+    let id = data.ingest(&film.make(media.path(), "film.mp4"));
+    let patience = PATIENCE_SECONDS.to_string();
+    let settings = [
+        ("MATINEE_ENCODER__WORKERS", "1"),
+        ("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0"),
+        ("MATINEE_ENCODER__PATIENCE_SECONDS", &patience),
+    ];
+    let server = TestServer::with(&data, &settings);
+    let mut paths = server.segments(&server.playlist(&id, "360p")).split_off(1);
+    let asked = |path: &String| {
+        let began = Instant::now();
+        (server.get(path), began.elapsed())
+    };
+    // How long one takes here, which begins with a worker and a decoder of its own as those will.
+    let (first, alone) = asked(&paths.remove(paths.len() / 2));
+    assert_eq!(first.status, 200);
+    let answers: Vec<_> = thread::scope(|scope| {
+        let asking: Vec<_> = paths.iter().map(|path| scope.spawn(move || asked(path))).collect();
+        asking.into_iter().map(|answer| answer.join().unwrap()).collect()
+    });
+    let count = |status| answers.iter().filter(|(answer, _)| answer.status == status).count();
+    assert_eq!(count(200) + count(503), answers.len());
+    assert!(count(200) > 0 && count(503) > 0, "{} served, {} refused", count(200), count(503));
+    // Whoever is served has been begun in time; one more takes as long as one does, beside forty who ask.
+    let latest = Duration::from_secs(PATIENCE_SECONDS) + 4 * alone;
+    for (answer, took) in &answers {
+        assert!(*took < latest, "{} after {took:?}, when one takes {alone:?}", answer.status);
+        if answer.status == 503 {
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+            let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=8).contains(&seconds));
+        }
+    }
+}
+
 #[test]
 fn what_a_player_says_it_will_ask_for_next_is_made_ahead_and_saying_so_is_no_other_url() {
     let (data, id) = film();

@@ -1,6 +1,7 @@
 //! Who may work now. Two kinds of slots, heavy for video encodes and light for what costs little. Three lanes: a viewer who
 //! waits comes before look-ahead and that before warming, and each takes the slot of what comes after it if there is no
-//! other. A viewer who could not be served before the player gives up is told so at once.
+//! other. A viewer who could not be served before the player gives up is told so at once: orders count from when they come,
+//! not only from when a run that has other things to do asks for their slot.
 
 mod queue;
 
@@ -8,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::lock;
 use crate::media::Generation;
@@ -100,6 +101,14 @@ struct Working {
     wanted: Arc<Notify>,
 }
 
+/// A place among those who wait, for whoever has it to ask for a slot when they can use one. Until then it counts as if they
+/// had. Dropping it gives it up.
+pub struct Place {
+    slots: Arc<Mutex<Slots>>,
+    id: u64,
+    ask: Ask,
+}
+
 /// Leave to work. Dropping it lets the next in.
 pub struct Slot {
     slots: Arc<Mutex<Slots>>,
@@ -128,34 +137,26 @@ impl Schedule {
         }
     }
 
-    /// Waits for a slot; as a viewer no longer than a player does.
+    /// Waits for a slot, if there is a place to wait in. There is no other limit: whoever waits for what is to be made gives
+    /// up when they like.
     pub async fn slot(&self, ask: Ask, weight: Weight) -> Result<Slot, Full> {
+        self.place(ask, weight)?.slot().await
+    }
+
+    /// A place to wait in, unless a player would give up before it is their turn.
+    pub fn place(&self, ask: Ask, weight: Weight) -> Result<Place, Full> {
         let slots = match weight {
             Weight::Heavy => &self.heavy,
             Weight::Light => &self.light,
         };
-        let lane = ask.lane;
-        let now = Instant::now();
-        let receiver = {
-            let mut inner = lock(slots);
-            if inner.closed {
-                return Err(Full::after(Duration::ZERO));
-            }
-            inner.waiting.retain(|ticket| !ticket.is_closed());
-            if inner.may_begin(lane) {
-                return Ok(inner.grant(slots, &ask, now));
-            }
-            inner.admit(&ask, now, self.patience)?;
-            let (sender, receiver) = oneshot::channel();
-            inner.waiting.push(ask, sender);
-            inner.make_room(lane);
-            receiver
-        };
-        let granted = match lane {
-            Lane::Viewer => timeout_at(now + self.patience, receiver).await.map_err(|_| Full::after(Duration::ZERO))?,
-            Lane::Ahead | Lane::Warm => receiver.await,
-        };
-        granted.map_err(|_| Full::after(Duration::ZERO))
+        let mut inner = lock(slots);
+        if inner.closed {
+            return Err(Full::after(Duration::ZERO));
+        }
+        inner.waiting.retain(|ticket| !ticket.is_closed());
+        inner.admit(&ask, Instant::now(), self.patience)?;
+        let id = inner.waiting.expect(ask.clone());
+        Ok(Place { slots: Arc::clone(slots), id, ask })
     }
 
     /// True if nobody of a higher lane than warming waits or works.
@@ -163,7 +164,7 @@ impl Schedule {
         [&self.heavy, &self.light].into_iter().all(|slots| {
             let slots = lock(slots);
             let busy = slots.working.iter().any(|working| working.lane < Lane::Warm);
-            !busy && slots.waiting.len(Lane::Viewer) + slots.waiting.len(Lane::Ahead) == 0
+            !busy && slots.waiting.count(Lane::Viewer) + slots.waiting.count(Lane::Ahead) == 0
         })
     }
 
@@ -172,7 +173,7 @@ impl Schedule {
         let of = |slots: &Mutex<Slots>| {
             let mut slots = lock(slots);
             slots.waiting.retain(|ticket| !ticket.is_closed());
-            (Lane::ALL.into_iter().map(|lane| slots.waiting.len(lane)).sum::<usize>(), slots.working.len())
+            (Lane::ALL.into_iter().map(|lane| slots.waiting.count(lane)).sum::<usize>(), slots.working.len())
         };
         let (heavy, light) = (of(&self.heavy), of(&self.light));
         (heavy.0 + light.0, heavy.1 + light.1)
@@ -219,14 +220,14 @@ impl Slots {
     /// A viewer who would wait for longer than a player does is better told so.
     fn admit(&self, ask: &Ask, now: Instant, patience: Duration) -> Result<(), Full> {
         match ask.lane {
-            Lane::Viewer if self.waiting.len(Lane::Viewer) >= self.queue => Err(Full::after(self.wait(ask, now))),
+            Lane::Viewer if self.waiting.count(Lane::Viewer) >= self.queue => Err(Full::after(self.wait(ask, now))),
             Lane::Viewer => {
                 let wait = self.wait(ask, now);
                 // What can begin at once is made even if it is slow: there is no better time for it.
                 let late = (wait + ask.cost).saturating_sub(patience);
                 if wait.is_zero() || late.is_zero() { Ok(()) } else { Err(Full::after(late)) }
             }
-            lane if self.waiting.len(lane) >= self.total * LOWER_PER_SLOT => Err(Full::after(Duration::ZERO)),
+            lane if self.waiting.count(lane) >= self.total * LOWER_PER_SLOT => Err(Full::after(Duration::ZERO)),
             Lane::Ahead | Lane::Warm => Ok(()),
         }
     }
@@ -234,7 +235,7 @@ impl Slots {
     /// How long a viewer's order will probably wait. Lower lanes make room.
     fn wait(&self, ask: &Ask, now: Instant) -> Duration {
         let working = self.working.iter().filter(|working| working.lane == Lane::Viewer);
-        if working.clone().count() < self.total && self.waiting.len(Lane::Viewer) == 0 {
+        if working.clone().count() + self.waiting.count(Lane::Viewer) < self.total {
             return Duration::ZERO;
         }
         let working: Duration = working.map(|working| working.until.saturating_duration_since(now)).sum();
@@ -278,6 +279,44 @@ impl Slots {
             self.relieve();
         }
         Slot { slots: Arc::clone(slots), wanted }
+    }
+}
+
+impl Place {
+    /// When whoever waits runs out of what to play.
+    pub fn due(&self) -> Instant {
+        self.ask.due
+    }
+
+    /// Whoever waits runs out earlier than was known. Whoever waits for the slot meanwhile has to ask again.
+    pub fn hurry(&mut self, due: Instant) {
+        self.ask.due = self.ask.due.min(due);
+    }
+
+    /// Waits for the slot. May be cancelled and called again.
+    pub async fn slot(&self) -> Result<Slot, Full> {
+        let receiver = {
+            let mut inner = lock(&self.slots);
+            inner.waiting.forget(self.id);
+            if inner.closed {
+                return Err(Full::after(Duration::ZERO));
+            }
+            inner.waiting.retain(|ticket| !ticket.is_closed());
+            if inner.may_begin(self.ask.lane) {
+                return Ok(inner.grant(&self.slots, &self.ask, Instant::now()));
+            }
+            let (sender, receiver) = oneshot::channel();
+            inner.waiting.push(self.ask.clone(), sender);
+            inner.make_room(self.ask.lane);
+            receiver
+        };
+        receiver.await.map_err(|_| Full::after(Duration::ZERO))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.slots).waiting.forget(self.id);
     }
 }
 

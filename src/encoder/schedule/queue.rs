@@ -19,6 +19,9 @@ const QUANTUM: Duration = Duration::from_secs(2);
 /// Those who wait.
 pub(super) struct Queue<T> {
     waiting: Vec<Waiting<T>>,
+    /// Those who will wait, and are only counted until they come.
+    expected: Vec<(u64, Ask)>,
+    next_id: u64,
     /// Time each title was given since its lane last was empty.
     given: HashMap<(Lane, Generation), Duration>,
 }
@@ -30,7 +33,7 @@ struct Waiting<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { waiting: Vec::new(), given: HashMap::new() }
+        Self { waiting: Vec::new(), expected: Vec::new(), next_id: 0, given: HashMap::new() }
     }
 }
 
@@ -41,6 +44,18 @@ impl<T> Queue<T> {
         let given = self.given.entry((ask.lane, ask.title.clone())).or_default();
         *given = (*given).max(least);
         self.waiting.push(Waiting { ask, ticket });
+    }
+
+    /// Somebody will come to wait, or be forgotten by this number.
+    pub(super) fn expect(&mut self, ask: Ask) -> u64 {
+        self.next_id += 1;
+        self.expected.push((self.next_id, ask));
+        self.next_id
+    }
+
+    /// They have come, or will not.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.expected.retain(|(of, _)| *of != id);
     }
 
     /// Takes the next one of the lanes that are open.
@@ -71,7 +86,13 @@ impl<T> Queue<T> {
         self.waiting.iter().filter(|w| w.ask.lane == lane).count()
     }
 
+    /// Those who wait and those who will.
+    pub(super) fn count(&self, lane: Lane) -> usize {
+        self.len(lane) + self.expected.iter().filter(|(_, ask)| ask.lane == lane).count()
+    }
+
     pub(super) fn clear(&mut self) {
+        self.expected.clear();
         self.waiting.clear();
         self.given.clear();
     }
@@ -79,7 +100,8 @@ impl<T> Queue<T> {
     /// Slot time that goes to others before this one, if nobody else comes: what its own title is due earlier, and of
     /// every other title no more than fairness lets it have meanwhile.
     pub(super) fn before(&self, ask: &Ask) -> Duration {
-        let lane = || self.waiting.iter().map(|w| &w.ask).filter(|other| other.lane == ask.lane);
+        let all = || self.waiting.iter().map(|w| &w.ask).chain(self.expected.iter().map(|(_, ask)| ask));
+        let lane = || all().filter(|other| other.lane == ask.lane);
         let own = lane().filter(|other| other.title == ask.title && other.order() <= ask.order());
         let own: Duration = own.map(|other| other.cost).sum();
         let mut others: HashMap<&Generation, Duration> = HashMap::new();

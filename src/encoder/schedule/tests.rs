@@ -183,13 +183,42 @@ async fn who_could_not_be_served_before_the_player_gives_up_is_told_at_once_when
     assert_eq!(before.elapsed(), Duration::ZERO);
 }
 
-#[tokio::test(start_paused = true)]
-async fn nobody_is_left_waiting_when_an_estimate_was_wrong() {
+/// Orders that lay with runs which made something else were waited for and not counted.
+#[tokio::test]
+async fn those_who_will_come_for_a_slot_count_as_those_who_wait() {
     let schedule = schedule(1, 100);
-    let _slot = schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.unwrap();
-    let before = Instant::now();
-    assert!(schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.is_err());
-    assert_eq!(before.elapsed(), 8 * SECOND);
+    let first = schedule.place(ask_of(Lane::Viewer, 1, 3 * SECOND), Weight::Heavy).unwrap();
+    let second = schedule.place(ask_of(Lane::Viewer, 1, 3 * SECOND), Weight::Heavy).unwrap();
+    let another = || schedule.place(ask_of(Lane::Viewer, 1, 3 * SECOND), Weight::Heavy);
+    assert_eq!(another().err(), Some(Full { retry_after_seconds: 2 }));
+    assert!(!schedule.is_calm());
+    assert_eq!(schedule.counts(), (2, 0));
+    // Who is not there yet keeps nobody from a slot that is free.
+    let slot = second.slot().await.unwrap();
+    assert_eq!(schedule.counts(), (1, 1));
+    assert!(another().is_err(), "one works and one will come");
+    drop(first);
+    assert!(another().is_ok(), "one has left");
+    drop(slot);
+}
+
+#[tokio::test]
+async fn who_is_in_a_hurry_of_late_goes_before_who_was_so_first() {
+    let schedule = schedule(1, 100);
+    let slot = schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.unwrap();
+    let now = Instant::now();
+    let place = |due| schedule.place(Ask { due, ..ask(Lane::Viewer) }, Weight::Heavy).unwrap();
+    let (one, mut other) = (place(now + 2 * SECOND), place(now + 9 * SECOND));
+    let mut one = Box::pin(one.slot());
+    assert!(poll(&mut one).await.is_none());
+    assert!(poll(&mut Box::pin(other.slot())).await.is_none());
+    other.hurry(now);
+    let mut other = Box::pin(other.slot());
+    assert!(poll(&mut other).await.is_none());
+    assert_eq!(schedule.counts(), (2, 1), "asking again is no second order");
+    drop(slot);
+    assert!(poll(&mut one).await.is_none());
+    assert!(other.await.is_ok());
 }
 
 #[tokio::test]

@@ -1,7 +1,11 @@
 //! What a client may hold, and how the server stops.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use tokio::time::{Instant, timeout};
+
+use crate::cache::Object;
 use crate::origin::{Config, Drained, Error, Origin, Server};
 
 use super::http1::{Client, ask, get};
@@ -102,6 +106,57 @@ async fn a_segment_that_does_not_begin_in_time_is_503() {
     assert_eq!(client.chunk().await.unwrap(), b"late");
     assert_eq!(client.chunk().await, None, "silence breaks the answer off");
     drop(order);
+}
+
+/// Who joined late was told that it was too late when who came first had waited for long enough.
+#[tokio::test]
+async fn what_nobody_begins_to_make_is_refused_to_who_has_waited_and_not_to_who_comes_later() {
+    let patience = Duration::from_millis(200);
+    let mut server = TestServer::patient(Config::default(), patience).await;
+    let path = format!("{BASE}/720p/3.m4s");
+    let began = Instant::now();
+    let refused = get(server.address, &path).await;
+    assert!(began.elapsed() >= patience);
+    assert_eq!((refused.status, refused.the("cache-control"), refused.the("retry-after")), (503, "no-store", "2"));
+    let mut order = server.order().await;
+    let mut second = Client::connect(server.address).await;
+    second.send("GET", &path, &[]).await;
+    server.joined(Object::Segment(3), 1).await;
+    order.writer.flight().begin(true);
+    assert!(timeout(2 * patience, second.head()).await.is_err(), "what is being made is waited for longer");
+    push(&mut order.writer, b"all");
+    finish(order.writer);
+    assert_eq!(second.head().await.unwrap().status, 200);
+}
+
+/// They waited behind everybody whose player had less to play than that of who came first.
+#[tokio::test]
+async fn who_joins_brings_their_own_hurry() {
+    let mut server = TestServer::start().await;
+    let path = format!("{BASE}/720p/3.m4s");
+    let mut first = Client::connect(server.address).await;
+    first.send("GET", &format!("{path}?CMCD=bl%3D30000"), &[]).await;
+    let order = server.order().await;
+    assert_eq!(order.due_in, Some(Duration::from_secs(30)));
+    let flight = order.writer.flight().clone();
+    flight.hurry(Instant::now() + Duration::from_secs(30));
+    let mut clients = vec![first];
+    // What each says, and the seconds that it has.
+    for (told, seconds) in [("bl%3D9000", 9), ("mtp%3D1000", 2), ("su", 0)] {
+        let known = flight.due().unwrap();
+        let mut client = Client::connect(server.address).await;
+        client.send("GET", &format!("{path}?CMCD={told}"), &[]).await;
+        clients.push(client);
+        bound(flight.hurried(known)).await;
+        let due = flight.due().unwrap();
+        assert!(due <= Instant::now() + Duration::from_secs(seconds), "{told}");
+    }
+    let mut calm = Client::connect(server.address).await;
+    calm.send("GET", &format!("{path}?CMCD=bl%3D60000"), &[]).await;
+    let known = flight.due();
+    server.joined(Object::Segment(3), 5).await;
+    assert_eq!(flight.due(), known);
+    make(order, b"all");
 }
 
 #[tokio::test]

@@ -47,6 +47,11 @@ impl TestServer {
     }
 
     pub async fn with(config: Config) -> Self {
+        Self::patient(config, Duration::from_secs(60)).await
+    }
+
+    /// For players who give up what nobody has begun after this long.
+    pub async fn patient(config: Config, patience: Duration) -> Self {
         #[expect(clippy::disallowed_methods, reason = "holds the few orders of one test")]
         let ((order, orders), (picture, pictures)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
         let (lookups, hints) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -75,6 +80,7 @@ impl TestServer {
             is_rebound: Arc::new(|parts| Ok(parts.headers.get("host").is_some_and(|host| host == "evil.example"))),
             playback: crate::access::Playback::new(&crate::access::Secret::open(folder.path()).unwrap()),
             make: Arc::new(move |o| drop(order.send(o))),
+            patience,
             make_picture: Arc::new(move |o| drop(picture.send(o))),
             on_segment: {
                 let plays = plays.clone();
