@@ -171,14 +171,17 @@ impl<W> Places<W> {
         self.rested.notify_waiters();
     }
 
-    /// The run's own, or one of the same source that was forgotten and is no kinder than this one shall be.
+    /// The run's own, or one of the same source that was forgotten, or would have to make room for another of the same source,
+    /// and is no kinder than this one shall be.
     fn rested(&self, run: u64, digest: &Digest, nice: i32, is_alive: impl Fn(&W) -> bool) -> Option<Tenant<W>> {
         let mut resting = lock(&self.resting);
         // What it died of while it rested is no fault of the next job, and must not cost that one its retry.
         resting.retain(|r| is_alive(&r.tenant.worker));
         let own = resting.iter().position(|r| r.run == run);
-        let forgotten = |r: &Resting<W>| r.digest == *digest && r.tenant.nice <= nice && r.since.elapsed() > FORGOTTEN;
-        let found = own.or_else(|| resting.iter().position(forgotten))?;
+        let suits = |r: &Resting<W>| r.digest == *digest && r.tenant.nice <= nice;
+        let forgotten = |r: &Resting<W>| suits(r) && r.since.elapsed() > FORGOTTEN;
+        let is_next_to_go = || self.free.available_permits() == 0 && resting.first().is_some_and(suits);
+        let found = own.or_else(|| resting.iter().position(forgotten)).or_else(|| is_next_to_go().then_some(0))?;
         Some(resting.remove(found).tenant)
     }
 
@@ -244,6 +247,19 @@ mod tests {
         }
         let _third = places.take().await;
         assert_eq!((rested(&places, 1, 1, NICE), rested(&places, 2, 2, NICE)), (None, Some(2)));
+    }
+
+    /// Viewers at many places of one title had a worker started for each, and another killed for it.
+    #[tokio::test]
+    async fn what_would_make_room_for_a_worker_of_its_own_source_takes_its_work_instead() {
+        let places = Places::new(2);
+        for run in [1, 2] {
+            let worker = tenant(&places, run, NICE).await;
+            places.rest(run.into(), &digest(run), worker);
+        }
+        assert_eq!(rested(&places, 9, 2, NICE), None, "another has rested for longer");
+        assert_eq!(rested(&places, 9, 1, NICE), Some(1));
+        assert_eq!(rested(&places, 9, 2, NICE), None, "there is a place for one more");
     }
 
     #[tokio::test(start_paused = true)]
