@@ -110,6 +110,15 @@ pub enum Access {
         /// It gives times of decoding, not of showing: in order, they are those of showing less this many nanoseconds.
         delay_ns: Option<i64>,
     },
+    /// The same, of sound whose packets the demuxer gives times that go by their bytes, and at another pace than the sound.
+    Paced {
+        /// Stream time of the title's zero, nanoseconds. The first packet comes when it is heard.
+        zero_ns: i64,
+        /// So much later than the first one comes, nanoseconds, the packet that lies behind ...
+        ns: u64,
+        /// ... so many bytes.
+        bytes: u64,
+    },
 }
 
 /// One coded packet of a track.

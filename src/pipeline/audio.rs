@@ -18,7 +18,7 @@ use super::mix::{self, Mix};
 use super::packets::Reader;
 use super::template::{AudioValues, Template};
 use super::{Error, Finished, Job, Output};
-use crate::media::{AudioRendition, AudioTrack, Sample, Timescale, Track, gcd};
+use crate::media::{AudioRendition, AudioTrack, Packet, Sample, Timescale, Track, gcd};
 
 /// Loudest sample that is taken in earnest; full scale is 1.
 const LOUDEST: f32 = 8.0;
@@ -30,6 +30,9 @@ const WARM_UP: i64 = 8;
 const PRIMING: usize = 1;
 /// Packets decoded before the first one that is needed: decoders, too, start from nothing.
 const PREROLL_PACKETS: usize = 8;
+/// A packet that decoding can start at is looked for so far before them. Of AAC in broadcasts there is one every second or so,
+/// of TrueHD every 128 at most.
+const MOST_BACK: usize = 512;
 /// A block whose time is off by more than this part of a second does not follow on the one before.
 const GAP_PART: i64 = 50;
 /// Packets at the end of a track that are decoded to learn where it ends.
@@ -176,7 +179,8 @@ impl Audio {
         let width = channels as usize;
         let length = usize::try_from(to - from).unwrap_or(0);
         let mut samples = vec![0.0; length * width];
-        let first = packets.partition_point(|p| position(p.pts) <= from).saturating_sub(1 + PREROLL_PACKETS);
+        let first =
+            start(packets, packets.partition_point(|p| position(p.pts) <= from).saturating_sub(1 + PREROLL_PACKETS));
         let end = (packets.partition_point(|p| position(p.pts) < to) + PREROLL_PACKETS).min(packets.len());
         // Before its first packet nothing is missing: a track may begin late. What an edit list hides before it is not heard.
         let starts = self.track.start().map_or(0, position).max(0);
@@ -237,7 +241,7 @@ impl Audio {
             bring_to(self.rate, run, channels)?;
         }
         let said: Vec<i64> = blocks.iter().map(|block| block.at).collect();
-        let is_beginning = range.start == 0;
+        let is_beginning = !self.track.packets[..range.start].iter().any(|packet| packet.key);
         let packets: Vec<i64> = self.track.packets[range].iter().map(|packet| position(packet.pts)).collect();
         for (block, at) in blocks.iter_mut().zip(placed(&said, &packets, is_beginning)) {
             block.at = at;
@@ -267,7 +271,8 @@ pub struct Ending {
 pub fn ending(source: &Path, track: &Track, rate: u32) -> Option<Ending> {
     let audio = Audio { source: source.to_owned(), track: Arc::new(track.clone()), rate };
     let packets = track.packets.len();
-    let blocks = audio.blocks(packets.saturating_sub(LAST_PACKETS)..packets, 1, &mut || Ok(())).ok()?;
+    let first = start(&track.packets, packets.saturating_sub(LAST_PACKETS));
+    let blocks = audio.blocks(first..packets, 1, &mut || Ok(())).ok()?;
     let last = blocks.iter().rev().find(|block| !block.samples.is_empty())?;
     let mut lengths: Vec<i64> = blocks.iter().map(|block| block.frames(1)).collect();
     lengths.sort_unstable();
@@ -276,6 +281,16 @@ pub fn ending(source: &Path, track: &Track, rate: u32) -> Option<Ending> {
     let is_usual = are_alike && middle > 0 && blocks.iter().all(|block| block.coded_rate == rate);
     Some(Ending { end: last.at.saturating_add(last.frames(1)), block: is_usual.then_some(middle) })
         .filter(|ending| ending.end > 0)
+}
+
+/// Where to begin in order to decode a packet and those behind it. What comes before the first packet that decoding can start at
+/// is lost.
+fn start(packets: &[Packet], wanted: usize) -> usize {
+    let keys = |range: Range<usize>| range.filter(|&n| packets[n].key);
+    let last = packets.len().min(wanted + 1);
+    let before = keys(last.saturating_sub(MOST_BACK)..last).next_back();
+    let is_start = || !packets[..last].iter().any(|packet| packet.key);
+    before.or_else(|| is_start().then(|| keys(last..packets.len()).next())?).unwrap_or(wanted)
 }
 
 fn frames(job: Job) -> Result<(i64, i64), Error> {
@@ -460,5 +475,17 @@ mod tests {
     fn what_is_no_sound_is_silence_and_no_encoder_sees_it() {
         let heard = [0.5, -1.5, f32::NAN, f32::INFINITY, -1e30].map(earnest);
         assert_eq!(heard, [0.5, -1.5, 0.0, 0.0, -LOUDEST]);
+    }
+
+    #[test]
+    fn decoding_begins_where_it_can_before_what_is_wanted_and_what_comes_before_any_such_place_is_lost() {
+        let packets = |keys: &[usize]| -> Vec<Packet> {
+            let packet = |n: usize| Packet { pts: 0, shown: true, key: keys.contains(&n), offset: 0, size: 1 };
+            (0..1000).map(packet).collect()
+        };
+        let starts = |keys: &[usize]| [0, 20, 39, 40, 999].map(|wanted| start(&packets(keys), wanted));
+        assert_eq!(starts(&[7, 30, 40]), [7, 7, 30, 40, 999], "one that is too far away is none");
+        assert_eq!(starts(&[]), [0, 20, 39, 40, 999]);
+        assert_eq!(start(&[], 0), 0);
     }
 }

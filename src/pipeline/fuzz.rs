@@ -88,7 +88,7 @@ fn heads(bytes: &[u8]) {
     }
     let units = [None, Some(1), Some(2), Some(3), Some(4)];
     let codecs = units.iter().flat_map(|&lengths| [Codec::H264(lengths), Codec::H265(lengths)]);
-    for codec in codecs.chain([Codec::Vp8, Codec::Vp9, Codec::Mpeg12, Codec::Mpeg4]) {
+    for codec in codecs.chain([Codec::Vp8, Codec::Vp9, Codec::Mpeg12, Codec::Mpeg4, Codec::Loas, Codec::TrueHd]) {
         let mut told = Told::default();
         // One packet after the other: what was read of the first is asked of those behind it.
         for packet in bytes.chunks(64).take(64) {

@@ -2,16 +2,20 @@
 //! show the tracks; take packet tables from the container where it has them, else read it through once; choose what is
 //! played; decode one frame of each track; put everything on one timeline that begins at zero.
 
+use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::adpcm::Pace;
 use super::codecs::no_decoder;
 use super::decode::{Decoder, Raw, decoder_for};
+use super::found::Found;
+use super::programs::Programs;
 use super::scan::Scan;
 use super::tracks::{self, Timed, media_type};
-use super::{Output, audio, codecs, colour, cover, geometry, mp4, passable, rate, repeats, restamp, subtitles};
+use super::{Output, audio, codecs, colour, cover, geometry, mp4, ogg, passable, rate, repeats, restamp, subtitles};
 use crate::media::{
     Access, AudioTrack, Index, Label, MOST_SECONDS, Packet, Rate, Refusal, RefusalCode, Sidecar, Skipped, Timescale,
     Track, TrackKind, VideoTrack, gcd,
@@ -41,6 +45,7 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
     let tracks::All { timed: mut tracks, silent, tables } = tracks::all(source, &scan, emit)?;
     let container = scan.container.clone();
     let cover = cover::tagged(&scan);
+    let unread = unread(source, &scan, tracks.iter().map(|t| &t.found).chain(&silent));
     drop(scan);
     let chosen = chosen_video(&tracks);
     if let Some(video) = chosen {
@@ -51,6 +56,7 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
         return Err(nothing_playable(&tracks, &container));
     };
     let subtitles::Outcome { text, mut skipped } = subtitles::text_tracks(source, &silent, &tables, zero, sidecars);
+    skipped.extend(unread);
     let mut refused: Option<Refusal> = None;
     let mut video = None;
     let mut audio = Vec::new();
@@ -87,6 +93,20 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
     match refused {
         Some(refusal) if lost_video || (video.is_none() && audio.is_empty()) => Err(refusal),
         _ => Ok(Index { container, video, audio, text, skipped }),
+    }
+}
+
+/// What the demuxer passes over without a word.
+fn unread<'a>(source: &Path, scan: &Scan, found: impl Iterator<Item = &'a Found>) -> Vec<Skipped> {
+    let Ok(file) = File::open(source) else { return Vec::new() };
+    match scan.container.as_str() {
+        "video/mpegts" => {
+            let programs =
+                Programs::of(&file).map(|p| p.missing(&file, &scan.joins, found.map(|f| f.stream_id.as_str())));
+            programs.unwrap_or_default()
+        }
+        container if container.ends_with("/ogg") => ogg::chained(&file).into_iter().collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -141,7 +161,7 @@ fn refuse(code: RefusalCode, message: impl Into<String>) -> Refusal {
 fn refuse_obvious(source: &Path) -> Result<(), Refusal> {
     let unreadable = |e: std::io::Error| refuse(RefusalCode::Damaged, format!("the file cannot be read: {e}"));
     let mut head = [0; 4096];
-    let mut file = std::fs::File::open(source).map_err(unreadable)?;
+    let mut file = File::open(source).map_err(unreadable)?;
     let read = file.read(&mut head).map_err(unreadable)?;
     if read == 0 {
         return Err(refuse(RefusalCode::Empty, "the file is empty"));
@@ -201,10 +221,10 @@ fn track(timed: &Timed, zero_ns: i64, timescale: Timescale, time: &dyn Fn(i64) -
         codec: codecs::name(&timed.caps),
         timescale,
         starts_are_exact: timed.starts_are_exact,
-        access: if timed.direct {
-            Access::Direct
-        } else {
-            Access::Demuxer { zero_ns: zero_ns + timed.off.late_ns, delay_ns: timed.delay_ns }
+        access: match (timed.direct, timed.pace) {
+            (true, _) => Access::Direct,
+            (false, None) => Access::Demuxer { zero_ns: zero_ns + timed.off.late_ns, delay_ns: timed.delay_ns },
+            (false, Some(Pace { ns, bytes })) => Access::Paced { zero_ns: zero_ns + timed.off.late_ns, ns, bytes },
         },
         packets,
         refreshes: timed.refreshes.clone(),
@@ -332,6 +352,10 @@ fn audio_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
             format!("sound of {channels} channels at {rate} Hz is more than 16 channels at {MOST_SAMPLE_RATE} Hz");
         return Err(refuse(RefusalCode::TooLarge, message));
     }
+    if media_type(&timed.caps) == "audio/x-private-ts-lpcm" && !is_plain(raw, channels) {
+        let message = "PCM of Blu-rays is read only in 16 bits, and of an even number of channels: convert it to FLAC";
+        return Err(refuse(RefusalCode::UnsupportedCodec, message));
+    }
     let scale = Timescale::new(rate).ok_or_else(|| undecodable(&provisional.codec))?;
     let old = provisional.timescale;
     let packets: Vec<Packet> =
@@ -349,6 +373,12 @@ fn audio_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
     let aac_lc_config = if timed.direct && old == scale { aac_lc_config(&timed.caps, rate, channels) } else { None };
     let language = timed.found.language.clone().unwrap_or_else(|| "und".to_owned());
     Ok(AudioTrack { track: whole, rate, channels, language, label: label(timed), aac_lc_config })
+}
+
+/// PCM of Blu-rays that GStreamer's decoder knows how to take apart: it takes longer samples for those of DVDs, which lie
+/// otherwise, and passes over the one that makes their number even.
+fn is_plain(raw: &gst::StructureRef, channels: u32) -> bool {
+    raw.get::<&str>("format").is_ok_and(|format| format.starts_with("S16")) && channels.is_multiple_of(2)
 }
 
 /// Undoes a container's rounding of a track's times, and returns how much later the last packet is for it.
@@ -432,7 +462,6 @@ fn peak_nits(caps: &gst::CapsRef) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::found::Found;
 
     #[test]
     fn a_first_picture_of_which_less_than_a_quarter_is_left_is_not_shown() {
@@ -450,6 +479,7 @@ mod tests {
                 joins: Vec::new(),
                 end: first + 160,
                 delay_ns: None,
+                pace: None,
                 off: crate::pipeline::blocks::Off::default(),
                 avcc: None,
                 default: true,

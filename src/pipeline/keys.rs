@@ -54,6 +54,10 @@ pub enum Codec {
     /// MPEG-1 and MPEG-2.
     Mpeg12,
     Mpeg4,
+    /// AAC in LOAS frames, as broadcasts have it.
+    Loas,
+    /// TrueHD and MLP.
+    TrueHd,
 }
 
 /// Packets up to which those between two certain starts are decoded on every way to a later one: nothing else gives certainly
@@ -143,6 +147,8 @@ impl Codec {
             "video/x-vp9" => Self::Vp9,
             "video/mpeg" if matches!(version, Some(1 | 2)) => Self::Mpeg12,
             "video/mpeg" if version == Some(4) => Self::Mpeg4,
+            "audio/mpeg" if structure.get::<&str>("stream-format") == Ok("loas") => Self::Loas,
+            "audio/x-true-hd" | "audio/x-mlp" => Self::TrueHd,
             _ => return None,
         })
     }
@@ -160,6 +166,9 @@ impl Codec {
             Self::Mpeg12 => after_code(head, 0x00).and_then(|h| Some(here(h.get(1)? >> 3 & 7 == 1))),
             // `vop_coding_type`, ISO/IEC 14496-2 §6.2.5.
             Self::Mpeg4 => after_code(head, 0xB6).and_then(|h| Some(here(h.first()? >> 6 == 0))),
+            Self::Loas => configures(head).map(here),
+            // The sync word of a unit that decoding can begin with, behind the unit's length and time.
+            Self::TrueHd => head.get(4..8).map(|sync| here(matches!(sync, [0xF8, 0x72, 0x6F, 0xBA | 0xBB]))),
         };
         known.unwrap_or(Start::Here)
     }
@@ -201,6 +210,13 @@ impl Codec {
 pub(super) fn after_code(head: &[u8], value: u8) -> Option<&[u8]> {
     let at = head.windows(4).position(|w| w == [0, 0, 1, value])?;
     head.get(at + 4..)
+}
+
+/// Does a frame say how it is coded (`useSameStreamMux`, ISO/IEC 14496-3 §1.7.2 and §1.7.3)? A decoder that has not seen one
+/// that does makes nothing of the others.
+fn configures(head: &[u8]) -> Option<bool> {
+    let is_frame = head[..head.len().min(2)] == [0x56, 0xE0 | head.get(1)? & 0x1F];
+    head.get(3).filter(|_| is_frame).map(|byte| byte & 0x80 == 0)
 }
 
 /// The NAL units that begin in these bytes; the last may be cut short.
@@ -449,5 +465,16 @@ mod tests {
             }
             let _ = only_set(&bytes);
         }
+    }
+
+    #[test]
+    fn aac_in_loas_frames_begins_where_it_says_how_it_is_coded_and_truehd_at_its_sync_word() {
+        let starts = |codec: Codec, heads: &[&[u8]]| heads.iter().map(|head| codec.start(head)).collect::<Vec<_>>();
+        let loas: [&[u8]; 4] =
+            [&[0x56, 0xE0, 40, 0x20, 0], &[0x56, 0xFF, 40, 0x80, 0], &[0x56, 0xE0], &[1, 2, 3, 0x80]];
+        assert_eq!(starts(Codec::Loas, &loas), [Start::Here, Start::Nowhere, Start::Here, Start::Here]);
+        let units: [&[u8]; 3] =
+            [&[0x10, 40, 0, 0, 0xF8, 0x72, 0x6F, 0xBA, 1], &[0x10, 40, 0, 0, 0xF8, 0x72, 0x6F, 0xBB], &[0; 9]];
+        assert_eq!(starts(Codec::TrueHd, &units), [Start::Here, Start::Here, Start::Nowhere]);
     }
 }

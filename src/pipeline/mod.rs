@@ -13,6 +13,7 @@
 //!
 //! Arrow: `pipeline` -> `media`.
 
+mod adpcm;
 mod audio;
 mod blocks;
 mod choose;
@@ -39,12 +40,14 @@ mod matroska;
 mod mix;
 mod movie;
 mod mp4;
+mod ogg;
 mod order;
 mod packets;
 mod passable;
 mod pcr;
 mod picture;
 mod poc;
+mod programs;
 mod quicktime;
 mod rate;
 mod raw;

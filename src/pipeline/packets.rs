@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Error;
+use super::adpcm::Pace;
 use super::raw::raw_packet;
 use super::scan::Scan;
 use crate::media::{Access, Packet, Timescale, Track};
@@ -29,6 +30,10 @@ const MOST_REREAD_BYTES: u64 = 128 << 20;
 /// The demuxer of FLV ends the process when a seek leads it back to the parameter sets of H.264 at the start of the file
 /// (GStreamer 1.22). What lies within the first group of pictures, which hardly lasts longer than this, is read up to.
 const FLV_START_NS: i64 = 60_000_000_000;
+
+/// The demuxer of WAV takes the first sample at or after the time it is sent to. This is for the rounding of that time, and less
+/// than any sample lasts, nanoseconds: a sample later all packets would begin and end elsewhere.
+const WAV_EARLIER_NS: i64 = 2;
 
 /// How many packets ahead of the expected one a packet is looked for.
 const WINDOW: usize = 4096;
@@ -70,9 +75,17 @@ pub fn to_clock(ticks: i64, timescale: Timescale) -> gst::ClockTime {
 
 /// When the demuxer gives each packet, nanoseconds from the title's zero, if that is not when it is shown.
 fn given(track: &Track) -> Option<Vec<i64>> {
-    let Access::Demuxer { delay_ns: Some(delay), .. } = track.access else { return None };
     let has_bytes = |p: &&Packet| p.size > 0;
     let shown = |p: &Packet| track.timescale.convert(p.pts, Timescale::NANOSECONDS);
+    let delay = match track.access {
+        Access::Demuxer { delay_ns: Some(delay), .. } => delay,
+        Access::Paced { ns, bytes, .. } => {
+            let first = track.packets.first().map_or(0, shown);
+            let places = track.packets.iter().scan(0, |at, p| Some(std::mem::replace(at, *at + u64::from(p.size))));
+            return Some(places.map(|at| first.saturating_add(Pace { ns, bytes }.ns_at(at))).collect());
+        }
+        Access::Demuxer { delay_ns: None, .. } | Access::Direct => return None,
+    };
     let mut decoded: Vec<i64> = track.packets.iter().filter(has_bytes).map(|p| shown(p) - delay).collect();
     decoded.sort_unstable();
     let mut decoded = decoded.into_iter();
@@ -99,7 +112,7 @@ impl Reader {
             Access::Direct => {
                 From::File(File::open(source).map_err(|e| Error::Failed(format!("cannot open the source: {e}")))?)
             }
-            Access::Demuxer { zero_ns, .. } => {
+            Access::Demuxer { zero_ns, .. } | Access::Paced { zero_ns, .. } => {
                 Self::demuxer((source, track, given.as_deref()), &unwanted, first, 0, zero_ns)?
             }
         };
@@ -130,6 +143,7 @@ impl Reader {
             // The demuxer can seek once it has given a packet. One that cannot reads from the start, and what comes before
             // the wanted packet is passed over.
             let _ = scan.pull(&sink, unwanted);
+            let ns = if scan.container() == "audio/x-wav" { ns.saturating_sub(WAV_EARLIER_NS) } else { ns };
             let _ = scan.seek(gst::ClockTime::from_nseconds(ns.max(0).cast_unsigned()));
         }
         Ok(From::Demuxer { scan: Box::new(scan), sink, zero_ns })
@@ -234,5 +248,32 @@ impl Reader {
         let window = self.next..packets.len().min(self.next + WINDOW);
         let found = window.into_iter().find(|&i| packets[i].size == size && off(i, ns) <= MATCH_NS);
         found.or(Some(self.next).filter(|&i| self.certain && expected && off(i, ns) <= EXPECTED_NS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A seek led to the sample behind the wanted one: all packets began and ended elsewhere, and the last was not found.
+    #[test]
+    fn every_packet_of_sound_is_found_whose_samples_are_bytes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("bytes.wav");
+        for rate in [8000, 11_025, 44_100, 48_000] {
+            let launch = format!(
+                "audiotestsrc num-buffers=20 samplesperbuffer=1000 ! audio/x-raw,format=U8,rate={rate},channels=1 ! wavenc \
+                 ! filesink location={}",
+                path.display()
+            );
+            crate::pipeline::testing::run(&launch);
+            let track = Arc::new(crate::pipeline::inspect(&path, &[], &mut |_| ()).unwrap().audio.remove(0).track);
+            assert!(track.packets.len() > 3);
+            for number in 0..track.packets.len() {
+                let mut reader = Reader::open(&path, &track, number).unwrap();
+                assert_eq!(reader.next().unwrap().map(|(read, _)| read), Some(number), "{rate} Hz");
+                assert_eq!(reader.tries, 0, "{rate} Hz, packet {number}");
+            }
+        }
     }
 }

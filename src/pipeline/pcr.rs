@@ -214,13 +214,13 @@ pub(super) fn fill(file: &File, at: u64, into: &mut [u8]) -> usize {
     filled
 }
 
-fn read(file: &File, at: u64) -> Option<[u8; PACKET_BYTES]> {
+pub(super) fn read(file: &File, at: u64) -> Option<[u8; PACKET_BYTES]> {
     let mut packet = [0; PACKET_BYTES];
     file.read_exact_at(&mut packet, at).is_ok().then_some(packet)
 }
 
 /// Puts what of the bytes at `at` lies in a piece that begins at `offset` there.
-fn put(piece: &mut [u8], offset: u64, at: u64, bytes: &[u8]) {
+pub(super) fn put(piece: &mut [u8], offset: u64, at: u64, bytes: &[u8]) {
     for (n, byte) in (at..).zip(bytes) {
         if let Some(place) = n.checked_sub(offset).and_then(|n| piece.get_mut(index(n))) {
             *place = *byte;

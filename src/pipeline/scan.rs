@@ -16,6 +16,7 @@ use super::holdup::{Plugging, Rest};
 use super::joins::joins;
 use super::movie::Place;
 use super::pcr::Clock;
+use super::programs::Programs;
 use super::silence::Silence;
 use crate::media::{Join, Refusal, RefusalCode};
 
@@ -157,6 +158,8 @@ impl Scan {
         let file = File::open(source).ok();
         let clock = file.as_ref().and_then(|file| Clock::of(file, &joins));
         let duration = file.as_ref().and_then(Place::of);
+        let programs = file.as_ref().and_then(Programs::of).filter(Programs::is_changed);
+        let again = file.as_ref().and_then(|file| file.try_clone().ok());
         if let Some(pad) = filesrc.static_pad("src") {
             let (counted, given, over) = (Arc::clone(&reads), Arc::clone(&asked), Arc::clone(&is_reading));
             let mask = gst::PadProbeType::BUFFER | gst::PadProbeType::PUSH | gst::PadProbeType::PULL;
@@ -171,6 +174,10 @@ impl Scan {
             }
             if let (Some(clock), Some(file)) = (clock.clone(), file) {
                 on_its_way(&pad, move |offset, piece| clock.change(offset, piece, &file));
+            }
+            // Behind the clock, which looks up in the file what a piece cuts.
+            if let (Some(programs), Some(file)) = (programs, again) {
+                on_its_way(&pad, move |offset, piece| programs.change(offset, piece, &file));
             }
             let (asking, begins) = (Arc::clone(&asked), Arc::clone(&is_reading));
             let length = std::fs::metadata(source).map_or(0, |file| file.len());

@@ -7,6 +7,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use super::adpcm::{self, Pace};
 use super::blocks::Off;
 use super::complaint::encrypted;
 use super::found::Found;
@@ -51,6 +52,8 @@ pub struct Timed {
     pub end: i64,
     /// See [`crate::media::Access::Demuxer`].
     pub delay_ns: Option<i64>,
+    /// See [`crate::media::Access::Paced`].
+    pub pace: Option<Pace>,
     /// How the demuxer's times were off.
     pub off: Off,
     /// `avcC` record, for H.264 from a table.
@@ -194,6 +197,7 @@ pub(super) fn from_table(
         joins: Vec::new(),
         end: table.end,
         delay_ns: None,
+        pace: None,
         off: Off::default(),
         avcc: table.avcc.clone(),
         default: table.enabled,
@@ -204,13 +208,14 @@ pub(super) fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> 
     let untold = if media_type(&caps).starts_with("audio/") { UNTOLD_SOUND_NS } else { UNTOLD_NS };
     let ordered = ordered(raw);
     let delay_ns = ordered.as_ref().map(|ordered| ordered.delay);
-    let (raw, times) = match ordered {
+    let (raw, mut times) = match ordered {
         Some(ordered) => {
             let (pictures, times) = in_turn(raw, &ordered);
             (Cow::Owned(pictures), times)
         }
         None => (Cow::Borrowed(raw), times(raw, untold)),
     };
+    let pace = adpcm::Blocks::of(&caps).and_then(|blocks| blocks.restamp(raw.iter().map(|p| p.size), &mut times));
     let typical = typical_step(&times);
     let stands = |p: &RawPacket| {
         let said =
@@ -241,6 +246,7 @@ pub(super) fn from_demuxer(raw: &[RawPacket], found: Found, caps: gst::Caps) -> 
         joins: Vec::new(),
         end,
         delay_ns,
+        pace,
         off: Off::default(),
         avcc: None,
         default,
