@@ -45,6 +45,34 @@ pub fn ordered(raw: &[RawPacket]) -> Option<Ordered> {
     Some(Ordered { times, repeats, delay })
 }
 
+/// When pictures are shown that say only when they are decoded, although others of the stream say both: a program stream of
+/// MPEG has a time for the first picture that begins in one of its packets (ISO/IEC 13818-1 §2.7.5). A picture between
+/// others is shown at once, and another when the next such is decoded (ISO/IEC 13818-2 §6.1.1.11). `None` for those that say
+/// it, and where it does not follow.
+pub fn told_by_kind(raw: &[RawPacket]) -> Vec<Option<i64>> {
+    let is_late = |p: &RawPacket| p.pts.zip(p.dts).is_some_and(|(pts, dts)| pts > dts);
+    let is_reordered = raw.iter().any(|p| p.place == Place::Between || is_late(p));
+    let all: Vec<usize> = (0..raw.len()).collect();
+    let usual = usual(raw, &all);
+    let decoded = decoded(raw, &all, usual);
+    // Behind the last one there is none.
+    let mut next = decoded.iter().rev().find_map(|dts| *dts).map(|dts| dts.saturating_add(usual));
+    let mut times = vec![None; raw.len()];
+    for (n, packet) in raw.iter().enumerate().rev() {
+        if packet.pts.is_none() {
+            times[n] = match packet.place {
+                Place::InTurn if is_reordered => next,
+                Place::InTurn | Place::Between => decoded[n],
+                Place::Counted { .. } | Place::Nothing | Place::Unknown => None,
+            };
+        }
+        if packet.place == Place::InTurn || is_late(packet) {
+            next = decoded[n];
+        }
+    }
+    times
+}
+
 /// The pictures in the order of showing.
 fn shown(raw: &[RawPacket], pictures: &[usize]) -> Vec<usize> {
     let mut shown = Vec::with_capacity(pictures.len());
@@ -79,14 +107,23 @@ fn shown(raw: &[RawPacket], pictures: &[usize]) -> Vec<usize> {
 fn slots(raw: &[RawPacket], pictures: &[usize]) -> Vec<i64> {
     let usual = usual(raw, pictures);
     let mut slots: Vec<i64> = Vec::with_capacity(pictures.len());
-    for &n in pictures {
+    for (&n, dts) in pictures.iter().zip(decoded(raw, pictures, usual)) {
         let before = slots.last().copied();
         let lasts = raw[n].duration.and_then(|d| i64::try_from(d).ok()).unwrap_or(usual).max(1);
         let next =
             before.map_or(0, |before| believable(before.saturating_add(lasts)).unwrap_or(before.saturating_add(1)));
-        slots.push(raw[n].dts.filter(|dts| before.is_none_or(|before| *dts > before)).unwrap_or(next));
+        slots.push(dts.filter(|dts| before.is_none_or(|before| *dts > before)).unwrap_or(next));
     }
     slots
+}
+
+/// When these say they are decoded. The first ones of a recording may have no time at all, and come before the one that has.
+fn decoded(raw: &[RawPacket], pictures: &[usize], usual: i64) -> Vec<Option<i64>> {
+    let mut decoded: Vec<Option<i64>> = pictures.iter().map(|&n| raw[n].dts).collect();
+    for n in (0..decoded.iter().position(Option::is_some).unwrap_or(0)).rev() {
+        decoded[n] = decoded[n + 1].map(|dts| dts.saturating_sub(usual));
+    }
+    decoded
 }
 
 /// How long a picture lasts that does not say so: as most that have a time.
@@ -157,8 +194,36 @@ mod tests {
         assert_eq!((numbers, found.delay), (vec![1, 4, 2, 3, 5, 7, 6], UNTOLD_NS));
         raw[1].dts = Some(20);
         assert_eq!(slots(&raw, &[0, 1, 2, 3]), [0, 20, 40, 60], "as long as those that say it");
+        (raw[0].dts, raw[1].dts) = (None, Some(20));
+        assert_eq!(slots(&raw, &[0, 1, 2, 3]), [20 - UNTOLD_NS, 20, 20 + UNTOLD_NS, 20 + 2 * UNTOLD_NS]);
         raw[1].dts = Some(i64::MAX);
         assert!(ordered(&raw).is_some(), "a time without end");
+    }
+
+    /// Of a film from a disc pictures were lost, and others shown twice.
+    #[test]
+    fn pictures_without_a_time_among_those_that_have_one_are_shown_in_their_turn() {
+        let (dts, times) = ([0, 40, 80, 120, 160, 200, 240, 280], [40, 160, 80, 120, 280, 200, 240, 320]);
+        let mut raw = packets("IPBBPBBI", &dts);
+        // All times of showing, and then fewer and fewer.
+        for known in [7, 5, 3, 2, 1] {
+            for (n, packet) in raw.iter_mut().enumerate() {
+                packet.pts = (n % known == 0).then_some(times[n]);
+                // Of those with two times nobody looks at the kind.
+                packet.place = if packet.pts.is_some_and(|pts| pts > dts[n]) { Place::Unknown } else { packet.place };
+            }
+            let told = told_by_kind(&raw);
+            let found: Vec<Option<i64>> = raw.iter().zip(told).map(|(p, told)| p.pts.or(told)).collect();
+            assert_eq!(found, times.map(Some), "one of {known} has a time");
+            raw = packets("IPBBPBBI", &dts);
+        }
+        let mut cut = packets("IPBB", &[0, 0, 80, 120]);
+        cut[..2].iter_mut().for_each(|p| (p.pts, p.dts) = (None, None));
+        cut[2].pts = Some(80);
+        assert_eq!(told_by_kind(&cut), [Some(40), Some(160), None, Some(120)], "the first have no time at all");
+        let mut plain = packets("IPPP", &[0, 40, 80, 120]);
+        plain[0].pts = Some(0);
+        assert_eq!(told_by_kind(&plain), [None, Some(40), Some(80), Some(120)], "nothing is reordered");
     }
 
     /// Counts that make no sense held a whole film back until its end.

@@ -35,6 +35,12 @@ const FLV_START_NS: i64 = 60_000_000_000;
 /// than any sample lasts, nanoseconds: a sample later all packets would begin and end elsewhere.
 const WAV_EARLIER_NS: i64 = 2;
 
+/// The decoder of Y4M does not learn of a seek, and gives pieces of several pictures as one (GStreamer 1.22).
+const NEVER_SEEKS: &str = "application/x-yuv4mpeg";
+
+/// No more pictures lie between two that are in turn.
+const MOST_BETWEEN: usize = 64;
+
 /// How many packets ahead of the expected one a packet is looked for.
 const WINDOW: usize = 4096;
 
@@ -45,6 +51,8 @@ pub struct Reader {
     given: Option<Vec<i64>>,
     /// The packet that is to be read first.
     first: usize,
+    /// When it is decoded, nanoseconds from the title's zero, if its neighbours tell.
+    first_decoded: Option<i64>,
     /// How often it was looked for.
     tries: usize,
     /// It was found, or cannot be.
@@ -99,6 +107,14 @@ fn given_at(track: &Track, given: Option<&[i64]>, number: usize) -> i64 {
     given.and_then(|given| given.get(number).copied()).unwrap_or_else(shown)
 }
 
+/// When a picture is decoded in whose place none of an earlier one is shown: when the one in turn before it is shown.
+/// Nanoseconds from the title's zero.
+fn decoded(track: &Track, number: usize) -> Option<i64> {
+    let before = &track.packets[number.saturating_sub(MOST_BETWEEN)..number];
+    let at = before.iter().filter(|p| p.size > 0).map(|p| p.pts).max()?.min(track.packets.get(number)?.pts);
+    Some(track.timescale.convert(at, Timescale::NANOSECONDS))
+}
+
 /// The reverse of [`to_clock`].
 pub fn from_clock(time: gst::ClockTime, timescale: Timescale) -> i64 {
     Timescale::NANOSECONDS.convert(time.nseconds().cast_signed() - EPOCH_NS, timescale)
@@ -119,8 +135,10 @@ impl Reader {
         let bytes = |p: &Packet| p.size > 0;
         let first = (first..track.packets.len()).find(|&i| bytes(&track.packets[i])).unwrap_or(first);
         let settled = first == 0 || track.access == Access::Direct;
+        let first_decoded = decoded(track, first);
         let (source, track) = (source.to_owned(), Arc::clone(track));
-        Ok(Self { source, track, given, first, tries: 0, settled, next: first, certain: first == 0, from, unwanted })
+        let certain = first == 0;
+        Ok(Self { source, track, given, first, first_decoded, tries: 0, settled, next: first, certain, from, unwanted })
     }
 
     /// Ends a read that waits for a demuxer, from another thread, once this is set.
@@ -139,7 +157,9 @@ impl Reader {
         let (scan, sink) = Scan::open_track(source, &track.stream_id, &track.joins).map_err(refused)?;
         let of_title = given_at(track, given, first).saturating_sub(earlier);
         let ns = of_title.saturating_add(zero_ns);
-        if first > 0 && !(scan.container() == "video/x-flv" && of_title < FLV_START_NS) {
+        let container = scan.container();
+        let may_seek = container != NEVER_SEEKS && !(container == "video/x-flv" && of_title < FLV_START_NS);
+        if first > 0 && may_seek {
             // The demuxer can seek once it has given a packet. One that cannot reads from the start, and what comes before
             // the wanted packet is passed over.
             let _ = scan.pull(&sink, unwanted);
@@ -210,7 +230,7 @@ impl Reader {
             From::Demuxer { scan, sink, zero_ns } => loop {
                 let Some(sample) = scan.pull(sink, &self.unwanted) else { return Ok(None) };
                 let (Some(raw), Some(buffer)) = (raw_packet(&sample), sample.buffer_owned()) else { continue };
-                if let Some(number) = self.find(raw.pts.map(|ns| ns - zero_ns), raw.size) {
+                if let Some(number) = self.find([raw.pts, raw.dts].map(|ns| ns.map(|ns| ns - zero_ns)), raw.size) {
                     // What is to be clipped off the first packet would be missing there and nowhere else.
                     let mut plain = gst::Buffer::new();
                     buffer
@@ -239,12 +259,21 @@ impl Reader {
         }
     }
 
-    /// Number of the packet of that time and size at or after the next expected one, or `None` for one that comes before.
-    fn find(&self, ns: Option<i64>, size: u32) -> Option<usize> {
+    /// Number of the packet of those times, of showing and of decoding, and that size at or after the next expected one, or
+    /// `None` for one that comes before.
+    fn find(&self, [ns, dts]: [Option<i64>; 2], size: u32) -> Option<usize> {
         let packets = &self.track.packets;
         let off = |i: usize, ns: i64| (given_at(&self.track, self.given.as_deref(), i) - ns).abs();
         let expected = packets[self.next].size == size;
-        let Some(ns) = ns else { return Some(self.next).filter(|_| expected && self.certain) };
+        let Some(ns) = ns else {
+            // A demuxer may give the wanted one no time of showing, wherever it begins to read.
+            let near = |dts: i64| {
+                let in_turn = self.first_decoded.is_some_and(|at| (at - dts).abs() <= MATCH_NS);
+                in_turn || off(self.first, dts) <= MATCH_NS
+            };
+            let is_first = self.next == self.first && dts.is_some_and(near);
+            return Some(self.next).filter(|_| expected && (self.certain || is_first));
+        };
         let window = self.next..packets.len().min(self.next + WINDOW);
         let found = window.into_iter().find(|&i| packets[i].size == size && off(i, ns) <= MATCH_NS);
         found.or(Some(self.next).filter(|&i| self.certain && expected && off(i, ns) <= EXPECTED_NS))

@@ -14,7 +14,7 @@ use super::found::Found;
 use super::geometry::Movie;
 use super::keys::{Codec, HEAD_BYTES, Start, decide};
 use super::mp4::{self, Table};
-use super::order::{Ordered, UNTOLD_NS, ordered};
+use super::order::{Ordered, UNTOLD_NS, ordered, told_by_kind};
 use super::raw::{RawPacket, believable};
 use super::scan::Scan;
 use super::{Output, blocks, codecs, decode, fields, matroska, quicktime};
@@ -312,16 +312,16 @@ fn settle(packets: &mut [Packet], starts: &[Start]) -> Vec<Refresh> {
     refreshes
 }
 
-/// A time for every packet. Of one that has only a decode time, it is as much later as the one before it was shown after
-/// it was decoded; of one that has none, as Matroska's laced ones, the stretch between its neighbours is shared.
+/// A time for every packet. Of one that has only a decode time, it follows from its kind, or is as much later as the one before
+/// it was shown after it was decoded; of one that has none, as Matroska's laced ones, the stretch between its neighbours is shared.
 fn times(raw: &[RawPacket], untold: i64) -> Vec<i64> {
     let mut known: Vec<Option<i64>> = Vec::with_capacity(raw.len());
     let mut delay = 0;
-    for packet in raw {
+    for (packet, told) in raw.iter().zip(told_by_kind(raw)) {
         if let (Some(pts), Some(dts)) = (packet.pts, packet.dts) {
             delay = pts.saturating_sub(dts);
         }
-        known.push(packet.pts.or(packet.dts.map(|dts| dts.saturating_add(delay))));
+        known.push(packet.pts.or(told).or(packet.dts.map(|dts| dts.saturating_add(delay))));
     }
     let usual = packet_step(&known, untold);
     let mut times: Vec<i64> = Vec::with_capacity(known.len());

@@ -162,14 +162,15 @@ impl Treating {
         let with_alpha = like(info, VideoFormat::Bgra, size, colour, info.par())?;
         let opaque = like(info, VideoFormat::Bgrx, size, colour, info.par())?;
         let mut converted = self.convert(info, buffer, crop, &with_alpha)?;
-        let mut map = converted.make_mut().map_writable().map_err(failed)?;
-        for pixel in map.as_mut_slice().chunks_exact_mut(4) {
-            let alpha = u32::from(pixel[3]);
-            for colour in &mut pixel[..3] {
-                *colour = u8::try_from((u32::from(*colour) * alpha + 127) / 255).unwrap_or(u8::MAX);
+        if !has_plain_palette(info, buffer) {
+            let mut map = converted.make_mut().map_writable().map_err(failed)?;
+            for pixel in map.as_mut_slice().chunks_exact_mut(4) {
+                let alpha = u32::from(pixel[3]);
+                for colour in &mut pixel[..3] {
+                    *colour = u8::try_from((u32::from(*colour) * alpha + 127) / 255).unwrap_or(u8::MAX);
+                }
             }
         }
-        drop(map);
         Ok((converted, opaque.to_caps().map_err(failed)?))
     }
 
@@ -209,6 +210,19 @@ impl Converter {
         let converter = VideoConverter::new(from, to, Some(config)).map_err(failed)?;
         Ok(Self { from: from.clone(), to: to.clone(), converter })
     }
+}
+
+/// Does a palette say that nothing of a picture can be seen? Containers' palettes have a spare byte where alpha would be, and
+/// mean all of it to be.
+fn has_plain_palette(info: &VideoInfo, buffer: &gst::Buffer) -> bool {
+    if info.format() != VideoFormat::Rgb8p {
+        return false;
+    }
+    let frame = VideoFrameRef::from_buffer_ref_readable(buffer.as_ref(), info);
+    // Its second plane is 256 colours, of 32 bits in the order of the machine, alpha at the top.
+    let alpha = |colour: &[u8]| colour.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes) >> 24);
+    let palette = frame.as_ref().ok().and_then(|frame| frame.plane_data(1).ok());
+    palette.is_some_and(|colours| colours.chunks(4).all(|colour| alpha(colour) == 0))
 }
 
 /// A progressive picture at the rate of another.
