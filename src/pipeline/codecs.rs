@@ -1,5 +1,6 @@
 //! What people call a codec, and which Debian package brings its decoder.
 
+use super::fourcc;
 use crate::media::{Refusal, RefusalCode};
 
 /// A codec by its media type.
@@ -20,7 +21,7 @@ const fn codec(media_type: &'static str, name: &'static str, package: Option<&'s
 }
 
 /// The codecs of films and their sound. Others are called what GStreamer calls them.
-const CODECS: [Codec; 40] = [
+const CODECS: [Codec; 47] = [
     codec("video/x-h264", "H.264", LIBAV),
     codec("video/x-h265", "H.265", LIBAV),
     codec("video/x-h266", "H.266 (VVC)", None),
@@ -41,6 +42,13 @@ const CODECS: [Codec; 40] = [
     codec("video/x-flash-video", "Sorenson Spark", LIBAV),
     codec("video/x-dv", "DV", LIBAV),
     codec("video/x-huffyuv", "Huffyuv", LIBAV),
+    codec("video/x-gst-av-ffvhuff", "FFVHUFF", LIBAV),
+    codec("video/x-lagarith", "Lagarith", LIBAV),
+    codec("video/x-fraps", "Fraps", LIBAV),
+    codec("video/x-utvideo", "Ut Video", None),
+    codec("video/x-magicyuv", "MagicYUV", None),
+    codec("video/x-hap", "Hap", None),
+    codec("video/x-snow", "Snow", None),
     codec("video/x-ffv", "FFV1", LIBAV),
     codec("video/x-msmpeg", "MS MPEG-4", LIBAV),
     codec("image/jpeg", "Motion JPEG", GOOD),
@@ -82,10 +90,11 @@ pub fn name(caps: &gst::Caps) -> String {
 
 /// The container's own word for the codec, or the media type.
 fn unknown(structure: &gst::StructureRef) -> String {
-    let said = structure.get::<String>("codec-id").or_else(|_| structure.get::<String>("fourcc"));
+    let said = || structure.get::<String>("codec-id").ok();
     let media_type = structure.name().as_str();
-    let fourcc = media_type.rsplit_once("gst-fourcc-").map(|(_, code)| code.to_owned());
-    said.ok().or(fourcc).unwrap_or_else(|| media_type.to_owned())
+    let code = fourcc::code(structure).map(|code| String::from_utf8_lossy(&code).escape_debug().to_string());
+    let of_type = || media_type.rsplit_once("gst-fourcc-").map(|(_, code)| code.to_owned());
+    code.or_else(said).or_else(of_type).unwrap_or_else(|| media_type.to_owned())
 }
 
 /// There is no decoder: which codec, and which package would bring one.
@@ -116,5 +125,8 @@ mod tests {
         let amr = "no decoder for AMR is installed: the Debian package gstreamer1.0-plugins-ugly may bring one";
         assert_eq!(said("audio/AMR"), amr);
         assert!(said("video/x-unknown, codec-id=(string)V_ODD").contains("no decoder for V_ODD is installed"));
+        let both = "video/x-unknown, codec-id=(string)V_MS/VFW/FOURCC, fourcc=(string)IV31";
+        let caps = [both, "video/x-avi-unknown, fourcc=(int)825448009", "video/x-gst-fourcc-IV31"];
+        assert!(caps.map(said).iter().all(|said| said.contains("no decoder for IV31 is installed")));
     }
 }

@@ -12,6 +12,13 @@ const NAME_OTHERS: [&str; 6] = [
     "text/uri-list",
 ];
 
+/// The first bytes of a Windows recorded TV show, of which GStreamer finds what looks like MPEG, and loses sound and
+/// pictures.
+const WTV: [u8; 16] = [0xB7, 0xD8, 0x00, 0x20, 0x37, 0x49, 0xDA, 0x11, 0xA6, 0x4E, 0x00, 0x07, 0xE9, 0x5E, 0xAD, 0x8D];
+
+/// Codes of FLV for codecs of pictures that GStreamer's demuxer does not know.
+const FLV_CODES: [(u8, &str); 1] = [(6, "Flash Screen Video 2")];
+
 /// A reason.
 pub fn refusal(code: RefusalCode, message: impl Into<String>) -> Refusal {
     Refusal { code, message: message.into() }
@@ -44,6 +51,31 @@ pub fn names_others(caps: &gst::CapsRef) -> Option<Refusal> {
     })
 }
 
+/// What the first bytes of a file show that GStreamer would take for something else, or for damage.
+pub fn foreign(head: &[u8]) -> Option<Refusal> {
+    let what = if head.starts_with(&WTV) {
+        "WTV, the container of Windows' recorded TV,"
+    } else {
+        let code = flv_code(head)?;
+        FLV_CODES.iter().find(|(known, _)| *known == code)?.1
+    };
+    Some(refusal(RefusalCode::UnsupportedCodec, format!("{what} is not supported: convert the file")))
+}
+
+/// The codec of an FLV file's first picture.
+fn flv_code(head: &[u8]) -> Option<u8> {
+    let mut rest = head.strip_prefix(b"FLV")?.get(10..)?;
+    // A tag has its type, three bytes of length, seven more, a body and its length again.
+    loop {
+        let (tag, body) = rest.split_at_checked(11)?;
+        if tag[0] & 0x1F == 9 {
+            return body.first().map(|byte| byte & 15);
+        }
+        let length = u32::from_be_bytes([0, tag[1], tag[2], tag[3]]) as usize;
+        rest = body.get(length + 4..)?;
+    }
+}
+
 /// The file is protected.
 pub fn encrypted() -> Refusal {
     refusal(RefusalCode::Encrypted, "the file is encrypted: upload it without DRM")
@@ -52,4 +84,33 @@ pub fn encrypted() -> Refusal {
 /// Nothing can be made of its structure.
 pub fn unreadable() -> Refusal {
     refusal(RefusalCode::Damaged, "the file is damaged or incomplete: its structure cannot be read")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FLV: &[u8] = b"FLV\x01\x05\0\0\0\x09\0\0\0\0";
+
+    #[test]
+    fn what_would_be_misread_is_named_by_its_first_bytes() {
+        let tag = |kind: u8, body: &[u8]| {
+            let length = u8::try_from(body.len()).unwrap();
+            [&[kind, 0, 0, length, 0, 0, 0, 0, 0, 0, 0], body, &[0; 4]].concat()
+        };
+        let flv = |code: u8| [FLV, &tag(18, b"onMetaData"), &tag(9, &[0x10 | code])].concat();
+        let said = |head: &[u8]| foreign(head).map(|refusal| refusal.message);
+        assert_eq!(said(&flv(6)).unwrap(), "Flash Screen Video 2 is not supported: convert the file");
+        assert!(said(&WTV).unwrap().contains("WTV"));
+        assert_eq!([said(&flv(7)), said(b""), said(&WTV[..15])], [None, None, None]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_foreign_or_not(noise: Vec<u8>) {
+            let _ = flv_code(&[FLV, &noise].concat());
+        }
+    }
 }

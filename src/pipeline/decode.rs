@@ -44,6 +44,8 @@ pub struct Decoder {
     feed: Arc<Feed>,
     codec: String,
     ended: bool,
+    /// See [`Decoder::is_foreign`].
+    is_foreign: Arc<AtomicBool>,
 }
 
 /// What the feeder does.
@@ -138,9 +140,22 @@ impl Decoder {
         let feeder = feeder.map_err(|e| failed(&e.to_string()))?;
         let order = if chain.starts_with("video/") { presentation_order(track) } else { Vec::new() };
         let timescale = track.timescale;
+        let is_foreign: Arc<AtomicBool> = Arc::default();
+        let told = Arc::clone(&is_foreign);
+        pipeline.bus().expect("a pipeline has a bus").set_sync_handler(move |_, message| {
+            let error = match message.view() {
+                gst::MessageView::Warning(warning) => Some(warning.error()),
+                gst::MessageView::Error(error) => Some(error.error()),
+                _ => None,
+            };
+            if error.is_some_and(|error| error.matches(gst::StreamError::NotImplemented)) {
+                told.store(true, Ordering::Relaxed);
+            }
+            gst::BusSyncReply::Pass
+        });
         let feeder = Some(feeder);
         let (codec, last, ended) = (track.codec.clone(), None, false);
-        let decoder = Self { pipeline, sink, timescale, order, last, feeder, unwanted, feed, codec, ended };
+        let decoder = Self { pipeline, sink, timescale, order, last, feeder, unwanted, feed, codec, ended, is_foreign };
         decoder.pipeline.set_state(gst::State::Playing).map_err(|e| failed(&e.to_string()))?;
         Ok(decoder)
     }
@@ -171,6 +186,11 @@ impl Decoder {
             Some(error) => Err(error.again()),
             None => Ok(None),
         }
+    }
+
+    /// The decoder has said that it does not know this kind of stream, whole or not.
+    pub fn is_foreign(&self) -> bool {
+        self.is_foreign.load(Ordering::Relaxed)
     }
 
     fn pull(&self, alive: Alive) -> Result<Option<gst::Sample>, Error> {

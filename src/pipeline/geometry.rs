@@ -8,7 +8,7 @@ use super::mp4::read_moov;
 use crate::media::{Crop, Rotation};
 
 /// Bytes of a `VisualSampleEntry` before its boxes.
-const VISUAL_ENTRY_BYTES: usize = 78;
+pub(super) const VISUAL_ENTRY_BYTES: usize = 78;
 
 /// What one track's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,10 @@ use super::found::Found;
 use super::programs::Programs;
 use super::scan::Scan;
 use super::tracks::{self, Timed, media_type};
-use super::{Output, audio, codecs, colour, cover, geometry, mp4, ogg, passable, rate, repeats, restamp, subtitles};
+use super::{
+    Output, audio, codecs, colour, complaint, cover, dolby, geometry, mp4, ogg, passable, rate, repeats, restamp,
+    scrambled, subtitles,
+};
 use crate::media::{
     Access, AudioTrack, Index, Label, MOST_SECONDS, Packet, Rate, Refusal, RefusalCode, Sidecar, Skipped, Timescale,
     Track, TrackKind, VideoTrack, gcd,
@@ -53,7 +56,7 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
         hide_sliver(&mut tracks[video]);
     }
     let Some(zero) = zero(&tracks, chosen) else {
-        return Err(nothing_playable(&tracks, &container));
+        return Err(nothing_playable(source, &tracks, &container));
     };
     let subtitles::Outcome { text, mut skipped } = subtitles::text_tracks(source, &silent, &tables, zero, sidecars);
     skipped.extend(unread);
@@ -84,6 +87,14 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
     }
     if video.is_none() {
         skipped.extend(cover);
+    }
+    if container == scrambled::CONTAINER {
+        let scrambled = scrambled::scrambled(source);
+        let is_cut = |(n, t): &(usize, &Timed)| {
+            (t.is_audio() || Some(*n) == chosen) && scrambled::is_of(&scrambled, &t.found.stream_id)
+        };
+        let why = "a part of it is encrypted, and left out";
+        skipped.extend(tracks.iter().enumerate().filter(is_cut).map(|(_, timed)| skip(timed, why)));
     }
     if let Some(video) = &mut video {
         repeats::hold(video, &audio);
@@ -166,10 +177,13 @@ fn refuse_obvious(source: &Path) -> Result<(), Refusal> {
     if read == 0 {
         return Err(refuse(RefusalCode::Empty, "the file is empty"));
     }
-    mp4::fault(source).map_or(Ok(()), Err)
+    complaint::foreign(&head[..read]).or_else(|| mp4::fault(source)).map_or(Ok(()), Err)
 }
 
-fn nothing_playable(tracks: &[Timed], container: &str) -> Refusal {
+fn nothing_playable(source: &Path, tracks: &[Timed], container: &str) -> Refusal {
+    if container == scrambled::CONTAINER && !scrambled::scrambled(source).is_empty() {
+        return complaint::encrypted();
+    }
     let message = match tracks {
         [] if container.starts_with("image/") => format!("the file is a picture and no film ({container})"),
         [] => format!(
@@ -240,11 +254,13 @@ fn video_track(
     container: &str,
     emit: &mut dyn FnMut(Output),
 ) -> Result<VideoTrack, Refusal> {
+    dolby::fault(source, &timed.found.stream_id).map_or(Ok(()), Err)?;
     let (track, exact) = on_timeline(timed, zero_ns, has_fixed_rate(container));
     let track = Arc::new(track);
     let raw = probe(source, &untinted(&track, &timed.caps), &timed.caps)?;
     let caps = raw.sample.caps().ok_or_else(|| undecodable(&track.codec))?;
     let info = gst_video::VideoInfo::from_caps(caps).map_err(|_| undecodable(&track.codec))?;
+    check_pictures(&raw.sample, &info, &timed.caps)?;
     let (width, height) = (info.width(), info.height());
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
         return Err(refuse(
@@ -291,6 +307,23 @@ fn video_track(
         return Err(refuse(RefusalCode::TooLarge, message));
     }
     Ok(video)
+}
+
+/// Refuses what comes out of its decoder in a way that nothing can go on with.
+fn check_pictures(sample: &gst::Sample, info: &gst_video::VideoInfo, caps: &gst::Caps) -> Result<(), Refusal> {
+    let (codec, format) = (codecs::name(caps), info.format().to_str());
+    // Of AVI's uncompressed pictures with a palette, for instance, the palette is missing (GStreamer 1.22).
+    let buffer = sample.buffer().filter(|b| gst_video::VideoFrameRef::from_buffer_ref_readable(b, info).is_ok());
+    if buffer.is_none() {
+        let message = format!("{codec} whose pixels are {format} is not supported: convert the file");
+        return Err(refuse(RefusalCode::UnsupportedCodec, message));
+    }
+    // The decoder takes red, green and blue for one another (GStreamer 1.22).
+    if media_type(caps) == "video/x-vp9" && info.is_rgb() {
+        let message = "VP9 of red, green and blue is not supported: convert the file to ordinary VP9";
+        return Err(refuse(RefusalCode::UnsupportedCodec, message));
+    }
+    Ok(())
 }
 
 /// Puts a video track on the title's timeline, with the frames that are there in the container's mind alone: those that
@@ -426,7 +459,13 @@ fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps) -> Result<Raw, Ref
     let mut decoder = Decoder::open(source, track, range, i64::MIN, chain)
         .map_err(|e| refuse(RefusalCode::UnsupportedCodec, e.to_string()))?;
     let first = decoder.next(&mut || Ok(())).ok().flatten();
-    first.ok_or_else(|| undecodable(&track.codec))
+    let foreign = || {
+        let message = format!("the installed decoder does not know this kind of {}: convert the file", track.codec);
+        refuse(RefusalCode::UnsupportedCodec, message)
+    };
+    // GStreamer 1.22 takes all of JPEG 2000 in QuickTime for RGB, and then what is none for broken.
+    let is_foreign = decoder.is_foreign() || media_type(caps) == "image/x-jpc";
+    first.ok_or_else(|| if is_foreign { foreign() } else { undecodable(&track.codec) })
 }
 
 /// The track without what its container says of colours, so that the decoder tells what the bitstream says.

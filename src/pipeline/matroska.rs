@@ -18,6 +18,9 @@ pub(super) const TRACK_NUMBER: u32 = 0xD7;
 const CODEC_ID: u32 = 0x86;
 const CODEC_PRIVATE: u32 = 0x63A2;
 const VIDEO: u32 = 0xE0;
+const BLOCK_ADDITION_MAPPING: u32 = 0x41E4;
+const BLOCK_ADD_ID_TYPE: u32 = 0x41E7;
+const BLOCK_ADD_ID_EXTRA_DATA: u32 = 0x41ED;
 const PIXEL_WIDTH: u32 = 0xB0;
 const PIXEL_HEIGHT: u32 = 0xBA;
 
@@ -47,11 +50,33 @@ pub fn quicktime_caps(source: &Path) -> Option<gst::Caps> {
 
 /// The `CodecID` of the track that the demuxer gives this stream id, which begins with the track's number.
 pub fn codec_id(source: &Path, stream_id: &str) -> Option<String> {
+    // Zeros may follow it (RFC 8794 §7.4).
+    let text = |id: &[u8]| Some(str::from_utf8(id).ok()?.trim_end_matches('\0').to_owned());
+    of_entry(source, stream_id, |entry| text(child(entry, CODEC_ID)?))
+}
+
+/// Something that the description of such a track says.
+fn of_entry<T>(source: &Path, stream_id: &str, what: impl Fn(&[u8]) -> Option<T>) -> Option<T> {
     let number: u64 = stream_id.split(':').next()?.parse().ok()?;
     let head = beginning(source)?;
-    let entry = entries(&head)?.find(|entry| child(entry, TRACK_NUMBER).and_then(unsigned) == Some(number))?;
-    // Zeros may follow it (RFC 8794 §7.4).
-    Some(str::from_utf8(child(entry, CODEC_ID)?).ok()?.trim_end_matches('\0').to_owned())
+    what(entries(&head)?.find(|entry| child(entry, TRACK_NUMBER).and_then(unsigned) == Some(number))?)
+}
+
+/// The `CodecPrivate` of such a track.
+pub fn codec_private(source: &Path, stream_id: &str) -> Option<Vec<u8>> {
+    of_entry(source, stream_id, |entry| child(entry, CODEC_PRIVATE).map(<[u8]>::to_vec))
+}
+
+/// The configuration record of Dolby Vision of such a track (RFC 9559 §5.1.4.1.17, and the mapping of its types).
+pub fn dolby_vision(source: &Path, stream_id: &str) -> Option<Vec<u8>> {
+    let is_record = |mapping: &&[u8]| {
+        let kind = child(mapping, BLOCK_ADD_ID_TYPE).and_then(unsigned).and_then(|kind| u32::try_from(kind).ok());
+        kind.is_some_and(|kind| [b"dvcC", b"dvvC", b"dvwC"].contains(&&kind.to_be_bytes()))
+    };
+    of_entry(source, stream_id, |entry| {
+        let mut mappings = children(entry).filter(|(id, _)| *id == BLOCK_ADDITION_MAPPING).map(|(_, body)| body);
+        child(mappings.find(is_record)?, BLOCK_ADD_ID_EXTRA_DATA).map(<[u8]>::to_vec)
+    })
 }
 
 /// As much of a file as its track headers take.

@@ -17,7 +17,7 @@ use super::mp4::{self, Table};
 use super::order::{Ordered, UNTOLD_NS, ordered, told_by_kind};
 use super::raw::{RawPacket, believable};
 use super::scan::Scan;
-use super::{Output, blocks, codecs, decode, fields, matroska, quicktime};
+use super::{Output, blocks, codecs, decode, fields, fourcc, matroska, quicktime};
 use crate::media::{Join, Packet, Refresh, Refusal, Timescale};
 
 /// A packet that a demuxer says lasts for less than this part of what packets usually last does not say it in earnest.
@@ -133,6 +133,7 @@ pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<A
         if caps.structure(0).is_some_and(|s| s.has_field("codec-alpha")) {
             caps.make_mut().structure_mut(0).into_iter().for_each(|s| s.remove_field("codec-alpha"));
         }
+        let caps = fourcc::understood(source, &found.stream_id, caps);
         let track = match table_of(&tables, &found).and_then(|t| from_table(source, t, &found, &caps, emit)) {
             Some(timed) => timed,
             None => {
@@ -164,11 +165,13 @@ fn is_matroska(container: &str) -> bool {
     matches!(container, "video/x-matroska" | "audio/x-matroska" | "video/webm" | "audio/webm")
 }
 
-/// Raw sound has a table entry for every sample; byte streams would need the demuxer's conversion.
+/// Raw sound has a table entry for every sample; byte streams would need the demuxer's conversion, and JPEG 2000 that of
+/// the parser, which takes the pictures out of their boxes.
 fn usable_table(caps: &gst::Caps) -> bool {
     let Some(structure) = caps.structure(0) else { return false };
     let format = structure.get::<String>("stream-format").unwrap_or_default();
-    !structure.name().ends_with("/x-raw") && !matches!(format.as_str(), "byte-stream" | "adts")
+    let is_plain = !structure.name().ends_with("/x-raw") && structure.name() != "image/x-jpc";
+    is_plain && !matches!(format.as_str(), "byte-stream" | "adts")
 }
 
 pub(super) fn from_table(

@@ -1,11 +1,13 @@
 //! One small film of each kind that people have: what is in it is what is served.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
 
 use crate::frames::durations;
+use crate::sources::{assert_plays_exactly, film};
 use crate::support::{Data, TestServer, ffprobe, run};
 
 /// A kind of film: its name, how FFmpeg codes its pictures and sound, and what is to be there.
@@ -55,6 +57,11 @@ const KINDS: &[Kind] = &[
     kind("telephone.wav", "", None, Some((8_000, 1))),
     kind("studio.flac", "", None, Some((192_000, 2))),
     kind("one-frame.mp4", "-c:v libx264 -preset ultrafast", Some((25, 1)), None),
+    kind("lossless.avi", "-c:v ffvhuff -c:a pcm_s16le", Some((25, 50)), Some((48_000, 2))),
+    kind("vp9.avi", "-c:v libvpx-vp9 -cpu-used 8 -deadline realtime -c:a pcm_s16le", Some((25, 50)), Some((48_000, 2))),
+    kind("cinema.mov", "-c:v jpeg2000 -c:a pcm_s16le", Some((24, 24)), Some((48_000, 2))),
+    kind("avid.mov", "-c:v dnxhd -profile:v dnxhr_sq -c:a pcm_s16le", Some((24, 24)), Some((48_000, 2))),
+    kind("uncompressed.mov", "-c:v rawvideo -c:a pcm_s16le", Some((25, 25)), Some((48_000, 2))),
     kind("slow.mp4", "-c:v libx264 -preset ultrafast -c:a aac", Some((1, 3)), Some((48_000, 2))),
 ];
 
@@ -74,10 +81,15 @@ fn make(folder: &Path, kind: &Kind) -> String {
         sources += &format!("-f lavfi -i aevalsrc={channel}:s={rate}:d={} ", seconds(kind));
     }
     let mut ffmpeg = Command::new("ffmpeg");
-    ffmpeg.args(["-v", "error"]).args(sources.split_whitespace()).args(["-pix_fmt", "yuv420p"]);
-    if kind.name.starts_with("prores") {
-        ffmpeg.args(["-pix_fmt", "yuv422p10le"]);
-    }
+    ffmpeg.args(["-v", "error"]).args(sources.split_whitespace());
+    let format = match kind.name {
+        "prores-pcm.mov" => "yuv422p10le",
+        "avid.mov" => "yuv422p",
+        "uncompressed.mov" => "yuyv422",
+        "cinema.mov" => "rgb24",
+        _ => "yuv420p",
+    };
+    ffmpeg.args(["-pix_fmt", format]);
     ffmpeg.args(kind.coded.split_whitespace()).arg(&path);
     let ran = run(ffmpeg);
     assert_eq!(ran.code(), 0, "{}: {ran:?}", kind.name);
@@ -122,4 +134,47 @@ fn films_of_every_kind_are_served_with_all_that_is_in_them() {
         let video = server.get(&format!("/api/v1/videos/{id}")).json();
         assert_eq!((&video["bridged_frames"], &video["warnings"]), (&0.into(), &serde_json::json!([])), "{name}");
     }
+}
+
+/// Of films from discs pictures were lost, repeated and shown late: few of them have a time of their own. After a seek in Y4M
+/// pieces of several pictures were shown as one. Palettes were taken for transparent, and all was black.
+#[test]
+fn films_of_rare_kinds_are_shown_picture_by_picture() {
+    let media = tempfile::tempdir().unwrap();
+    for (name, coded) in [
+        ("disc.vob", "-c:v mpeg2video -bf 2 -g 12 -b:v 300k -c:a ac3"),
+        ("disc.mpg", "-c:v mpeg1video -bf 2 -g 12 -b:v 250k -c:a mp2"),
+        ("raw.y4m", "-pix_fmt yuv420p -an"),
+        ("palette.mov", "-c:v qtrle -pix_fmt gray -c:a pcm_s16le"),
+    ] {
+        let sources = "-f lavfi -i testsrc2=s=192x108:r=25:d=12 -f lavfi -i sine=r=48000:d=12";
+        assert_plays_exactly(name, &film(media.path(), name, &format!("{sources} {coded}")));
+    }
+}
+
+#[test]
+fn what_is_not_played_is_refused_by_name() {
+    let media = tempfile::tempdir().unwrap();
+    let picture = "-f lavfi -i testsrc2=s=320x180:r=25:d=1";
+    let coded = |name: &str, coded: &str| film(media.path(), name, &format!("{picture} {coded}"));
+    let scrambled = coded("scrambled.ts", "-c:v mpeg2video");
+    let mut bytes = fs::read(&scrambled).unwrap();
+    bytes.chunks_exact_mut(188).filter(|p| p[1] & 0x1F == 1).for_each(|p| p[3] |= 0x80);
+    fs::write(&scrambled, bytes).unwrap();
+    let data = Data::new();
+    for (path, why) in [
+        (coded("palette.avi", "-c:v rawvideo -pix_fmt pal8"), "uncompressed video whose pixels are RGB8P"),
+        (coded("ut.avi", "-c:v utvideo"), "no package of Debian 12 brings a decoder for Ut Video"),
+        (coded("ut.mkv", "-c:v utvideo"), "no package of Debian 12 brings a decoder for Ut Video"),
+        (coded("screen.flv", "-c:v flashsv2"), "Flash Screen Video 2 is not supported"),
+        (coded("cinema.mov", "-c:v jpeg2000 -pix_fmt yuv420p"), "does not know this kind of JPEG 2000"),
+        (coded("440.webm", "-c:v libvpx-vp9 -cpu-used 8 -pix_fmt yuv440p"), "does not know this kind of VP9"),
+        (coded("rgb.webm", "-c:v libvpx-vp9 -cpu-used 8 -pix_fmt gbrp"), "VP9 of red, green and blue"),
+        (coded("recorded.wtv", "-c:v mpeg2video"), "WTV"),
+        (scrambled, "the file is encrypted"),
+    ] {
+        let ran = run(data.command(&["ingest", path.to_str().unwrap()]));
+        assert!(ran.code() != 0 && ran.error().contains(why), "{}: {ran:?}", path.display());
+    }
+    assert_eq!(data.sources(), Vec::<String>::new());
 }
