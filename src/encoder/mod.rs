@@ -275,18 +275,20 @@ impl Encoder {
         }
     }
 
-    /// A viewer asks for a segment, be it cached or not. Called for every segment served; costs a look-up of the viewer and
-    /// one in the table of the runs under way.
+    /// A viewer asks for a segment, be it cached or not. Called for every segment served; costs a look-up of the viewer, one in
+    /// the table of the runs under way, and one in the cache.
     pub fn seen(&self, generation: &Generation, plan: &Plan, seen: Seen, work: impl FnOnce() -> Work) {
         let Some(rendition) = plan.renditions.get(seen.rendition) else { return };
         let place = (seen.rendition, Track::of(&rendition.kind));
         let plays_on = self.0.viewers.seen(seen.viewer, generation, place, seen.segment, Instant::now());
         self.wake(generation, seen.rendition, seen.segment);
-        let (Some((rendition, segment)), true) = (seen.next, plays_on && self.0.config.lookahead_segments > 0) else {
+        if !plays_on || self.0.config.lookahead_segments == 0 {
             return;
-        };
-        // The next segment of the same rendition is what a run looks ahead for anyway.
-        if (rendition, segment) != (seen.rendition, seen.segment + 1) {
+        }
+        // The next segment of the same rendition is what is looked ahead for anyway.
+        let elsewhere = seen.next.filter(|next| *next != (seen.rendition, seen.segment + 1));
+        let end = || Some((seen.rendition, self.0.end_of_cached(generation, rendition, seen.segment)?));
+        if let Some((rendition, segment)) = elsewhere.or_else(end) {
             self.ahead(&work(), rendition, Object::Segment(segment));
         }
     }
@@ -437,6 +439,20 @@ impl Work {
 }
 
 impl Inner {
+    /// The first segment that look-ahead would make for a viewer here and that is not cached. `None` if theirs is not either:
+    /// then they have a run of their own, or soon will.
+    fn end_of_cached(&self, generation: &Generation, of: &Rendition, segment: u32) -> Option<u32> {
+        let (name, object) = (of.name.clone(), Object::Segment(segment));
+        let mut key = Key { generation: generation.clone(), rendition: name, object };
+        let mut holds = |number| {
+            key.object = Object::Segment(number);
+            self.rooms.cache.holds(&key)
+        };
+        let end = segment.saturating_add(self.config.lookahead_segments).min(of.grid.segments().saturating_sub(1));
+        // Nearly always it is there, and what lies before it was looked for when its viewer came to the segments before this.
+        if end <= segment || holds(end) || !holds(segment) { None } else { (segment + 1..=end).find(|n| !holds(*n)) }
+    }
+
     /// How long an object of a rendition will probably take to make.
     fn cost(&self, work: &Work, rendition: usize, object: Object) -> Duration {
         let segment = match object {

@@ -274,6 +274,37 @@ async fn look_ahead_that_finds_no_room_waits_for_a_viewer() {
     within("the others'", others.join_all()).await;
 }
 
+/// Look-ahead was a run's alone, and a viewer who is served from the cache has none: they waited where it ended.
+#[tokio::test]
+async fn what_follows_the_end_of_what_is_cached_is_begun_before_its_viewer_comes() {
+    let bench = Bench::new();
+    let _slot = bench.occupy().await;
+    for number in 0..4 {
+        let mut writer = bench.lead(&work(1), number);
+        writer.push(Bytes::from_static(b"segment"));
+        writer.commit().unwrap();
+    }
+    let viewer = Viewer { key: 1, is_session: true };
+    let seen = |segment| {
+        let seen = Seen { viewer, rendition: 0, segment, next: None };
+        bench.encoder.seen(&work(1).generation, &work(1).plan, seen, || work(1));
+    };
+    let is_begun = |number| {
+        let key = work(1).key(&work(1).plan.renditions[0], Object::Segment(number));
+        bench.cache.lead_if_absent(&key).is_none()
+    };
+    seen(1);
+    settle().await;
+    assert_eq!(bench.encoder.stats().queued, 0, "what is in reach is there");
+    seen(2);
+    bench.until_queued(1).await;
+    assert!(is_begun(4) && !is_begun(5));
+    // What a viewer has to wait for is made by a run of its own, which looks ahead itself.
+    seen(20);
+    settle().await;
+    assert!(!is_begun(21));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encoder_that_closes_ends_its_runs() {
     let bench = Bench::new();
