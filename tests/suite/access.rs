@@ -207,6 +207,7 @@ fn a_key_needs_a_name_and_a_known_scope() {
     assert_eq!(key(&data, &["add", "x", "--scope", "root"]).code(), 2);
     assert_eq!(key(&data, &["add", "x"]).code(), 2);
     assert_eq!(key(&data, &["add", "", "--scope", "read"]).code(), 2);
+    assert_eq!(key(&data, &["add", "x", "--scope", "read"]).code(), 0);
     assert_eq!(key(&data, &["revoke", "000000000000"]).error().split(':').next(), Some("there is no key 000000000000"));
 }
 

@@ -230,8 +230,8 @@ fn crowded(seen: &mut Seen) {
     seen.ask(Kind::DiskFull, post(&server, VIDEOS, "x"));
     let catalog = Connection::open(server.data.path().join("catalog.sqlite")).unwrap();
     let keys = "WITH RECURSIVE n(i) AS (VALUES(1) UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
-         INSERT INTO api_keys (id, name, hash, scopes, created_at_ms, revoked_at_ms)
-         SELECT printf('%012d', i), 'x', zeroblob(32), 'read', 0, 0 FROM n";
+         INSERT INTO api_keys (id, name, hash, scopes, created_at_ms)
+         SELECT printf('%012d', i), 'x', zeroblob(32), 'read', 0 FROM n";
     let admin = object(&server, "/api/v1/keys", &json!({ "name": "x", "scopes": ["admin"] })).send().unwrap().json();
     catalog.execute(keys, []).unwrap();
     drop(catalog);

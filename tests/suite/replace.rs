@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::manage::left_in_processing;
 use crate::media::Film;
-use crate::support::{Asking, Data, TestServer, until};
+use crate::support::{Asking, TestServer, until};
 use crate::uploads::{film, settled};
 
 const VIDEOS: &str = "/api/v1/videos";
