@@ -9,10 +9,10 @@ use crate::media::{
 
 /// Samples in an AAC-LC frame (ISO/IEC 14496-3 §4.5.1.1).
 const AAC_FRAME: i64 = 1024;
-/// What an AAC encoder may exceed its set rate by over a second, hundredths. FFmpeg's gives a single tone an eighth more, and
-/// twice that where a channel has few bits.
-const AAC_PEAK: u64 = 115;
-const AAC_PEAK_OF_FEW: u64 = 130;
+/// What an AAC encoder may exceed its set rate by over a second, hundredths. FFmpeg's gives ten to twenty tones at once, and
+/// what follows silence, a fifth more, and half as much again where a channel has few bits.
+const AAC_PEAK: u64 = 125;
+const AAC_PEAK_OF_FEW: u64 = 160;
 /// Fewer than so many bits per second are few for a channel.
 const FEW: u32 = 64_000;
 /// The container's share, bits per second.
