@@ -2,6 +2,8 @@
 //! show the tracks; take packet tables from the container where it has them, else read it through once; choose what is
 //! played; decode one frame of each track; put everything on one timeline that begins at zero.
 
+mod begin;
+
 use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
@@ -10,6 +12,7 @@ use std::sync::Arc;
 
 use super::adpcm::Pace;
 use super::codecs::no_decoder;
+use super::complaint::refusal;
 use super::decode::{Decoder, Raw, decoder_for};
 use super::found::Found;
 use super::programs::Programs;
@@ -43,7 +46,7 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
     if let Some(name) = scan.container.strip_prefix(LIBAV_CONTAINER) {
         let message =
             format!("the container of the file, {name}, is not supported: its tracks cannot be found reliably");
-        return Err(refuse(RefusalCode::UnsupportedCodec, message));
+        return Err(refusal(RefusalCode::UnsupportedCodec, message));
     }
     let tracks::All { timed: mut tracks, silent, tables } = tracks::all(source, &scan, emit)?;
     let container = scan.container.clone();
@@ -52,8 +55,8 @@ pub fn inspect(source: &Path, sidecars: &[Sidecar], emit: &mut dyn FnMut(Output)
     drop(scan);
     let chosen = chosen_video(&tracks);
     if let Some(video) = chosen {
-        hide_undecodable_start(source, &mut tracks[video]);
-        hide_sliver(&mut tracks[video]);
+        begin::hide_undecodable_start(source, &mut tracks[video]);
+        begin::hide_sliver(&mut tracks[video]);
     }
     let Some(zero) = zero(&tracks, chosen) else {
         return Err(nothing_playable(source, &tracks, &container));
@@ -165,17 +168,13 @@ fn label(timed: &Timed) -> Label {
     Label { title, default: timed.default, forced: false, hearing_impaired: false }
 }
 
-fn refuse(code: RefusalCode, message: impl Into<String>) -> Refusal {
-    Refusal { code, message: message.into() }
-}
-
 fn refuse_obvious(source: &Path) -> Result<(), Refusal> {
-    let unreadable = |e: std::io::Error| refuse(RefusalCode::Damaged, format!("the file cannot be read: {e}"));
+    let unreadable = |e: std::io::Error| refusal(RefusalCode::Damaged, format!("the file cannot be read: {e}"));
     let mut head = [0; 4096];
     let mut file = File::open(source).map_err(unreadable)?;
     let read = file.read(&mut head).map_err(unreadable)?;
     if read == 0 {
-        return Err(refuse(RefusalCode::Empty, "the file is empty"));
+        return Err(refusal(RefusalCode::Empty, "the file is empty"));
     }
     complaint::foreign(&head[..read]).or_else(|| mp4::fault(source)).map_or(Ok(()), Err)
 }
@@ -192,38 +191,7 @@ fn nothing_playable(source: &Path, tracks: &[Timed], container: &str) -> Refusal
         ),
         _ => format!("no track can be played: the file holds {}", tracks::names(tracks)),
     };
-    refuse(RefusalCode::NoPlayableTrack, message)
-}
-
-/// Pictures at the start that are predicted from ones the file does not hold are not part of the title: a recording may
-/// begin in the middle of a group, and a cut may leave what led up to its first key frame.
-fn hide_undecodable_start(source: &Path, timed: &mut Timed) {
-    let Some(key) = timed.packets.iter().position(|p| p.key && p.shown) else { return };
-    let first = timed.packets[key].pts;
-    let leads = |(n, p): (usize, &Packet)| p.shown && (n < key || p.pts < first);
-    if !timed.packets.iter().enumerate().any(leads) {
-        return;
-    }
-    let provisional = Arc::new(track(timed, 0, timed.timescale, &|t| t));
-    let Ok(raw) = probe(source, &provisional, &timed.caps) else { return };
-    let limit = raw.at.min(first);
-    timed.packets.iter_mut().filter(|p| p.pts < limit).for_each(|p| p.shown = false);
-}
-
-/// A first picture of which an edit list leaves less than a quarter is not shown: the title would begin with a flash. Of
-/// more all is shown, and the title begins as much earlier, so that its pictures keep their even pace.
-fn hide_sliver(timed: &mut Timed) {
-    let mut shown: Vec<(i64, usize)> =
-        timed.packets.iter().enumerate().filter(|(_, p)| p.shown).map(|(n, p)| (p.pts, n)).collect();
-    shown.sort_unstable();
-    if let [(first, number), (second, _), ..] = shown[..]
-        && timed.direct
-        && first < 0
-        && second >= 0
-        && 3 * second < -first
-    {
-        timed.packets[number].shown = false;
-    }
+    refusal(RefusalCode::NoPlayableTrack, message)
 }
 
 /// Moves a track onto the title's timeline.
@@ -263,7 +231,7 @@ fn video_track(
     check_pictures(&raw.sample, &info, &timed.caps)?;
     let (width, height) = (info.width(), info.height());
     if u64::from(width) * u64::from(height) > MOST_PIXELS {
-        return Err(refuse(
+        return Err(refusal(
             RefusalCode::TooLarge,
             format!("pictures of {width}x{height} are larger than {MOST_PIXELS} pixels"),
         ));
@@ -272,7 +240,7 @@ fn video_track(
     let aspect = f64::from(pixel_aspect.0) / f64::from(pixel_aspect.1);
     let smallest = (f64::from(width) * aspect.max(1.0)).min(f64::from(height) / aspect.min(1.0));
     if smallest < FEWEST_PIXELS {
-        return Err(refuse(
+        return Err(refusal(
             RefusalCode::Damaged,
             format!("pictures of {width}x{height} are smaller than {FEWEST_PIXELS} pixels"),
         ));
@@ -304,7 +272,7 @@ fn video_track(
     if width.max(height) > VideoTrack::MOST_SIDE {
         let message =
             format!("pictures shown at {width:.0}x{height:.0} are longer than {} pixels", VideoTrack::MOST_SIDE);
-        return Err(refuse(RefusalCode::TooLarge, message));
+        return Err(refusal(RefusalCode::TooLarge, message));
     }
     Ok(video)
 }
@@ -316,12 +284,12 @@ fn check_pictures(sample: &gst::Sample, info: &gst_video::VideoInfo, caps: &gst:
     let buffer = sample.buffer().filter(|b| gst_video::VideoFrameRef::from_buffer_ref_readable(b, info).is_ok());
     if buffer.is_none() {
         let message = format!("{codec} whose pixels are {format} is not supported: convert the file");
-        return Err(refuse(RefusalCode::UnsupportedCodec, message));
+        return Err(refusal(RefusalCode::UnsupportedCodec, message));
     }
     // The decoder takes red, green and blue for one another (GStreamer 1.22).
     if media_type(caps) == "video/x-vp9" && info.is_rgb() {
         let message = "VP9 of red, green and blue is not supported: convert the file to ordinary VP9";
-        return Err(refuse(RefusalCode::UnsupportedCodec, message));
+        return Err(refusal(RefusalCode::UnsupportedCodec, message));
     }
     Ok(())
 }
@@ -383,11 +351,11 @@ fn audio_track(source: &Path, timed: &Timed, zero_ns: i64, container: &str) -> R
     if rate > MOST_SAMPLE_RATE || channels > 16 {
         let message =
             format!("sound of {channels} channels at {rate} Hz is more than 16 channels at {MOST_SAMPLE_RATE} Hz");
-        return Err(refuse(RefusalCode::TooLarge, message));
+        return Err(refusal(RefusalCode::TooLarge, message));
     }
     if media_type(&timed.caps) == "audio/x-private-ts-lpcm" && !is_plain(raw, channels) {
         let message = "PCM of Blu-rays is read only in 16 bits, and of an even number of channels: convert it to FLAC";
-        return Err(refuse(RefusalCode::UnsupportedCodec, message));
+        return Err(refusal(RefusalCode::UnsupportedCodec, message));
     }
     let scale = Timescale::new(rate).ok_or_else(|| undecodable(&provisional.codec))?;
     let old = provisional.timescale;
@@ -442,7 +410,7 @@ fn aac_lc_config(caps: &gst::Caps, rate: u32, channels: u32) -> Option<Vec<u8>> 
 }
 
 fn undecodable(codec: &str) -> Refusal {
-    refuse(RefusalCode::Damaged, format!("the {codec} track cannot be decoded: the file is damaged"))
+    refusal(RefusalCode::Damaged, format!("the {codec} track cannot be decoded: the file is damaged"))
 }
 
 /// Decodes until the first frame comes out.
@@ -457,11 +425,11 @@ fn probe(source: &Path, track: &Arc<Track>, caps: &gst::Caps) -> Result<Raw, Ref
     let range: Range<usize> = start..end.unwrap_or(track.packets.len());
     let chain = if media_type(caps).starts_with("audio/") { "audio/x-raw" } else { "video/x-raw" };
     let mut decoder = Decoder::open(source, track, range, i64::MIN, chain)
-        .map_err(|e| refuse(RefusalCode::UnsupportedCodec, e.to_string()))?;
+        .map_err(|e| refusal(RefusalCode::UnsupportedCodec, e.to_string()))?;
     let first = decoder.next(&mut || Ok(())).ok().flatten();
     let foreign = || {
         let message = format!("the installed decoder does not know this kind of {}: convert the file", track.codec);
-        refuse(RefusalCode::UnsupportedCodec, message)
+        refusal(RefusalCode::UnsupportedCodec, message)
     };
     // GStreamer 1.22 takes all of JPEG 2000 in QuickTime for RGB, and then what is none for broken.
     let is_foreign = decoder.is_foreign() || media_type(caps) == "image/x-jpc";
@@ -496,37 +464,4 @@ fn peak_nits(caps: &gst::CapsRef) -> Option<u32> {
     let display = gst_video::VideoMasteringDisplayInfo::from_caps(caps);
     let display = display.map(|d| d.max_display_mastering_luminance() / 10_000);
     content.ok().filter(|&nits| nits > 0).or(display.ok()).filter(|&nits| nits > 0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_first_picture_of_which_less_than_a_quarter_is_left_is_not_shown() {
-        gst::init().unwrap();
-        let shown = |first: i64, direct: bool| {
-            let packets = (0..4).map(|n| Packet { pts: first + 40 * n, shown: true, key: n == 0, offset: 0, size: 1 });
-            let mut timed = Timed {
-                found: Found::for_tests(),
-                caps: gst::Caps::new_empty_simple("video/x-h264"),
-                timescale: Timescale::new(1000).unwrap(),
-                direct,
-                starts_are_exact: true,
-                packets: packets.collect(),
-                refreshes: Vec::new(),
-                joins: Vec::new(),
-                end: first + 160,
-                delay_ns: None,
-                pace: None,
-                off: crate::pipeline::blocks::Off::default(),
-                avcc: None,
-                default: true,
-            };
-            hide_sliver(&mut timed);
-            timed.packets.iter().filter(|p| p.shown).count()
-        };
-        assert_eq!([-37, -20, 0, -45].map(|first| shown(first, true)), [3, 4, 4, 4]);
-        assert_eq!(shown(-37, false), 4, "no edit list says where it begins");
-    }
 }
