@@ -141,9 +141,9 @@ impl Handle {
     /// Hands an order over, or back if the run is over or has too much to do.
     pub fn take(&self, mut order: Box<Placed>) -> Result<(), Box<Placed>> {
         order.counted = (order.lane == Lane::Viewer).then(|| Arc::clone(&self.state.orders));
-        self.orders.try_send(order).map_err(TrySendError::into_inner)?;
+        // Before the run can have made it: it would be taken for busy while it waits.
         self.state.busy.store(true, Ordering::Relaxed);
-        Ok(())
+        self.orders.try_send(order).map_err(TrySendError::into_inner)
     }
 
     /// Ends the run wherever it is; what it makes is abandoned.
