@@ -8,6 +8,7 @@
 //!
 //! Arrow: `media` -> no other room.
 
+mod crc;
 mod grid;
 pub mod h264;
 mod id;
@@ -27,6 +28,7 @@ mod template;
 mod text;
 mod time;
 
+pub use crc::crc;
 pub use grid::{Cut, Grid, GridError};
 pub use id::{DeliveryId, Digest, Generation, IdError, JobId, KeyId, RenditionName, TitleId, UploadId, WebhookId};
 pub use index::{Access, AudioTrack, Crop, Index, Join, Packet, Refresh, Shown, Skipped, Track, TrackKind, VideoTrack};

@@ -4,8 +4,8 @@
 
 use std::fs::File;
 
-use super::pcr::{HEAD_BYTES, PACKET_BYTES, fill, grid, pid, put, read};
-use crate::media::{Join, Label, Skipped, TrackKind, language};
+use super::pcr::{HEAD_BYTES, PACKET_BYTES, fill, grid, next_packet, pid, put, read};
+use crate::media::{Join, Label, Skipped, TrackKind, crc, language};
 
 /// Most streams that are listed.
 const MOST_LISTED: usize = 32;
@@ -46,8 +46,7 @@ struct Map {
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// Where its first packet begins, and how far apart packets are.
-    start: u64,
-    stride: u64,
+    grid: (usize, usize),
     maps: Vec<Map>,
     /// Streams of which there are packets near the beginning.
     heard: Vec<u16>,
@@ -59,8 +58,8 @@ impl Programs {
     /// Of a file, if it is a transport stream.
     pub fn of(file: &File) -> Option<Self> {
         let head = piece(file, 0, HEAD_BYTES);
-        let (start, stride) = grid(&head)?;
-        let packets = || packets(&head, (start, stride));
+        let grid = grid(&head)?;
+        let packets = || packets(&head, grid);
         let listed = packets().filter(|packet| pid(packet) == 0).find_map(section).map(programs)?;
         let sections =
             listed.into_iter().filter_map(|of| Some((of, packets().filter(|p| pid(p) == of).find_map(section)?)));
@@ -73,7 +72,7 @@ impl Programs {
         let mut heard: Vec<u16> = packets().map(pid).collect();
         heard.sort_unstable();
         heard.dedup();
-        Some(Self { start: start as u64, stride: stride as u64, maps, heard, changed })
+        Some(Self { grid, maps, heard, changed })
     }
 
     /// The streams that nobody found, with why they are not offered. Found are those of these ids.
@@ -135,7 +134,7 @@ impl Programs {
         let Some(map) = self.changed else { return };
         let end = offset + piece.len() as u64;
         let earliest = (offset + 1).saturating_sub(PACKET_BYTES as u64);
-        let mut at = self.start + earliest.saturating_sub(self.start).div_ceil(self.stride) * self.stride;
+        let mut at = next_packet::<u64>(earliest, self.grid, &[], |_| 0);
         while at < end {
             let held = at
                 .checked_sub(offset)
@@ -144,7 +143,7 @@ impl Programs {
             if packet[0] == 0x47 && pid(&packet) == map && renumber(&mut packet) {
                 put(piece, offset, at, &packet);
             }
-            at += self.stride;
+            at += self.grid.1 as u64;
         }
     }
 }
@@ -156,7 +155,7 @@ fn piece(file: &File, at: u64, length: usize) -> Vec<u8> {
     piece
 }
 
-fn packets(piece: &[u8], (start, stride): (usize, usize)) -> impl Iterator<Item = &[u8]> {
+pub(super) fn packets(piece: &[u8], (start, stride): (usize, usize)) -> impl Iterator<Item = &[u8]> {
     let whole = piece[start..].chunks(stride).filter_map(|chunk| chunk.get(..PACKET_BYTES));
     whole.filter(|packet| packet[0] == 0x47)
 }
@@ -266,12 +265,6 @@ fn renumber(packet: &mut [u8; PACKET_BYTES]) -> bool {
     let (body, check) = section.split_at_mut(section.len() - CRC_BYTES);
     check.copy_from_slice(&crc(body).to_be_bytes());
     !of_dts.is_empty()
-}
-
-/// The checksum of sections (Annex A).
-fn crc(bytes: &[u8]) -> u32 {
-    let shifted = |crc: u32, _| if crc & 1 << 31 == 0 { crc << 1 } else { crc << 1 ^ 0x04C1_1DB7 };
-    bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte) << 24, shifted))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use super::pcr::{PACKET_BYTES, grid, pid};
+use super::programs::packets;
 
 /// GStreamer's name of transport streams.
 pub const CONTAINER: &str = "video/mpegts";
@@ -39,10 +40,9 @@ pub fn is_of(scrambled: &BTreeSet<u16>, stream_id: &str) -> bool {
 }
 
 fn in_piece(piece: &[u8]) -> BTreeSet<u16> {
-    let Some((start, stride)) = grid(piece) else { return BTreeSet::new() };
-    let packets = piece[start..].chunks(stride).filter(|packet| packet.len() >= PACKET_BYTES && packet[0] == 0x47);
+    let Some(grid) = grid(piece) else { return BTreeSet::new() };
     // Those that say that they are damaged say nothing else.
-    packets.filter(|packet| packet[1] & 0x80 == 0 && packet[3] & 0x80 != 0).map(pid).collect()
+    packets(piece, grid).filter(|packet| packet[1] & 0x80 == 0 && packet[3] & 0x80 != 0).map(pid).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Program association and program map (ISO/IEC 13818-1 §2.4.4): one program, always the same.
 
-use crate::media::Program;
+use crate::media::{Program, crc};
 
 use super::packet::Pid;
 
@@ -44,10 +44,4 @@ fn section(table: u8, parts: &[&[u8]]) -> Vec<u8> {
     let mut section = [&[table, high, low][..], &PROGRAM, &IN_FORCE, &body].concat();
     section.extend_from_slice(&crc(&section).to_be_bytes());
     section
-}
-
-/// CRC of annex A: over the whole section with it, it is zero.
-pub(super) fn crc(bytes: &[u8]) -> u32 {
-    let shifted = |crc: u32, _| if crc & 1 << 31 == 0 { crc << 1 } else { crc << 1 ^ 0x04C1_1DB7 };
-    bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte) << 24, shifted))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::super::tables::crc;
+use crate::media::crc;
 
 pub const VIDEO: u16 = 0x100;
 pub const AUDIO: u16 = 0x101;
