@@ -7,8 +7,8 @@ use std::thread::{self, JoinHandle};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-/// Blocks that may wait for the thread: what is written is hardly ahead of what is hashed.
-const BLOCKS: usize = 2;
+/// Blocks that may wait for the thread. With two, an upload waited for each of its hiccups.
+const BLOCKS: usize = 4;
 
 /// The thread, and the way to it. Dropping it lets the thread end by itself.
 #[derive(Debug)]
@@ -20,6 +20,7 @@ pub(super) struct Hashing {
 #[derive(Debug)]
 enum Order {
     Block(Bytes),
+    Retract,
     Tell(SyncSender<Sha256>),
 }
 
@@ -32,9 +33,14 @@ impl Hashing {
     pub(super) fn start(mut hash: Sha256) -> io::Result<Self> {
         let (orders, inbox) = sync_channel(BLOCKS);
         let thread = thread::Builder::new().name("hash".to_owned()).spawn(move || {
+            let mut before = hash.clone();
             for order in inbox {
                 match order {
-                    Order::Block(block) => hash.update(&block),
+                    Order::Block(block) => {
+                        before.clone_from(&hash);
+                        hash.update(&block);
+                    }
+                    Order::Retract => hash.clone_from(&before),
                     // Nobody may want to know it any more.
                     Order::Tell(asker) => drop(asker.send(hash.clone())),
                 }
@@ -48,6 +54,11 @@ impl Hashing {
     pub(super) fn update(&self, block: Bytes) {
         // A thread that is gone is told of by who asks for the digest.
         let _ = self.orders.send(Order::Block(block));
+    }
+
+    /// The bytes that came last do not count.
+    pub(super) fn retract(&self) {
+        let _ = self.orders.send(Order::Retract);
     }
 
     /// The digest of what came so far.
@@ -86,6 +97,8 @@ mod tests {
         let mut half = None;
         for (n, block) in whole.chunks(1000).enumerate() {
             if n == 50 {
+                hashing.update(Bytes::from_static(b"not written"));
+                hashing.retract();
                 half = Some(hashing.so_far());
             }
             hashing.update(Bytes::copy_from_slice(block));

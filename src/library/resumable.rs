@@ -264,15 +264,16 @@ impl Resumable {
         let Some(going) = going else {
             return Err(Error::at("write", &path, io::Error::other("it was not begun since a write failed")));
         };
-        let room = self.library.room_for(length, reserve_bytes);
-        let written =
-            room.and_then(|()| going.sink.write(&bytes).map_err(|why| self.library.unwritten(&path, length, why)));
-        if let Err(error) = written {
-            going.has_gap = true;
-            return Err(error);
-        }
-        going.hash.update(bytes);
-        Ok(())
+        let written = self.library.room_for(length, reserve_bytes).and_then(|()| {
+            // Hashed while it is written.
+            going.hash.update(bytes.clone());
+            going.sink.write(&bytes).map_err(|why| {
+                going.hash.retract();
+                self.library.unwritten(&path, length, why)
+            })
+        });
+        going.has_gap = written.is_err();
+        written
     }
 
     /// Bytes that will not be certain until [`Resumable::hasten`] or [`Resumable::settle`] is called.

@@ -220,15 +220,20 @@ impl Resumables {
         let named = getrandom::fill(&mut bytes);
         named.map_err(|error| super::Error::NoName(std::io::Error::other(error.to_string())))?;
         let id = UploadId::from_random(bytes);
-        let (library, reserve, name) = (uploads.0.rooms.library.clone(), config.reserve_bytes, id.clone());
         let about = serde_json::to_vec(&declared).map_err(|error| defect(&error))?;
+        let (resumables, reserve) = (self.clone(), config.reserve_bytes);
+        // It is known as soon as it is there, also if nobody waits for that any more.
         let created = blocking(move || {
+            let uploads = &resumables.0.uploads;
+            let library = &uploads.0.rooms.library;
             library.room_for(length_bytes.unwrap_or(0), reserve)?;
-            Ok(library.create_resumable(&name, &about, length_bytes, now_ms())?)
+            let held = library.create_resumable(&id, &about, length_bytes, now_ms())?;
+            let upload = Upload::new(id.clone(), declared, held, uploads);
+            let status = upload.status();
+            resumables.all().insert(id, Arc::new(upload));
+            Ok(status)
         });
-        let upload = Arc::new(Upload::new(id.clone(), declared, created.await?, uploads));
-        let status = upload.status();
-        self.all().insert(id, upload);
+        let status = created.await?;
         // It is open now, and counts as that.
         drop(admission);
         for begun in begun {
