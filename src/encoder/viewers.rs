@@ -15,6 +15,8 @@ use crate::media::{Generation, RenditionKind};
 
 /// Viewers remembered. More would be an attack, or more than one machine encodes for; then the one seen least lately goes.
 const MAX_VIEWERS: usize = 4096;
+/// Of more, those go first that said nothing for this long.
+const VIEWER_OVER: Duration = Duration::from_secs(60);
 /// Places of one address: a household, or several players of one test machine.
 const MAX_PLACES: usize = 16;
 /// A request this far behind its place is still of it: a player that repeats or skips one.
@@ -73,6 +75,9 @@ impl Viewers {
         now: Instant,
     ) -> bool {
         let mut viewers = lock(&self.0);
+        if viewers.len() >= MAX_VIEWERS && !viewers.contains_key(&viewer.key) {
+            viewers.retain(|_, known| now.saturating_duration_since(known.seen) < VIEWER_OVER);
+        }
         if viewers.len() >= MAX_VIEWERS && !viewers.contains_key(&viewer.key) {
             let oldest = viewers.iter().min_by_key(|(_, known)| known.seen).map(|(key, _)| *key);
             oldest.map(|key| viewers.remove(&key));

@@ -7,7 +7,8 @@
 //!   an answer over HTTP/2, that one is reset and the others go on: they may be other viewers', behind one proxy.
 //!
 //! A client that takes a little now and then holds one answer at a time (HTTP/2: `max_streams`) on one of
-//! `max_connections` connections; that is the bound.
+//! `max_connections` connections; that is the bound. (Answers share the cache's bytes; for those that do not see
+//! `transport.rs`.)
 
 use std::cell::Cell;
 use std::convert::Infallible;

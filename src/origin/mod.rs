@@ -146,6 +146,7 @@ pub struct Origin {
     /// Limits playback, if it is limited.
     rate: Option<Rate>,
     counters: Arc<Counters>,
+    sending: transport::Sending,
     stopping: AtomicBool,
 }
 
@@ -167,6 +168,7 @@ impl Origin {
             tag: config.tag(),
             rate: Rate::per_minute(config.playback_requests_per_minute),
             counters: Arc::default(),
+            sending: transport::Sending::default(),
             stopping: AtomicBool::new(false),
         }
     }

@@ -88,10 +88,14 @@ impl Plays {
         let startup = {
             let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
             if sessions.len() >= MAX_SESSIONS && !sessions.contains_key(&key) {
+                over = gone(&mut sessions, now);
+            }
+            if sessions.len() >= MAX_SESSIONS && !sessions.contains_key(&key) {
                 let oldest = sessions.iter().min_by_key(|(_, session)| session.last).map(|(key, _)| *key);
                 over.extend(oldest.and_then(|key| sessions.remove(&key)));
             }
-            let fresh = Session { first: now, last: now, started: false, video_ms: 0, video_bits: 0 };
+            // What has started already tells nothing of its start.
+            let fresh = Session { first: now, last: now, started: !told.startup, video_ms: 0, video_bits: 0 };
             sessions.entry(key).or_insert(fresh).hear(told, now)
         };
         over.iter().for_each(|session| self.over(session));
@@ -105,9 +109,7 @@ impl Plays {
     pub(super) fn sweep(&self, now: Instant) -> usize {
         let (over, left) = {
             let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-            let gone = |session: &Session| now.saturating_duration_since(session.last) >= SESSION_OVER;
-            let over: Vec<Session> = sessions.extract_if(|_, session| gone(session)).map(|(_, over)| over).collect();
-            (over, sessions.len())
+            (gone(&mut sessions, now), sessions.len())
         };
         over.iter().for_each(|session| self.over(session));
         left
@@ -120,6 +122,12 @@ impl Plays {
             (self.on_quality)(Quality::Bitrate(rate));
         }
     }
+}
+
+/// Takes out the sessions that are over.
+fn gone(sessions: &mut HashMap<u64, Session>, now: Instant) -> Vec<Session> {
+    let is_over = |session: &Session| now.saturating_duration_since(session.last) >= SESSION_OVER;
+    sessions.extract_if(|_, session| is_over(session)).map(|(_, over)| over).collect()
 }
 
 impl Session {
@@ -175,6 +183,15 @@ mod tests {
         assert_eq!(plays.sweep(after(6000)), 1);
         assert_eq!(plays.sweep(after(5000) + SESSION_OVER), 0);
         assert_eq!(heard.lock().unwrap().last(), Some(&Quality::Bitrate(2_000_000.0)));
+    }
+
+    #[test]
+    fn of_a_session_that_is_heard_of_after_it_started_nothing_is_told_of_its_start() {
+        let (plays, heard) = plays();
+        let start = Instant::now();
+        plays.listen(1, &video(1000, false, false), start);
+        plays.listen(1, &video(1000, false, false), start + Duration::from_secs(4));
+        assert_eq!(*heard.lock().unwrap(), []);
     }
 
     #[test]

@@ -86,7 +86,9 @@ pub(super) async fn object(
     }
     target.played(origin, asked);
     if let Some(bytes) = origin.rooms.cache.peek(&target.key) {
-        let _ = asked.came.set(Came::Memory);
+        if !asked.head() {
+            let _ = asked.came.set(Came::Memory);
+        }
         return respond::whole(asked, &target, bytes, Came::Memory, None);
     }
     if asked.head() {

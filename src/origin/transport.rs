@@ -2,14 +2,18 @@
 //! memory, disk or the encoder like any other. So one encode serves every protocol, and the cache holds it once.
 //!
 //! The answer is held until both are whole: how a stream is filled up so that its counters come round is known at its
-//! end.
+//! end. Every answer is then bytes of its own, unlike one from the cache, until its client has taken it; so there is a bound
+//! on those of all clients together.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
-use crate::cache::{Key, Object};
+use crate::cache::{FlightError, Key, Object};
 use crate::media::{Generation, Rendition};
 use crate::packager::mpegts::{self, Coded};
 
@@ -19,6 +23,22 @@ use super::respond::{self, Asked, Response};
 use super::route::{Form, Media};
 use super::segment::{self, Came, Claimed, Target};
 use super::{Origin, Presentation};
+
+/// Bytes of transport streams that clients have yet to take, about: some hundred segments.
+const MAX_SENDING_BYTES: usize = 512 << 20;
+/// The unit it is counted in, bytes.
+const UNIT_BYTES: usize = 1 << 10;
+/// How long a request waits for others to take theirs.
+const ROOM_WAIT: Duration = Duration::from_secs(2);
+
+/// The segments that clients have yet to take.
+pub(super) struct Sending(Arc<Semaphore>);
+
+/// A segment, and its part of what there may be.
+struct Sent {
+    bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
 
 /// Picture or sound of a segment: its init segment and itself.
 struct Part {
@@ -43,9 +63,13 @@ pub(super) async fn answer(origin: &Origin, asked: &Asked, media: Media) -> Resu
     let (video, audio) = tokio::try_join!(coded(origin, asked, video), coded(origin, asked, audio))?;
     let came = [&video, &audio].into_iter().flatten().map(|(_, came)| *came).max_by_key(|came| slowness(*came));
     let came = came.unwrap_or(Came::Memory);
-    let _ = asked.came.set(came);
+    if !asked.head() {
+        let _ = asked.came.set(came);
+    }
     let waited = matches!(came, Came::Made | Came::Shared).then(|| asked.received.elapsed());
+    let room = origin.sending.room([&video, &audio].into_iter().flatten().map(|(coded, _)| coded)).await?;
     let bytes = wrap(&presentation, target.rendition, number, video, audio).await?;
+    let bytes = Bytes::from_owner(Sent { bytes, _room: room });
     respond::whole(asked, &target, bytes, came, waited)
 }
 
@@ -62,6 +86,29 @@ fn find(presentation: &Arc<Presentation>, media: Media) -> Result<(Target, u32),
     let key = Key { generation, rendition: name, object };
     let presentation = presentation.clone();
     Ok((Target { presentation, rendition, key, etag, form: Form::Transport, segments, due_in: None }, number))
+}
+
+impl Default for Sending {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(MAX_SENDING_BYTES / UNIT_BYTES)))
+    }
+}
+
+impl Sending {
+    /// Room for a segment that is to be wrapped. Its packets weigh little more than what is in them.
+    async fn room<'a>(&self, parts: impl Iterator<Item = &'a Coded>) -> Result<OwnedSemaphorePermit, Problem> {
+        let bytes: usize = parts.map(|coded| coded.segment.len()).sum();
+        let units = bytes.min(MAX_SENDING_BYTES).div_ceil(UNIT_BYTES);
+        let room = self.0.clone().acquire_many_owned(u32::try_from(units).unwrap_or(u32::MAX));
+        let room = timeout(ROOM_WAIT, room).await.ok().and_then(Result::ok);
+        room.ok_or(Problem::Busy { retry_after_seconds: FlightError::RETRY_SECONDS })
+    }
+}
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Part {
@@ -128,5 +175,24 @@ fn slowness(came: Came) -> u8 {
         Came::Disk => 1,
         Came::Shared => 2,
         Came::Made => 3,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_that_take_nothing_hold_no_more_than_the_bound_and_others_are_told_after_a_while() {
+        let sending = Sending::default();
+        let coded = Coded { init: Bytes::new(), segment: Bytes::from(vec![0; 16 << 20]) };
+        let mut sent = Vec::new();
+        while let Ok(room) = sending.room([&coded].into_iter()).await {
+            let bytes = Bytes::from_static(b"some of it is a part of all of it");
+            sent.push(Bytes::from_owner(Sent { bytes, _room: room }).slice(..1));
+        }
+        assert_eq!(sent.len(), MAX_SENDING_BYTES / (16 << 20));
+        sent.pop();
+        assert!(sending.room([&coded].into_iter()).await.is_ok());
     }
 }

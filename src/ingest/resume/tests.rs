@@ -26,6 +26,27 @@ async fn an_upload_that_was_touched_meanwhile_does_not_expire() {
     assert!(matches!(resumables.look(&id), Err(Error::Unknown)));
 }
 
+/// Folders of clients that left meanwhile were counted by nobody, until the next start.
+#[tokio::test]
+async fn an_upload_whose_client_leaves_while_it_is_created_is_known_or_not_there() {
+    let data = tempfile::tempdir().unwrap();
+    let resumables = Resumables::open(uploads(data.path())).unwrap();
+    for microseconds in (0..40).map(|n| n * 100) {
+        let created = resumables.create(Declared::default(), None);
+        let _ = timeout(Duration::from_micros(microseconds), created).await;
+    }
+    let folders = async || {
+        let library = resumables.0.uploads.0.rooms.library.clone();
+        blocking(move || Ok(library.resumables()?)).await.unwrap()
+    };
+    let mut there = folders().await;
+    while resumables.all().len() != there.len() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        there = folders().await;
+    }
+    assert!(there.iter().all(|id| resumables.look(id).is_ok()));
+}
+
 #[tokio::test]
 async fn of_finished_uploads_the_newest_are_known() {
     let data = tempfile::tempdir().unwrap();
