@@ -1,8 +1,10 @@
-//! Identifiers that appear in URLs and on disk. Each accepts a closed alphabet, so none can name another path.
+//! Identifiers that appear in URLs and on disk. Each accepts a closed alphabet, so none can name another path. Each lies where
+//! it is, without memory of its own: every request parses some and clones them into keys.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::str::FromStr;
 
+use arrayvec::ArrayString;
 use serde::{Deserialize, Serialize};
 
 /// Why a text is not an identifier.
@@ -14,11 +16,11 @@ pub struct IdError {
 }
 
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $accept:expr) => {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal, $what:literal, $accept:expr) => {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(Box<str>);
+        pub struct $name(ArrayString<$bytes>);
 
         impl $name {
             /// The text, as in a URL.
@@ -32,7 +34,8 @@ macro_rules! text_id {
             type Err = IdError;
             fn from_str(text: &str) -> Result<Self, IdError> {
                 let accept: fn(&str) -> bool = $accept;
-                if accept(text) { Ok(Self(text.into())) } else { Err(IdError { what: $what, text: text.to_owned() }) }
+                let short = ArrayString::from(text).ok().filter(|_| accept(text));
+                short.map(Self).ok_or_else(|| IdError { what: $what, text: text.to_owned() })
             }
         }
 
@@ -45,13 +48,13 @@ macro_rules! text_id {
 
         impl From<$name> for String {
             fn from(id: $name) -> Self {
-                id.0.into()
+                id.as_str().to_owned()
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+                f.write_str(self.as_str())
             }
         }
     };
@@ -63,40 +66,40 @@ fn lower_alphanumeric(text: &str) -> bool {
 
 text_id!(
     /// A title's public name: 12 characters of lower-case base 32, 60 bits of chance.
-    TitleId, "title id", |t| t.len() == 12 && lower_alphanumeric(t)
+    TitleId, 12, "title id", |t| t.len() == 12 && lower_alphanumeric(t)
 );
 text_id!(
     /// A job's name: 12 characters of lower-case base 32, as a title's.
-    JobId, "job id", |t| t.len() == 12 && lower_alphanumeric(t)
+    JobId, 12, "job id", |t| t.len() == 12 && lower_alphanumeric(t)
 );
 text_id!(
     /// An API key's name: 12 characters of lower-case base 32, as a title's. It is no secret.
-    KeyId, "key id", |t| t.len() == 12 && lower_alphanumeric(t)
+    KeyId, 12, "key id", |t| t.len() == 12 && lower_alphanumeric(t)
 );
 text_id!(
     /// A webhook's name: 12 characters of lower-case base 32, as a title's.
-    WebhookId, "webhook id", |t| t.len() == 12 && lower_alphanumeric(t)
+    WebhookId, 12, "webhook id", |t| t.len() == 12 && lower_alphanumeric(t)
 );
 text_id!(
     /// A delivery's name: 12 characters of lower-case base 32, as a title's.
-    DeliveryId, "delivery id", |t| t.len() == 12 && lower_alphanumeric(t)
+    DeliveryId, 12, "delivery id", |t| t.len() == 12 && lower_alphanumeric(t)
 );
 text_id!(
     /// A resumable upload's name: 32 hexadecimal digits, 128 bits of chance, so that it cannot be guessed.
-    UploadId, "upload id", |t| t.len() == 32 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    UploadId, 32, "upload id", |t| t.len() == 32 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 );
 text_id!(
     /// The hash of everything that decides a title's bytes; names the recipe in URLs. 16 hexadecimal digits.
-    Generation, "generation", |t| t.len() == 16 && lower_alphanumeric(t)
+    Generation, 16, "generation", |t| t.len() == 16 && lower_alphanumeric(t)
 );
 text_id!(
     /// A rendition within a title: `1080p`, `source`, `audio-128k`.
-    RenditionName, "rendition name",
-    |t| !t.is_empty() && t.len() <= 32 && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    RenditionName, 32, "rendition name",
+    |t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 );
 text_id!(
     /// SHA-256 of a source file, 64 hexadecimal digits.
-    Digest, "digest", |t| t.len() == 64 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    Digest, 64, "digest", |t| t.len() == 64 && t.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 );
 
 impl TitleId {
@@ -143,21 +146,32 @@ impl UploadId {
     /// A fresh id from random bytes.
     #[must_use]
     pub fn from_random(bytes: [u8; 16]) -> Self {
-        Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+        Self(hexadecimal(&bytes))
     }
 }
 
 /// 60 of the bits, in an alphabet without letters that look like digits.
-fn twelve(bits: u64) -> Box<str> {
+fn twelve(bits: u64) -> ArrayString<12> {
     const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-    (0..12).map(|i| char::from(ALPHABET[(bits >> (5 * i)) as usize & 31])).collect::<String>().into()
+    let mut text = ArrayString::new();
+    (0..12).for_each(|i| text.push(char::from(ALPHABET[(bits >> (5 * i)) as usize & 31])));
+    text
+}
+
+/// Two digits for each byte.
+fn hexadecimal<const N: usize>(bytes: &[u8]) -> ArrayString<N> {
+    let mut text = ArrayString::new();
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("there is room for two digits each");
+    }
+    text
 }
 
 impl Generation {
     /// From the first eight bytes of a hash.
     #[must_use]
     pub fn from_hash(hash: [u8; 8]) -> Self {
-        Self(format!("{:016x}", u64::from_be_bytes(hash)).into())
+        Self(hexadecimal(&hash))
     }
 }
 
