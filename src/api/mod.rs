@@ -191,7 +191,7 @@ impl Api {
             if matches!(route, Route::File(_)) {
                 return Err(Problem::of(Kind::NoRoute));
             }
-            return Err(Problem::of(Kind::Method).header(http::header::ALLOW, &route.allow()));
+            return Err(route.refuse(&parts.method));
         };
         if route == Route::OpenApi {
             return Ok(respond::document(openapi::document()));

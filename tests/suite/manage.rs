@@ -391,3 +391,6 @@ fn a_page_of_another_site_can_change_nothing_and_methods_are_told() {
     let head = server.ask(VIDEOS).method("HEAD").send().unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));
 }
+    let put = server.ask(&format!("{VIDEOS}/000000000000")).method("PUT").body("x").send().unwrap();
+    assert_eq!((put.problem().0, put.header("allow")), (405, Some("GET, HEAD, PATCH, DELETE, OPTIONS")));
+    assert!(put.text().contains("/api/v1/videos/?filename=000000000000"), "{}", put.text());

@@ -193,8 +193,8 @@ impl Route {
         match self {
             Self::File(_) => Some(json!({
                 "name": "video", "in": "path", "required": true,
-                "description": "the file's name; one that looks like an id needs a dot",
-                "schema": { "type": "string", "pattern": "^[^/]+$", "not": { "pattern": "^[0-9a-z]{12}$" } },
+                "description": "the file's name; one that looks like an id is sent to /videos, as `filename`",
+                "schema": { "type": "string", "pattern": "^[^/]+$", "not": { "pattern": schemas::ID } },
                 "example": "film.mp4",
             })),
             Self::Video(_) | Self::Source(_) | Self::Warm(_) | Self::PlaybackTokens(_) | Self::VideoEvents(_) => {

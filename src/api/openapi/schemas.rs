@@ -8,6 +8,8 @@ use crate::access::{MAX_NAME_CHARS, MAX_PLAYBACK_SECONDS, MAX_UPLOAD_SECONDS};
 use crate::catalog::{JobState, State};
 use crate::ingest::name::MAX_NAME_CHARS as MAX_TITLE_CHARS;
 
+/// What names of titles, jobs, keys and webhooks are made of.
+pub(super) const ID: &str = "^[0-9a-hjkmnp-tv-z]{12}$";
 /// One line of text with something in it.
 const LINE: &str = r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$";
 /// What a URL of ours may look like: a name or an address (RFC 3986 §3), no user and no password.
@@ -250,7 +252,7 @@ fn parameters() -> Value {
     };
     json!({
         "cursor": query("cursor", "`next_cursor` of the page before",
-            json!({ "type": "string", "pattern": "^-?[0-9]{1,15}-[0-9a-z]{12}$" })),
+            json!({ "type": "string", "pattern": "^-?[0-9]{1,15}-[0-9a-hjkmnp-tv-z]{12}$" })),
         "limit": query("limit", "items per page, by default 20; more than 100 count as 100",
             json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX })),
         "videoState": query("state", "only videos in this state", json!({ "enum": State::ALL })),
@@ -323,7 +325,7 @@ fn schemas() -> Value {
     let mut issued = key.clone();
     issued["key"] = json!({ "type": "string", "description": "sent as `Authorization: Bearer`" });
     json!({
-        "Id": { "type": "string", "pattern": "^[0-9a-z]{12}$" },
+        "Id": { "type": "string", "pattern": ID },
         "UploadId": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
         "Upload": closed(json!({
             "id": reference("schemas", "UploadId"), "offset": count(), "length": count_or_null(), "expires_at": time(),
