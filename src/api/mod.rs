@@ -169,7 +169,7 @@ impl Api {
             if let Some((rate, taken)) = taken {
                 rate.tell(response.headers_mut(), taken);
             }
-            respond::without_body_if_head(&parts, response)
+            respond::without_body_if_head(&parts, respond::without_tag_if_put(&parts, response))
         })
     }
 

@@ -56,18 +56,21 @@ pub(super) fn versioned(value: &Value, version: &str) -> Response {
     response
 }
 
-/// 304 if who asks has the same already (RFC 9110 §13.1.2).
-pub(super) fn unless_known(parts: &request::Parts, response: Response) -> Response {
-    let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
-    if !tag.is_some_and(|tag| origin::not_modified(&parts.headers, tag)) {
-        return response;
+/// 304 if who asks has the same already, 412 if they want none but another (RFC 9110 §13.2.2).
+pub(super) fn unless_known(parts: &request::Parts, response: Response) -> Result<Response, Problem> {
+    let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+    if !origin::wanted(&parts.headers, tag) {
+        return Err(Problem::new(Kind::Version, "this is not the version that If-Match names"));
+    }
+    if !origin::not_modified(&parts.headers, tag) {
+        return Ok(response);
     }
     let mut unchanged = Response::new(Empty::new().boxed_unsync());
     *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
     for name in [ETAG, CACHE_CONTROL] {
         unchanged.headers_mut().extend(response.headers().get(&name).map(|value| (name, value.clone())));
     }
-    unchanged
+    Ok(unchanged)
 }
 
 /// 200 with the description of the API, which is the same as long as the server runs.
@@ -150,3 +153,11 @@ pub(super) fn options(route: &Route) -> Response {
 pub(super) fn without_body_if_head(parts: &request::Parts, response: Response) -> Response {
     if parts.method == Method::HEAD { response.map(|_| Empty::new().boxed_unsync()) } else { response }
 }
+/// What is PUT is a film, and the tag would be one of the video that it is shown as (RFC 9110 §9.3.4).
+pub(super) fn without_tag_if_put(parts: &request::Parts, mut response: Response) -> Response {
+    if parts.method == Method::PUT {
+        response.headers_mut().remove(ETAG);
+    }
+    response
+}
+

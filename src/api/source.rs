@@ -26,7 +26,7 @@ pub(super) async fn replace(
     let about = upload::from_request(parts, None)?;
     let old = videos::find(api, id).await?;
     let counted = counted(api, id, caller).await?;
-    let expected = videos::if_match(parts, &old)?;
+    let expected = videos::condition(parts, &old)?;
     if matches!(old.entry.state, State::Receiving | State::Processing) {
         return Err(crate::ingest::Error::NotReady.into());
     }

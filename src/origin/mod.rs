@@ -67,7 +67,7 @@ use crate::cache::Cache;
 use crate::media::{Policy, TitleId};
 
 pub use body::{Body, Broken};
-pub use conditional::not_modified;
+pub use conditional::{not_modified, wanted};
 pub use config::Config;
 pub use counters::Counters;
 pub use error::Error;

@@ -149,6 +149,12 @@ fn an_answer_names_the_title_and_says_where_it_is() {
     settled(&server, &id);
     let now = server.get(&format!("{VIDEOS}/{id}"));
     assert_ne!(now.header("etag").unwrap(), etag, "it is ready now, which is another version");
+    // A name as long as an id, with letters that no id has.
+    for path in ["z.mp4", "holidayvideo"] {
+        let put = server.ask(&format!("{VIDEOS}/{path}")).method("PUT").body(film().1).send().unwrap();
+        assert_eq!((put.status, put.header("etag")), (201, None), "a tag would be the video's, not the film's");
+        assert_eq!(put.json()["file_name"], path);
+    }
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) enum Gives {
     Nothing,
     Video,
     CreatedVideo,
+    /// The same without a tag, to PUT.
+    SentVideo,
     VideoPage,
     Removed,
     Upload,
@@ -121,9 +123,9 @@ pub(super) fn response(gives: Gives) -> Value {
             response["headers"] = tag();
             response
         }
-        Gives::CreatedVideo => {
+        Gives::CreatedVideo | Gives::SentVideo => {
             let mut response = body("the video, whose film is being processed or fetched", "Video");
-            response["headers"] = tag();
+            response["headers"] = if matches!(gives, Gives::SentVideo) { json!({}) } else { tag() };
             response["headers"]["Location"] = place();
             response
         }
@@ -294,7 +296,7 @@ fn parameters() -> Value {
             "pairs of a key and a value, UTF-8 in base64: filename, title, description, metadata, playback_policy, replaces, \
              and whatever the client wants to read again",
             json!({ "type": "string", "example": "filename ZmlsbS5tcDQ=,title QSBmaWxt" })),
-        "If-Match": header("If-Match", "the ETag of the version to be changed", json!({ "type": "string" })),
+        "If-Match": header("If-Match", "the ETag of the version that is meant", json!({ "type": "string" })),
         "Last-Event-ID": header("Last-Event-ID", "the last event that was received", json!({ "type": "string" })),
     })
 }
