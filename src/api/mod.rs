@@ -212,6 +212,7 @@ impl Api {
         if let Route::Upload(id) = &route {
             tus::must_be_of(self, id, &caller, &parts.method)?;
         }
+            tus::check_version(parts)?;
         match (&route, &parts.method) {
             (Route::Videos, &Method::POST) if fetch::is_meant(parts) => {
                 fetch::create(self, parts, payload, &caller).await
@@ -228,8 +229,8 @@ impl Api {
             (Route::VideoEvents(id), _) => events::of_one(self, parts, id).await,
             (Route::Uploads, _) => tus::create(self, parts, payload, &caller).await,
             (Route::Upload(id), &Method::PATCH) => tus::append(self, parts, payload, id).await,
-            (Route::Upload(id), &Method::DELETE) => tus::remove(self, parts, id).await,
-            (Route::Upload(id), &Method::HEAD) => tus::head(self, parts, id).await,
+            (Route::Upload(id), &Method::DELETE) => tus::remove(self, id).await,
+            (Route::Upload(id), &Method::HEAD) => tus::head(self, id).await,
             (Route::Upload(id), _) => tus::get(self, parts, id, &caller).await,
             (Route::Events, _) => events::of_all(self, parts),
             (Route::Jobs, _) => jobs::list(self, parts).await,

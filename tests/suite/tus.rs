@@ -318,6 +318,10 @@ fn what_is_not_by_the_protocol_is_refused_and_changes_nothing() {
     create(&server, &[("upload-length", "1")]);
 }
 
+    for method in ["PATCH", "HEAD", "DELETE"] {
+        let foreign = send(server.ask(&unknown).method(method).header("tus-resumable", "0.2.2"));
+        assert_eq!((foreign.status, foreign.header("tus-version")), (412, Some("1.0.0")), "{method}");
+    }
 /// They kept others from beginning for as long as they were known.
 #[test]
 fn finished_uploads_are_not_among_those_that_are_open() {
