@@ -153,7 +153,9 @@ impl Api {
             let (mut parts, body) = request.into_parts();
             tus::override_method(&mut parts);
             let payload = Payload::new(&parts, body, api.rooms.uploads.config().stall(), api.rooms.received.clone());
-            let taken = api.rooms.rate.as_ref().zip(parts.extensions.get::<Client>());
+            // What a browser asks beforehand costs nothing and does not count.
+            let rate = api.rooms.rate.as_ref().filter(|_| parts.method != Method::OPTIONS);
+            let taken = rate.zip(parts.extensions.get::<Client>());
             let taken = taken.map(|(rate, client)| (rate, rate.take(client.0, Instant::now())));
             let answered = match taken {
                 Some((_, Taken::No { wait_seconds })) => Err(Problem::too_often(wait_seconds)),
@@ -210,9 +212,9 @@ impl Api {
             videos::must_see(self, id, &caller).await?;
         }
         if let Route::Upload(id) = &route {
+            tus::check_version(parts)?;
             tus::must_be_of(self, id, &caller, &parts.method)?;
         }
-            tus::check_version(parts)?;
         match (&route, &parts.method) {
             (Route::Videos, &Method::POST) if fetch::is_meant(parts) => {
                 fetch::create(self, parts, payload, &caller).await
