@@ -253,12 +253,13 @@ fn a_form_carries_what_people_and_programs_say_of_a_film() {
     assert_eq!((&video["description"], &video["metadata"]["a"][0]), (&"two\nlines".into(), &1.into()));
     settled(&server, video["id"].as_str().unwrap());
     let file = format!("file=@{path}");
-    let bad: [&[&str]; 6] = [
+    let (_, said) = curl(&server, &["-F", &file, "-F", "colour=red"], VIDEOS);
+    assert!(said["detail"].as_str().unwrap().contains("playback_policy"), "{said}");
+    let bad: [&[&str]; 5] = [
         &["-F", "title=x"],
         &["-F", &file, "-F", &file],
         &["-F", &file, "-F", "metadata=[]"],
         &["-F", &file, "-F", "title="],
-        &["-F", &file, "-F", "colour=red"],
         &["-H", "content-type: multipart/form-data; boundary=x", "--data-binary", "no form at all"],
     ];
     for form in bad {
