@@ -24,11 +24,10 @@ pub(super) fn is_meant(parts: &request::Parts) -> bool {
 pub(super) async fn create(
     api: &Arc<Api>,
     parts: &request::Parts,
-    mut payload: Payload,
+    payload: Payload,
     caller: &Caller,
 ) -> Result<Response, Problem> {
-    let body = respond::object(parts, payload.whole(MAX_BODY_BYTES).await?)?;
-    let (url, mut about) = read(body)?;
+    let (url, mut about) = read(respond::object(parts, payload, MAX_BODY_BYTES).await?)?;
     // What can be refused at once is.
     let target = api.rooms.client.target(&url).map_err(ingest::Error::from)?;
     about.creation = idempotency::creation(parts, caller, fingerprint(&target.to_string(), &about))?;

@@ -31,8 +31,8 @@ pub(super) async fn list(api: &Arc<Api>) -> Result<Response, Problem> {
 }
 
 /// `POST /keys`: `{"name": "ci", "scopes": ["upload"], "max_bytes": 1000000000}`.
-pub(super) async fn create(api: &Arc<Api>, parts: &request::Parts, mut payload: Payload) -> Result<Response, Problem> {
-    let (name, scopes, quota) = read(respond::object(parts, payload.whole(MAX_BODY_BYTES).await?)?)?;
+pub(super) async fn create(api: &Arc<Api>, parts: &request::Parts, payload: Payload) -> Result<Response, Problem> {
+    let (name, scopes, quota) = read(respond::object(parts, payload, MAX_BODY_BYTES).await?)?;
     let keys = api.rooms.keys.clone();
     let issued = blocking(move || Ok(keys.issue(&name, scopes, quota, now_ms())?)).await?;
     tracing::info!(key = %issued.key.id, scopes = %issued.key.scopes, "a key was added");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::request;
 
 use super::access::Caller;
@@ -188,10 +188,7 @@ pub(super) fn from_request(parts: &request::Parts, named: Option<&str>) -> Resul
 impl Form {
     /// How the head says that the film will come.
     pub(super) fn of(parts: &request::Parts) -> Result<Self, Problem> {
-        if let Some(coding) = parts.headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
-            let detail = format!("{coding:?} is not taken: send the bytes as they are, without Content-Encoding");
-            return Err(Problem::new(Kind::Encoding, detail).header(ACCEPT_ENCODING, "identity"));
-        }
+        respond::must_be_plain(parts)?;
         let Some(value) = parts.headers.get(CONTENT_TYPE) else { return Ok(Self::Raw) };
         let text = value.to_str().unwrap_or_default();
         let essence = respond::essence(parts).unwrap_or_default();

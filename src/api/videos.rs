@@ -84,12 +84,11 @@ pub(super) async fn change(
         let problem = Problem::new(Kind::MediaType, detail).header(ACCEPT, MERGE_PATCH);
         return Err(problem.header(respond::ACCEPT_PATCH, PATCHES));
     }
-    let body = payload.whole(MAX_CHANGE_BYTES).await?;
-    let patch: Map<String, Value> =
-        serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))?;
+    respond::must_be_plain(parts)?;
+    source::counted(api, id, caller).await?;
+    let patch = respond::parsed(&payload.whole(MAX_CHANGE_BYTES).await?)?;
     for _ in 0..TRIES {
         let old = find(api, id).await?;
-        source::counted(api, id, caller).await?;
         // A condition counts only if the request would succeed without it (RFC 9110 §13.2.1).
         let change = read(patch.clone(), &old.entry.metadata)?;
         let condition = condition(parts, &old)?;

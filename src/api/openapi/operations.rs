@@ -174,6 +174,7 @@ fn video(method: &Method) -> Option<Operation> {
                 Kind::Version,
                 Kind::TooLarge,
                 Kind::MediaType,
+                Kind::Encoding,
                 Kind::DiskFull,
             ],
             ..BASE
@@ -237,16 +238,18 @@ fn warm(method: &Method) -> Option<Operation> {
             Kind::Stalled,
             Kind::TooLarge,
             Kind::MediaType,
+            Kind::Encoding,
         ],
         ..BASE
     })
 }
 
 /// What may become of an upload's bytes, whichever call brings them.
-const APPENDING: [Kind; 16] = [
+const APPENDING: [Kind; 17] = [
     Kind::TokenSpent,
     Kind::TusVersion,
     Kind::MediaType,
+    Kind::Encoding,
     Kind::Body,
     Kind::Empty,
     Kind::TooLarge,
@@ -262,7 +265,7 @@ const APPENDING: [Kind; 16] = [
     Kind::NotReady,
 ];
 
-const SENDING: [Kind; 20] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffset, Kind::UploadLocked]);
+const SENDING: [Kind; 21] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffset, Kind::UploadLocked]);
 
 const RESUMABLE: Operation = Operation {
     tag: "uploads",
@@ -343,8 +346,8 @@ fn upload(method: &Method) -> Option<Operation> {
 }
 
 /// Both lists, and that there is no such path.
-const fn with(many: [Kind; 16], few: [Kind; 3]) -> [Kind; 20] {
-    let mut all = [Kind::NoRoute; 20];
+const fn with(many: [Kind; 17], few: [Kind; 3]) -> [Kind; 21] {
+    let mut all = [Kind::NoRoute; 21];
     let mut n = 0;
     while n < many.len() {
         all[n] = many[n];
@@ -371,6 +374,7 @@ fn playback_tokens(method: &Method) -> Option<Operation> {
             Kind::Stalled,
             Kind::TooLarge,
             Kind::MediaType,
+            Kind::Encoding,
         ],
         ..BASE
     })

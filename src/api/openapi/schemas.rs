@@ -69,10 +69,10 @@ pub(super) enum Gives {
 pub(super) fn request(takes: Takes) -> Option<Value> {
     let bytes =
         json!({ "schema": { "type": "string", "minLength": 1, "contentMediaType": "application/octet-stream" } });
-    let object = |name: &str, types: &[&str]| {
+    let object = |name: &str, types: &[&str], is_required: bool| {
         let content: Map<String, Value> =
             types.iter().map(|media| ((*media).to_owned(), json!({ "schema": reference("schemas", name) }))).collect();
-        json!({ "required": true, "content": content })
+        json!({ "required": is_required, "content": content })
     };
     let film = || {
         json!({
@@ -100,12 +100,12 @@ pub(super) fn request(takes: Takes) -> Option<Value> {
             body["content"]["application/json"] = json!({ "schema": reference("schemas", "NewFetch") });
             body
         }
-        Takes::Change => object("Change", &["application/merge-patch+json", "application/json"]),
-        Takes::PlaybackToken => object("NewPlaybackToken", &["application/json"]),
-        Takes::Stretch => object("Stretch", &["application/json"]),
-        Takes::UploadToken => object("NewUploadToken", &["application/json"]),
-        Takes::Key => object("NewKey", &["application/json"]),
-        Takes::Webhook => object("NewWebhook", &["application/json"]),
+        Takes::Change => object("Change", &["application/merge-patch+json", "application/json"], true),
+        Takes::PlaybackToken => object("NewPlaybackToken", &["application/json"], false),
+        Takes::Stretch => object("Stretch", &["application/json"], false),
+        Takes::UploadToken => object("NewUploadToken", &["application/json"], false),
+        Takes::Key => object("NewKey", &["application/json"], true),
+        Takes::Webhook => object("NewWebhook", &["application/json"], true),
     })
 }
 

@@ -24,6 +24,7 @@ pub(in crate::api) async fn append(
         let problem = Problem::new(Kind::MediaType, format!("bytes of an upload are {BYTES}"));
         return Err(problem.header(ACCEPT, BYTES).header(respond::ACCEPT_PATCH, BYTES));
     }
+    respond::must_be_plain(parts)?;
     let offset = fields::bytes(parts, &UPLOAD_OFFSET)?;
     let offset = offset.ok_or_else(|| fields::bad(&UPLOAD_OFFSET, "there: it says where the bytes begin"))?;
     let length = fields::bytes(parts, &UPLOAD_LENGTH)?;
