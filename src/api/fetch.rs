@@ -10,7 +10,6 @@ use super::idempotency::{self, fingerprint};
 use super::payload::Payload;
 use super::problem::{Kind, Problem};
 use super::{Api, Response, respond, upload, video};
-use crate::catalog::Known;
 use crate::ingest::{self, About, Wanted};
 
 /// Longest body, bytes: a URL, and what is said of a film.
@@ -25,11 +24,10 @@ pub(super) fn is_meant(parts: &request::Parts) -> bool {
 pub(super) async fn create(
     api: &Arc<Api>,
     parts: &request::Parts,
-    mut payload: Payload,
+    payload: Payload,
     caller: &Caller,
 ) -> Result<Response, Problem> {
-    let body = respond::object(parts, payload.whole(MAX_BODY_BYTES).await?)?;
-    let (url, mut about) = read(body)?;
+    let (url, mut about) = read(respond::object(parts, payload, MAX_BODY_BYTES).await?)?;
     // What can be refused at once is.
     let target = api.rooms.client.target(&url).map_err(ingest::Error::from)?;
     about.creation = idempotency::creation(parts, caller, fingerprint(&target.to_string(), &about))?;
@@ -39,15 +37,10 @@ pub(super) async fn create(
     }
     about.owner = caller.owner.clone();
     let _under_way = about.creation.as_ref().map(|creation| api.creations.begin(creation)).transpose()?;
-    if let Some(creation) = about.creation.clone() {
-        match upload::known(api, creation, None).await? {
-            Some(Known::Made(id)) => return upload::created(api, id).await,
-            Some(Known::Other) => return Err(Problem::of(Kind::KeyReused)),
-            Some(Known::Spent) => return Err(Problem::of(Kind::TokenSpent)),
-            Some(Known::Over(exceeded)) => return Err(ingest::Error::Quota(exceeded).into()),
-            Some(Known::TooMany) => return Err(Problem::of(Kind::Busy)),
-            None => {}
-        }
+    if let Some(creation) = about.creation.clone()
+        && let Some(id) = upload::made(api, creation, None).await?
+    {
+        return upload::created(api, id).await;
     }
     let open = || api.rooms.resumables.open_of(caller.owner.as_ref(), &[]);
     let wanted = Wanted { bytes: None, titles: 1, uploads: 1, replaced_bytes: 0 };

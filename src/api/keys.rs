@@ -31,8 +31,8 @@ pub(super) async fn list(api: &Arc<Api>) -> Result<Response, Problem> {
 }
 
 /// `POST /keys`: `{"name": "ci", "scopes": ["upload"], "max_bytes": 1000000000}`.
-pub(super) async fn create(api: &Arc<Api>, parts: &request::Parts, mut payload: Payload) -> Result<Response, Problem> {
-    let (name, scopes, quota) = read(respond::object(parts, payload.whole(MAX_BODY_BYTES).await?)?)?;
+pub(super) async fn create(api: &Arc<Api>, parts: &request::Parts, payload: Payload) -> Result<Response, Problem> {
+    let (name, scopes, quota) = read(respond::object(parts, payload, MAX_BODY_BYTES).await?)?;
     let keys = api.rooms.keys.clone();
     let issued = blocking(move || Ok(keys.issue(&name, scopes, quota, now_ms())?)).await?;
     tracing::info!(key = %issued.key.id, scopes = %issued.key.scopes, "a key was added");
@@ -78,7 +78,8 @@ fn read(mut body: Map<String, Value>) -> Result<(String, Scopes, Quota), Problem
     let mut limit = |name: &str| match body.remove(name) {
         None | Some(Value::Null) => Ok(None),
         Some(value) => {
-            value.as_u64().filter(|limit| *limit <= MAX_LIMIT).map(Some).ok_or_else(|| bad(name, LIMIT_MUST))
+            let limit = respond::count(&value).filter(|limit| *limit <= MAX_LIMIT);
+            limit.map(Some).ok_or_else(|| bad(name, LIMIT_MUST))
         }
     };
     let (max_bytes, max_titles) = (limit("max_bytes")?, limit("max_titles")?);
@@ -113,4 +114,23 @@ pub fn described(key: &ApiKey) -> Value {
         "scopes": key.scopes.iter().map(Scope::as_str).collect::<Vec<_>>(), "created_at": time(key.created_at_ms), "last_used_at": key.used_at_ms.map(time),
         "revoked_at": key.revoked_at_ms.map(time),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_is_a_whole_number_however_it_is_written() {
+        let max_bytes = |limit: Value| {
+            let body = json!({ "name": "ci", "scopes": ["upload"], "max_bytes": limit });
+            read(body.as_object().unwrap().clone()).map(|(_, _, quota)| quota.max_bytes).ok()
+        };
+        assert_eq!(max_bytes(json!(1e9)), Some(Some(1_000_000_000)));
+        assert_eq!(max_bytes(json!(MAX_LIMIT)), Some(Some(MAX_LIMIT)));
+        assert_eq!((max_bytes(json!(0)), max_bytes(Value::Null)), (Some(Some(0)), Some(None)));
+        for bad in [json!(1.5), json!(-1), json!("1"), json!(1e300), json!(MAX_LIMIT + 1)] {
+            assert_eq!(max_bytes(bad.clone()), None, "{bad}");
+        }
+    }
 }

@@ -153,7 +153,9 @@ impl Api {
             let (mut parts, body) = request.into_parts();
             tus::override_method(&mut parts);
             let payload = Payload::new(&parts, body, api.rooms.uploads.config().stall(), api.rooms.received.clone());
-            let taken = api.rooms.rate.as_ref().zip(parts.extensions.get::<Client>());
+            // What a browser asks beforehand costs nothing and does not count.
+            let rate = api.rooms.rate.as_ref().filter(|_| parts.method != Method::OPTIONS);
+            let taken = rate.zip(parts.extensions.get::<Client>());
             let taken = taken.map(|(rate, client)| (rate, rate.take(client.0, Instant::now())));
             let answered = match taken {
                 Some((_, Taken::No { wait_seconds })) => Err(Problem::too_often(wait_seconds)),
@@ -169,7 +171,7 @@ impl Api {
             if let Some((rate, taken)) = taken {
                 rate.tell(response.headers_mut(), taken);
             }
-            respond::without_body_if_head(&parts, response)
+            respond::without_body_if_head(&parts, respond::without_tag_if_put(&parts, response))
         })
     }
 
@@ -191,7 +193,7 @@ impl Api {
             if matches!(route, Route::File(_)) {
                 return Err(Problem::of(Kind::NoRoute));
             }
-            return Err(Problem::of(Kind::Method).header(http::header::ALLOW, &route.allow()));
+            return Err(route.refuse(&parts.method));
         };
         if route == Route::OpenApi {
             return Ok(respond::document(openapi::document()));
@@ -210,6 +212,7 @@ impl Api {
             videos::must_see(self, id, &caller).await?;
         }
         if let Route::Upload(id) = &route {
+            tus::check_version(parts)?;
             tus::must_be_of(self, id, &caller, &parts.method)?;
         }
         match (&route, &parts.method) {
@@ -228,8 +231,8 @@ impl Api {
             (Route::VideoEvents(id), _) => events::of_one(self, parts, id).await,
             (Route::Uploads, _) => tus::create(self, parts, payload, &caller).await,
             (Route::Upload(id), &Method::PATCH) => tus::append(self, parts, payload, id).await,
-            (Route::Upload(id), &Method::DELETE) => tus::remove(self, parts, id).await,
-            (Route::Upload(id), &Method::HEAD) => tus::head(self, parts, id).await,
+            (Route::Upload(id), &Method::DELETE) => tus::remove(self, id).await,
+            (Route::Upload(id), &Method::HEAD) => tus::head(self, id).await,
             (Route::Upload(id), _) => tus::get(self, parts, id, &caller).await,
             (Route::Events, _) => events::of_all(self, parts),
             (Route::Jobs, _) => jobs::list(self, parts).await,

@@ -59,7 +59,8 @@ pub(super) async fn receive(
         if name != FILE {
             let value = part.text().await?;
             if !video::field(&mut about, &name, value)? {
-                let detail = format!("there is no field {name:?}: file, title, description and metadata are known");
+                let known = "file, title, description, metadata and playback_policy are known";
+                let detail = format!("there is no field {name:?}: {known}");
                 return Err(Problem::new(Kind::Body, detail));
             }
             continue;

@@ -64,6 +64,11 @@ impl Payload {
         Self { body: Some(body), stall, silence, announced_bytes: length, received, waits }
     }
 
+    /// True if it is known that nothing will come.
+    pub(super) fn is_empty(&self) -> bool {
+        self.body.as_ref().is_none_or(hyper::body::Body::is_end_stream)
+    }
+
     /// How long it says it is.
     pub(super) fn announced_bytes(&self) -> Option<u64> {
         self.announced_bytes

@@ -23,12 +23,12 @@ const SECONDS: u64 = 4 * 3600;
 pub(super) async fn sign(
     api: &Arc<Api>,
     parts: &request::Parts,
-    mut payload: Payload,
+    payload: Payload,
     id: &TitleId,
 ) -> Result<Response, Problem> {
-    let body = respond::object(parts, payload.whole(MAX_BODY_BYTES).await?)?;
-    let (expires, client) = read(body, Timestamp::now())?;
     let title = videos::find(api, id).await?;
+    let body = respond::object_if_any(parts, payload, MAX_BODY_BYTES).await?;
+    let (expires, client) = read(body, Timestamp::now())?;
     let expires_s = expires.as_second().unsigned_abs();
     let token = api.rooms.playback.sign(id, expires_s, client);
     let before = format!("/s/{token}");

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::IF_MATCH;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
 use http::request;
 use serde_json::json;
 
@@ -24,8 +24,9 @@ struct Gone {
 
 pub(super) async fn video(api: &Arc<Api>, parts: &request::Parts, id: &TitleId) -> Result<Response, Problem> {
     // Only who asks for it has a title read: one that is damaged can be removed all the same.
-    let expected = match parts.headers.contains_key(IF_MATCH) {
-        true => videos::if_match(parts, &videos::find(api, id).await?)?,
+    let is_asked = [IF_MATCH, IF_NONE_MATCH].iter().any(|field| parts.headers.contains_key(field));
+    let expected = match is_asked {
+        true => videos::condition(parts, &videos::find(api, id).await?)?,
         false => None,
     };
     // Runs to its end also if the client leaves: half a removal would leave what nobody can name any more.

@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CACHE_CONTROL, CONTENT_LENGTH,
-    CONTENT_TYPE, ETAG, LOCATION,
+    ACCEPT, ACCEPT_ENCODING, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ALLOW, CACHE_CONTROL,
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, LOCATION,
 };
 use http::{HeaderName, HeaderValue, Method, StatusCode, request};
 use http_body_util::{BodyExt as _, Empty, Full};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
+use super::payload::Payload;
 use super::problem::{Kind, Problem};
 use super::{Body, Response, Route, openapi, videos};
 use crate::origin;
@@ -56,18 +57,21 @@ pub(super) fn versioned(value: &Value, version: &str) -> Response {
     response
 }
 
-/// 304 if who asks has the same already (RFC 9110 §13.1.2).
-pub(super) fn unless_known(parts: &request::Parts, response: Response) -> Response {
-    let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok());
-    if !tag.is_some_and(|tag| origin::not_modified(&parts.headers, tag)) {
-        return response;
+/// 304 if who asks has the same already, 412 if they want none but another (RFC 9110 §13.2.2).
+pub(super) fn unless_known(parts: &request::Parts, response: Response) -> Result<Response, Problem> {
+    let tag = response.headers().get(ETAG).and_then(|tag| tag.to_str().ok()).unwrap_or_default();
+    if !origin::wanted(&parts.headers, tag) {
+        return Err(Problem::new(Kind::Version, "this is not the version that If-Match names"));
+    }
+    if !origin::not_modified(&parts.headers, tag) {
+        return Ok(response);
     }
     let mut unchanged = Response::new(Empty::new().boxed_unsync());
     *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
     for name in [ETAG, CACHE_CONTROL] {
         unchanged.headers_mut().extend(response.headers().get(&name).map(|value| (name, value.clone())));
     }
-    unchanged
+    Ok(unchanged)
 }
 
 /// 200 with the description of the API, which is the same as long as the server runs.
@@ -106,14 +110,56 @@ pub(super) fn essence(parts: &request::Parts) -> Option<String> {
     Some(text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
-/// A body that must be a JSON object.
-pub(super) fn object(parts: &request::Parts, body: Vec<u8>) -> Result<Map<String, Value>, Problem> {
+/// That the body is sent as it is: nothing is unpacked here (RFC 9110 §8.4).
+pub(super) fn must_be_plain(parts: &request::Parts) -> Result<(), Problem> {
+    let is_plain = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+    let are_plain =
+        |value: &&HeaderValue| value.to_str().is_ok_and(|list| list.split(',').map(str::trim).all(is_plain));
+    let Some(coding) = parts.headers.get_all(CONTENT_ENCODING).iter().find(|value| !are_plain(value)) else {
+        return Ok(());
+    };
+    let detail = format!("{coding:?} is not taken: send the bytes as they are, without Content-Encoding");
+    Err(Problem::new(Kind::Encoding, detail).header(ACCEPT_ENCODING, "identity"))
+}
+
+/// A body that must be a JSON object, of up to so many bytes.
+pub(super) async fn object(
+    parts: &request::Parts,
+    payload: Payload,
+    limit_bytes: usize,
+) -> Result<Map<String, Value>, Problem> {
+    parsed(&json_text(parts, payload, limit_bytes).await?)
+}
+
+/// The same where every field is optional: no body says as much as an empty object.
+pub(super) async fn object_if_any(
+    parts: &request::Parts,
+    payload: Payload,
+    limit_bytes: usize,
+) -> Result<Map<String, Value>, Problem> {
+    if payload.is_empty() {
+        return Ok(Map::new());
+    }
+    match json_text(parts, payload, limit_bytes).await?.trim_ascii() {
+        [] => Ok(Map::new()),
+        text => parsed(text),
+    }
+}
+
+/// A body that is JSON by its head; what is not is not asked for.
+async fn json_text(parts: &request::Parts, mut payload: Payload, limit_bytes: usize) -> Result<Vec<u8>, Problem> {
     // A form's type: a page of another site may send it without leave, so it must not do for JSON.
     if essence(parts).as_deref() != Some("application/json") {
         let problem = Problem::new(Kind::MediaType, "send application/json");
         return Err(problem.header(ACCEPT, "application/json"));
     }
-    serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))
+    must_be_plain(parts)?;
+    payload.whole(limit_bytes).await
+}
+
+/// A JSON object.
+pub(super) fn parsed(body: &[u8]) -> Result<Map<String, Value>, Problem> {
+    serde_json::from_slice(body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))
 }
 
 /// A number without a fraction, which may be written with one: `1.0` is an integer in JSON Schema.
@@ -146,7 +192,36 @@ pub(super) fn options(route: &Route) -> Response {
     response
 }
 
+/// What is PUT is a film, and the tag would be one of the video that it is shown as (RFC 9110 §9.3.4).
+pub(super) fn without_tag_if_put(parts: &request::Parts, mut response: Response) -> Response {
+    if parts.method == Method::PUT {
+        response.headers_mut().remove(ETAG);
+    }
+    response
+}
+
 /// HEAD has the headers of GET.
 pub(super) fn without_body_if_head(parts: &request::Parts, response: Response) -> Response {
     if parts.method == Method::HEAD { response.map(|_| Empty::new().boxed_unsync()) } else { response }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_packed_in_any_way_is_not_taken_for_what_it_is() {
+        let is_taken = |codings: &[&str]| {
+            let request = http::Request::builder();
+            let request = codings.iter().fold(request, |request, coding| request.header(CONTENT_ENCODING, *coding));
+            must_be_plain(&request.body(()).unwrap().into_parts().0).is_ok()
+        };
+        for plain in [&[][..], &["identity"], &["Identity"], &["identity, IDENTITY"], &["identity", "identity"], &[""]]
+        {
+            assert!(is_taken(plain), "{plain:?}");
+        }
+        for packed in [&["gzip"][..], &["identity", "gzip"], &["identity, br"], &["x"], &["\u{fc}"]] {
+            assert!(!is_taken(packed), "{packed:?}");
+        }
+    }
 }

@@ -1,9 +1,11 @@
 //! The paths below `/api/v1/`, and who may do what there.
 
 use http::Method;
+use http::header::ALLOW;
 use percent_encoding::percent_decode_str;
 
 use super::access::Scope;
+use super::problem::{Kind, Problem};
 use crate::media::{JobId, KeyId, TitleId, UploadId, WebhookId};
 
 /// What a path names.
@@ -132,6 +134,18 @@ impl Route {
         names.join(", ") + ", OPTIONS"
     }
 
+    /// That the path does not take this method.
+    pub(super) fn refuse(&self, method: &Method) -> Problem {
+        let problem = match self {
+            Self::Video(id) if *method == Method::PUT => {
+                let send = format!("a file of that name is sent to /api/v1/videos/?filename={id}");
+                Problem::new(Kind::Method, format!("{id} may be the id of a video, which takes no PUT: {send}"))
+            }
+            _ => Problem::of(Kind::Method),
+        };
+        problem.header(ALLOW, &self.allow())
+    }
+
     pub(super) fn methods(&self) -> &'static [(Method, Scope)] {
         const READ: (Method, Scope) = (Method::GET, Scope::Read);
         const HEAD: (Method, Scope) = (Method::HEAD, Scope::Read);
@@ -194,6 +208,8 @@ mod tests {
         assert_eq!(Route::parse("/api/v1/videos/000000000001"), Some(Route::Video(id)));
         assert_eq!(Route::parse("/api/v1/videos/a%20b.mp4"), Some(Route::File("a b.mp4".into())));
         assert_eq!(Route::parse("/api/v1/videos/film"), Some(Route::File("film".into())));
+        // As long as an id, but with letters that no id has.
+        assert_eq!(Route::parse("/api/v1/videos/holidayvideo"), Some(Route::File("holidayvideo".into())));
         assert_eq!(Route::parse("/api/v1/videos/"), Some(Route::Videos));
     }
 

@@ -24,9 +24,10 @@ pub(super) async fn replace(
 ) -> Result<Response, Problem> {
     let form = Form::of(parts)?;
     let about = upload::from_request(parts, None)?;
+    must_say_nothing(&about)?;
     let old = videos::find(api, id).await?;
     let counted = counted(api, id, caller).await?;
-    let expected = videos::if_match(parts, &old)?;
+    let expected = videos::condition(parts, &old)?;
     if matches!(old.entry.state, State::Receiving | State::Processing) {
         return Err(crate::ingest::Error::NotReady.into());
     }
@@ -38,6 +39,7 @@ pub(super) async fn replace(
     let admission = api.rooms.uploads.admit(caller.owner.as_ref(), open, wanted).await?;
     let bounds = Bounds { max_bytes: u64::MAX, admission };
     let (staged, about) = upload::receive(api, parts, payload, form, about, &bounds).await?;
+    // A form may have said something.
     must_say_nothing(&about)?;
     let successor = Successor { title: id.clone(), expected, file_name: about.file_name };
     let entered = api.rooms.uploads.replace(staged, successor).await?;

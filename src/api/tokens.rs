@@ -23,11 +23,11 @@ const SECONDS: u64 = 15 * 60;
 pub(super) async fn issue(
     api: &Arc<Api>,
     parts: &request::Parts,
-    mut payload: Payload,
+    payload: Payload,
     caller: &Caller,
 ) -> Result<Response, Problem> {
     let most = api.rooms.uploads.config().max_bytes;
-    let (max_bytes, seconds) = read(respond::object(parts, payload.whole(MAX_BODY_BYTES).await?)?, most)?;
+    let (max_bytes, seconds) = read(respond::object_if_any(parts, payload, MAX_BODY_BYTES).await?, most)?;
     let title = new_id().map_err(Problem::internal)?;
     let expires = Timestamp::now().as_second().saturating_add_unsigned(seconds);
     let grant = Grant { title, max_bytes, issuer: caller.name.clone(), expires_s: expires.unsigned_abs() };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::request;
 
 use super::access::Caller;
@@ -10,7 +10,7 @@ use super::payload::Payload;
 use super::problem::{Kind, Problem};
 use super::{Api, Response, blocking, digest, disposition, idempotency, multipart, query, respond, video};
 use crate::access::Grant;
-use crate::catalog::{Creation, Known};
+use crate::catalog::Creation;
 use crate::ingest::{self, About, Admission, Wanted};
 use crate::library::Staged;
 use crate::media::{Digest, TitleId};
@@ -53,29 +53,18 @@ pub(super) async fn create(
         return accept(api, parts, payload, form, about, bounds).await;
     };
     let _under_way = api.creations.begin(&creation)?;
-    match known(api, creation.clone(), None).await? {
-        Some(Known::Made(id)) => {
-            // A client that sends before it listens would take an early answer for a failure. What it sends may tell
-            // that this is another film.
-            let digest = payload.ignore(api.rooms.uploads.config().max_bytes).await?;
-            let digest = digest.filter(|_| form == Form::Raw);
-            match known(api, creation, digest).await? {
-                Some(Known::Other) => Err(Problem::of(Kind::KeyReused)),
-                _ => created(api, id).await,
-            }
-        }
-        Some(Known::Other) => Err(Problem::of(Kind::KeyReused)),
-        Some(Known::Spent) => Err(Problem::of(Kind::TokenSpent)),
-        Some(Known::Over(exceeded)) => Err(ingest::Error::Quota(exceeded).into()),
-        Some(Known::TooMany) => Err(Problem::of(Kind::Busy)),
-        None => {
-            if let Some(grant) = &caller.grant {
-                must_be_unspent(api, grant).await?;
-            }
-            let admission = admit(api, caller, &form, &payload).await?;
-            accept(api, parts, payload, form, about, Bounds { max_bytes, admission }).await
-        }
+    if let Some(id) = made(api, creation.clone(), None).await? {
+        // A client that sends before it listens would take an early answer for a failure. What it sends may tell
+        // that this is another film.
+        let digest = payload.ignore(api.rooms.uploads.config().max_bytes).await?;
+        made(api, creation, digest.filter(|_| form == Form::Raw)).await?;
+        return created(api, id).await;
     }
+    if let Some(grant) = &caller.grant {
+        must_be_unspent(api, grant).await?;
+    }
+    let admission = admit(api, caller, &form, &payload).await?;
+    accept(api, parts, payload, form, about, Bounds { max_bytes, admission }).await
 }
 
 /// What a film may be.
@@ -163,10 +152,11 @@ pub(super) async fn must_be_unspent(api: &Arc<Api>, grant: &Grant) -> Result<(),
     if is_spent { Err(Problem::of(Kind::TokenSpent)) } else { Ok(()) }
 }
 
-/// `film` is what came, if that is known.
-pub(super) async fn known(api: &Arc<Api>, creation: Creation, film: Option<Digest>) -> Result<Option<Known>, Problem> {
+/// The title of a creation that was made before. `film` is what came, if that is known.
+pub(super) async fn made(api: &Arc<Api>, creation: Creation, film: Option<Digest>) -> Result<Option<TitleId>, Problem> {
     let catalog = api.rooms.catalog.clone();
-    blocking(move || Ok(catalog.creation(&creation, film.as_ref())?)).await
+    let known = blocking(move || Ok(catalog.creation(&creation, film.as_ref())?)).await?;
+    Ok(known.map(|known| api.rooms.uploads.made(known)).transpose()?)
 }
 
 pub(super) async fn created(api: &Arc<Api>, id: TitleId) -> Result<Response, Problem> {
@@ -198,10 +188,7 @@ pub(super) fn from_request(parts: &request::Parts, named: Option<&str>) -> Resul
 impl Form {
     /// How the head says that the film will come.
     pub(super) fn of(parts: &request::Parts) -> Result<Self, Problem> {
-        if let Some(coding) = parts.headers.get(CONTENT_ENCODING).filter(|coding| *coding != "identity") {
-            let detail = format!("{coding:?} is not taken: send the bytes as they are, without Content-Encoding");
-            return Err(Problem::new(Kind::Encoding, detail).header(ACCEPT_ENCODING, "identity"));
-        }
+        respond::must_be_plain(parts)?;
         let Some(value) = parts.headers.get(CONTENT_TYPE) else { return Ok(Self::Raw) };
         let text = value.to_str().unwrap_or_default();
         let essence = respond::essence(parts).unwrap_or_default();

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use http::header::{ACCEPT, IF_MATCH};
-use http::request;
+use http::header::{ACCEPT, IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderName, HeaderValue, request};
 use serde_json::{Map, Value, json};
 
 use super::access::Caller;
@@ -45,7 +45,7 @@ pub(super) async fn list(api: &Arc<Api>, parts: &request::Parts) -> Result<Respo
 
 /// `GET /videos/{id}`.
 pub(super) async fn get(api: &Arc<Api>, parts: &request::Parts, id: &TitleId) -> Result<Response, Problem> {
-    Ok(respond::unless_known(parts, one(api, id).await?))
+    respond::unless_known(parts, one(api, id).await?)
 }
 
 /// Whether the caller may look at this title.
@@ -84,15 +84,14 @@ pub(super) async fn change(
         let problem = Problem::new(Kind::MediaType, detail).header(ACCEPT, MERGE_PATCH);
         return Err(problem.header(respond::ACCEPT_PATCH, PATCHES));
     }
-    let body = payload.whole(MAX_CHANGE_BYTES).await?;
-    let patch: Map<String, Value> =
-        serde_json::from_slice(&body).map_err(|why| Problem::new(Kind::Body, format!("not a JSON object: {why}")))?;
+    respond::must_be_plain(parts)?;
+    source::counted(api, id, caller).await?;
+    let patch = respond::parsed(&payload.whole(MAX_CHANGE_BYTES).await?)?;
     for _ in 0..TRIES {
         let old = find(api, id).await?;
-        source::counted(api, id, caller).await?;
         // A condition counts only if the request would succeed without it (RFC 9110 §13.2.1).
         let change = read(patch.clone(), &old.entry.metadata)?;
-        let condition = if_match(parts, &old)?;
+        let condition = condition(parts, &old)?;
         if patch.is_empty() {
             return one(api, id).await;
         }
@@ -124,18 +123,25 @@ pub(super) async fn find(api: &Arc<Api>, id: &TitleId) -> Result<Title, Problem>
     blocking(move || Ok(catalog.title(&id)?)).await?.ok_or_else(|| Problem::of(Kind::NoTitle))
 }
 
-/// The version the title must be at, if `If-Match` names one.
-pub(super) fn if_match(parts: &request::Parts, old: &Title) -> Result<Option<u64>, Problem> {
-    let mut tags = parts.headers.get_all(IF_MATCH).iter().peekable();
-    if tags.peek().is_none() {
-        return Ok(None);
-    }
+/// The version the title must be at, if `If-Match` names one. It must not be at one that `If-None-Match` names (RFC 9110
+/// §13.1.2).
+pub(super) fn condition(parts: &request::Parts, old: &Title) -> Result<Option<u64>, Problem> {
     let ours = format!("\"{}", video::version(&old.entry));
     // What changes by itself, such as how much is cached, keeps nobody from changing the rest.
     let is_ours = |tag: &str| tag == "*" || tag.rsplit_once('.').is_some_and(|(version, _)| version == ours);
-    let matches =
-        |value: &http::HeaderValue| value.to_str().is_ok_and(|list| list.split(',').map(str::trim).any(is_ours));
-    if tags.any(matches) { Ok(Some(old.entry.version)) } else { Err(Problem::of(Kind::Version)) }
+    let names_ours = |field: HeaderName, is_ours: &dyn Fn(&str) -> bool| {
+        let matches =
+            |value: &HeaderValue| value.to_str().is_ok_and(|list| list.split(',').map(str::trim).any(is_ours));
+        parts.headers.get_all(field).iter().any(matches)
+    };
+    let is_needed = parts.headers.contains_key(IF_MATCH);
+    if is_needed && !names_ours(IF_MATCH, &is_ours) {
+        return Err(Problem::of(Kind::Version));
+    }
+    if names_ours(IF_NONE_MATCH, &|tag| is_ours(tag.trim_start_matches("W/"))) {
+        return Err(Problem::new(Kind::Version, "the title is at the version that If-None-Match names"));
+    }
+    Ok(is_needed.then_some(old.entry.version))
 }
 
 fn read(patch: Map<String, Value>, old: &Metadata) -> Result<Change, Problem> {

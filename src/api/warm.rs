@@ -17,27 +17,21 @@ const MAX_BODY_BYTES: usize = 16 << 10;
 pub(super) async fn create(
     api: &Arc<Api>,
     parts: &request::Parts,
-    mut payload: Payload,
+    payload: Payload,
     id: &TitleId,
 ) -> Result<Response, Problem> {
-    let body = payload.whole(MAX_BODY_BYTES).await?;
-    let bad = |why: String| {
-        let form = r#"{"renditions": ["720p"], "from": 0, "to": 60}, all optional"#;
-        Problem::new(Kind::Body, format!("{why}; a range is {form}"))
-    };
-    let range: Range = match body.trim_ascii() {
-        [] => Range::default(),
-        body => {
-            let object = respond::object(parts, body.to_vec())?;
-            serde_json::from_value(object.into()).map_err(|why| bad(why.to_string()))?
-        }
-    };
     let title = videos::find(api, id).await?;
     let state = title.entry.state;
     let Some(plan) = title.plan.filter(|_| state == State::Ready) else {
         let why = format!("the title is {}: only one that is ready can be warmed", state.as_str());
         return Err(Problem::new(Kind::NotReady, why));
     };
+    let bad = |why: String| {
+        let form = r#"{"renditions": ["720p"], "from": 0, "to": 60}, all optional"#;
+        Problem::new(Kind::Body, format!("{why}; a range is {form}"))
+    };
+    let object = respond::object_if_any(parts, payload, MAX_BODY_BYTES).await?;
+    let range: Range = serde_json::from_value(object.into()).map_err(|why| bad(why.to_string()))?;
     // What makes no sense is said now, and not by a job that fails.
     range.objects(&plan).map_err(|why| bad(why.to_string()))?;
     let (this, title) = (api.clone(), id.clone());

@@ -28,8 +28,8 @@ pub(super) async fn list(api: &Arc<Api>) -> Result<Response, Problem> {
 }
 
 /// `POST /webhooks`: `{"url": "https://...", "events": ["video.ready"]}`; without events, all of them.
-pub(super) async fn create(api: &Arc<Api>, parts: &request::Parts, mut payload: Payload) -> Result<Response, Problem> {
-    let (url, events) = read(respond::object(parts, payload.whole(MAX_BODY_BYTES).await?)?)?;
+pub(super) async fn create(api: &Arc<Api>, parts: &request::Parts, payload: Payload) -> Result<Response, Problem> {
+    let (url, events) = read(respond::object(parts, payload, MAX_BODY_BYTES).await?)?;
     // What leads where no request may go is refused when it is added, too, and not only when it is to be told something.
     api.rooms.client.target(&url).map_err(ingest::Error::from)?;
     let bits = getrandom::u64().map_err(Problem::internal)?;

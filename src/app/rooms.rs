@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use tokio::runtime::Handle;
 
 use super::scrape::Scrape;
@@ -217,9 +216,7 @@ fn shown(title: catalog::Title, recipe: &Recipe) -> Title {
             Found::Unready { state: State::Failed, failure }
         }
     };
-    // Beyond what a timestamp holds there is only what a damaged row says.
-    let created_at = Timestamp::from_millisecond(entry.created_at_ms).unwrap_or_default().to_string();
-    Title { id: entry.id, name: entry.name, created_at, found }
+    Title { id: entry.id, name: entry.name, found }
 }
 
 fn ready(catalog: &Catalog, data_dir: &Path, pool: &Pool) -> Result<(), String> {

@@ -4,12 +4,11 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use matinee::access::{Issued, Keys, MAX_NAME_CHARS};
 use matinee::api;
-use matinee::catalog::{Catalog, FILE, now_ms};
-use matinee::config::Config;
+use matinee::catalog::{Catalog, now_ms};
 use matinee::media::{KeyId, Quota, Scope};
 use serde_json::json;
 
-use super::{Failure, Place, failed, line, say, shown};
+use super::{Failure, Place, catalog, failed, line, say};
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -92,8 +91,7 @@ impl Add {
 
 impl List {
     fn run(&self) -> Result<(), Failure> {
-        let there = there(&self.place.load()?)?;
-        for key in there.map_or_else(|| Ok(Vec::new()), |keys| keys.list()).map_err(failed)? {
+        for key in there(&self.place)?.map_or_else(|| Ok(Vec::new()), |keys| keys.list()).map_err(failed)? {
             if self.json {
                 say(api::key(&key));
                 continue;
@@ -108,8 +106,7 @@ impl List {
 
 impl Revoke {
     fn run(&self) -> Result<(), Failure> {
-        let there = there(&self.place.load()?)?;
-        let found = there.map_or(Ok(None), |keys| keys.revoke(&self.id, now_ms())).map_err(failed)?;
+        let found = there(&self.place)?.map_or(Ok(None), |keys| keys.revoke(&self.id, now_ms())).map_err(failed)?;
         let unknown = || failed(format_args!("there is no key {}: matinee key list shows them", self.id));
         found.map(|key| say(format_args!("revoked {} ({})", key.id, key.name))).ok_or_else(unknown)
     }
@@ -125,15 +122,9 @@ fn keys(place: &Place) -> Result<Keys, Failure> {
     Ok(Keys::new(Catalog::open(&config.data_dir).map_err(failed)?))
 }
 
-/// The keys of a data folder, if there is one: looking must not make it. One that was named is missed.
-fn there(config: &Config) -> Result<Option<Keys>, Failure> {
-    if config.data_dir.join(FILE).exists() {
-        return Ok(Some(Keys::new(Catalog::open(&config.data_dir).map_err(failed)?)));
-    }
-    if config.data_dir == Config::default().data_dir {
-        return Ok(None);
-    }
-    Err(failed(format_args!("{} is no data folder of Matinee", shown(&config.data_dir))))
+/// The keys of a data folder, if there is one.
+fn there(place: &Place) -> Result<Option<Keys>, Failure> {
+    Ok(catalog(&place.load()?)?.map(Keys::new))
 }
 
 /// To the second, for people.

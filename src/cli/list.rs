@@ -2,11 +2,10 @@
 
 use clap::Args;
 use matinee::api::playback;
-use matinee::catalog::{Catalog, Entry, FILE, MAX_PAGE, State};
-use matinee::config::Config;
+use matinee::catalog::{Entry, MAX_PAGE, State};
 use serde_json::json;
 
-use super::{Failure, Place, failed, say, shown};
+use super::{Failure, Place, catalog, failed, say, shown};
 
 #[derive(Debug, Args)]
 pub struct List {
@@ -21,14 +20,7 @@ impl List {
     pub fn run(&self) -> Result<(), Failure> {
         let config = self.place.load()?;
         let mut none = true;
-        // Looking must not make a data folder where there is none. One that was named is missed; the usual one comes with the
-        // first film.
-        let is_there = config.data_dir.join(FILE).exists();
-        if !is_there && config.data_dir != Config::default().data_dir {
-            return Err(failed(format_args!("{} is no data folder of Matinee", shown(&config.data_dir))));
-        }
-        if is_there {
-            let catalog = Catalog::open(&config.data_dir).map_err(failed)?;
+        if let Some(catalog) = catalog(&config)? {
             let mut after = None;
             loop {
                 let page = catalog.titles(after.as_ref(), MAX_PAGE, None).map_err(failed)?;

@@ -18,8 +18,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand};
+use matinee::catalog::{Catalog, FILE, Title};
 use matinee::config::{Config, Flags, Problems};
 use matinee::ingest::name::is_line;
+use matinee::media::TitleId;
 use matinee::telemetry::logs;
 use matinee::worker::{self, Pool};
 use tokio::runtime::{Builder, Runtime};
@@ -227,9 +229,30 @@ fn until_interrupted<T>(then: &str, work: impl Future<Output = Result<T, Failure
     })
 }
 
+/// The catalog of a data folder, if there is one: looking must not make it. One that was named is missed; the usual one comes
+/// with the first film.
+fn catalog(config: &Config) -> Result<Option<Catalog>, Failure> {
+    if config.data_dir.join(FILE).exists() {
+        return Catalog::open(&config.data_dir).map(Some).map_err(failed);
+    }
+    if config.data_dir == Config::default().data_dir {
+        return Ok(None);
+    }
+    Err(failed(format_args!("{} is no data folder of Matinee", shown(&config.data_dir))))
+}
+
+/// A title that is there, and the catalog that has it.
+fn title(config: &Config, id: &TitleId) -> Result<(Catalog, Title), Failure> {
+    let folder = shown(&config.data_dir);
+    let unknown = || failed(format_args!("there is no title {id} in {folder}: matinee list shows them"));
+    let catalog = catalog(config)?.ok_or_else(unknown)?;
+    let title = catalog.title(id).map_err(failed)?.ok_or_else(unknown)?;
+    Ok((catalog, title))
+}
+
 /// Workers for a command. GStreamer's registry is shared with the server if there is a data folder, else made anew.
 fn pool(config: &Config, standby: usize) -> Result<Pool, Failure> {
-    let there = config.data_dir.join(matinee::catalog::FILE).exists();
+    let there = config.data_dir.join(FILE).exists();
     let workers = if there { matinee::app::worker_config(config) } else { config.worker.clone() };
     Pool::start(worker::Config { standby, ..workers }).map_err(failed)
 }

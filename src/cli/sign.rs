@@ -4,10 +4,10 @@ use std::net::IpAddr;
 
 use clap::Args;
 use matinee::access::{MAX_PLAYBACK_SECONDS, Playback, Secret};
-use matinee::catalog::{Catalog, FILE, now_ms};
+use matinee::catalog::now_ms;
 use matinee::media::TitleId;
 
-use super::{Failure, Place, failed, say, shown};
+use super::{Failure, Place, failed, say, title};
 
 #[derive(Debug, Args)]
 pub struct Sign {
@@ -26,14 +26,8 @@ pub struct Sign {
 impl Sign {
     pub fn run(&self) -> Result<(), Failure> {
         let (Self { id, seconds, client, .. }, config) = (self, self.place.load()?);
-        let folder = &config.data_dir;
-        let unknown = || failed(format_args!("there is no title {id} in {}: matinee list shows them", shown(folder)));
-        // Looking must not make a data folder where there is none.
-        if !folder.join(FILE).exists() {
-            return Err(unknown());
-        }
-        Catalog::open(folder).map_err(failed)?.title(id).map_err(failed)?.ok_or_else(unknown)?;
-        let playback = Playback::new(&Secret::open(folder).map_err(failed)?);
+        title(&config, id)?;
+        let playback = Playback::new(&Secret::open(&config.data_dir).map_err(failed)?);
         let expires_s = now_ms().unsigned_abs() / 1000 + seconds;
         say(format_args!("/s/{}/v/{id}/master.m3u8", playback.sign(id, expires_s, *client)));
         Ok(())

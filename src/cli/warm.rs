@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
-use matinee::catalog::{Catalog, FILE, Job, JobState};
+use matinee::catalog::{Catalog, Job, JobState};
 use matinee::media::{JobId, TitleId};
 use matinee::warmer::{Range, Warmer};
 use serde_json::json;
 use tokio::time::interval;
 
-use super::{Failure, Place, failed, say, shown, until_interrupted};
+use super::{Failure, Place, failed, say, title, until_interrupted};
 
 /// How often the job is looked at while somebody waits for it.
 const LOOK: Duration = Duration::from_millis(500);
@@ -40,13 +40,7 @@ pub struct Warm {
 
 impl Warm {
     pub fn run(&self) -> Result<(), Failure> {
-        let config = self.place.load()?;
-        let unknown = || failed(format_args!("{} has no title {}", shown(&config.data_dir), self.id));
-        if !config.data_dir.join(FILE).exists() {
-            return Err(unknown());
-        }
-        let catalog = Catalog::open(&config.data_dir).map_err(failed)?;
-        let title = catalog.title(&self.id).map_err(failed)?.ok_or_else(unknown)?;
+        let (catalog, title) = title(&self.place.load()?, &self.id)?;
         let Some(plan) = title.plan else {
             return Err(failed(format_args!(
                 "title {} is {}: it cannot be warmed",

@@ -69,6 +69,14 @@ impl Uploads {
         &self.0.config
     }
 
+    /// The title that a creation made before.
+    ///
+    /// # Errors
+    /// [`Error::KeyReused`], [`Error::Spent`], [`Error::Quota`], [`Error::TooMany`]: why there is none and will be none.
+    pub fn made(&self, known: Known) -> Result<TitleId, Error> {
+        self.0.made(known)
+    }
+
     /// Makes a title of a staged source. When it returns, the title survives whatever happens, and its processing has
     /// been queued. The id is another title's if this creation had been made before.
     ///
@@ -112,11 +120,17 @@ impl Inner {
     pub fn insert(&self, arrival: &Arrival, job: &JobId) -> Result<(TitleId, bool), Error> {
         match self.rooms.catalog.insert_arrival(arrival, job)? {
             None => Ok((arrival.id.clone(), true)),
-            Some(Known::Made(other)) => Ok((other, false)),
-            Some(Known::Spent) => Err(Error::Spent),
-            Some(Known::Other) => Err(Error::KeyReused),
-            Some(Known::Over(exceeded)) => Err(Error::Quota(exceeded)),
-            Some(Known::TooMany) => Err(Error::TooMany { limit: self.config.max_open }),
+            Some(known) => Ok((self.made(known)?, false)),
+        }
+    }
+
+    fn made(&self, known: Known) -> Result<TitleId, Error> {
+        match known {
+            Known::Made(id) => Ok(id),
+            Known::Spent => Err(Error::Spent),
+            Known::Other => Err(Error::KeyReused),
+            Known::Over(exceeded) => Err(Error::Quota(exceeded)),
+            Known::TooMany => Err(Error::TooMany { limit: self.config.max_open }),
         }
     }
 

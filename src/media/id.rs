@@ -60,29 +60,32 @@ macro_rules! text_id {
     };
 }
 
-fn lower_alphanumeric(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+/// Base 32 without letters that look like digits or like each other. What has others is free to be a file's name.
+const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+fn is_twelve(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| ALPHABET.contains(&b))
 }
 
 text_id!(
     /// A title's public name: 12 characters of lower-case base 32, 60 bits of chance.
-    TitleId, 12, "title id", |t| t.len() == 12 && lower_alphanumeric(t)
+    TitleId, 12, "title id", is_twelve
 );
 text_id!(
     /// A job's name: 12 characters of lower-case base 32, as a title's.
-    JobId, 12, "job id", |t| t.len() == 12 && lower_alphanumeric(t)
+    JobId, 12, "job id", is_twelve
 );
 text_id!(
     /// An API key's name: 12 characters of lower-case base 32, as a title's. It is no secret.
-    KeyId, 12, "key id", |t| t.len() == 12 && lower_alphanumeric(t)
+    KeyId, 12, "key id", is_twelve
 );
 text_id!(
     /// A webhook's name: 12 characters of lower-case base 32, as a title's.
-    WebhookId, 12, "webhook id", |t| t.len() == 12 && lower_alphanumeric(t)
+    WebhookId, 12, "webhook id", is_twelve
 );
 text_id!(
     /// A delivery's name: 12 characters of lower-case base 32, as a title's.
-    DeliveryId, 12, "delivery id", |t| t.len() == 12 && lower_alphanumeric(t)
+    DeliveryId, 12, "delivery id", is_twelve
 );
 text_id!(
     /// A resumable upload's name: 32 hexadecimal digits, 128 bits of chance, so that it cannot be guessed.
@@ -90,7 +93,7 @@ text_id!(
 );
 text_id!(
     /// The hash of everything that decides a title's bytes; names the recipe in URLs. 16 hexadecimal digits.
-    Generation, 16, "generation", |t| t.len() == 16 && lower_alphanumeric(t)
+    Generation, 16, "generation", |t| t.len() == 16 && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 );
 text_id!(
     /// A rendition within a title: `1080p`, `source`, `audio-128k`.
@@ -150,9 +153,8 @@ impl UploadId {
     }
 }
 
-/// 60 of the bits, in an alphabet without letters that look like digits.
+/// 60 of the bits.
 fn twelve(bits: u64) -> ArrayString<12> {
-    const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
     let mut text = ArrayString::new();
     (0..12).for_each(|i| text.push(char::from(ALPHABET[(bits >> (5 * i)) as usize & 31])));
     text
@@ -187,5 +189,13 @@ mod tests {
         }
         let id = TitleId::from_random(u64::MAX);
         assert_eq!(id.as_str().parse::<TitleId>().unwrap(), id);
+    }
+
+    #[test]
+    fn what_no_id_is_made_of_is_none() {
+        assert!((0..32).all(|n| TitleId::from_random(n * 0x0084_2108_4210_8421).as_str().parse::<TitleId>().is_ok()));
+        for bad in ["holidayvideo", "00000000000i", "l00000000000", "00000o000000", "00000000000u", "00000000000"] {
+            assert!(bad.parse::<TitleId>().is_err() && bad.parse::<JobId>().is_err(), "{bad}");
+        }
     }
 }

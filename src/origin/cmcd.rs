@@ -32,8 +32,6 @@ pub(super) struct Cmcd {
     pub deadline_ms: Option<u32>,
     /// `d`: how long what is asked for plays, milliseconds.
     pub duration_ms: Option<u32>,
-    /// `mtp`: the throughput that the player measured, kbit/s.
-    pub throughput_kbps: Option<u32>,
     /// `bs`: the player ran out since its last request.
     pub starved: bool,
     /// `su`: needed at once, at the start, after a seek or after running out.
@@ -101,7 +99,6 @@ impl Cmcd {
                 "bl" => self.buffer_ms = value.and_then(number),
                 "dl" => self.deadline_ms = value.and_then(number),
                 "d" => self.duration_ms = value.and_then(number),
-                "mtp" => self.throughput_kbps = value.and_then(number),
                 "bs" => self.starved = truth,
                 "su" => self.startup = truth,
                 "ot" => self.is_video = matches!(value, Some("v" | "av")),
@@ -192,7 +189,6 @@ mod tests {
             buffer_ms: Some(21300),
             deadline_ms: Some(18500),
             duration_ms: Some(4004),
-            throughput_kbps: Some(48100),
             starved: true,
             startup: true,
             is_video: true,

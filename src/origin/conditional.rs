@@ -12,7 +12,8 @@ pub(super) fn known(headers: &HeaderMap, etag: &str) -> Result<bool, Problem> {
 }
 
 /// False if the client wants none but other representations than the one that `etag` names: 412. Strong comparison.
-fn wanted(headers: &HeaderMap, etag: &str) -> bool {
+#[must_use]
+pub fn wanted(headers: &HeaderMap, etag: &str) -> bool {
     let mut lists = headers.get_all(IF_MATCH).iter().peekable();
     lists.peek().is_none() || lists.any(|value| matches(value.as_bytes(), etag, true))
 }

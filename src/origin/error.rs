@@ -57,7 +57,7 @@ pub(super) enum Problem {
     NoPoster,
     #[error("it is no longer there")]
     Gone,
-    #[error("a request must not have more than one Host field, and in HTTP/1.1 exactly one")]
+    #[error("a request must not have more than one Host field, in HTTP/1.1 exactly one, and it must name a host alone")]
     HostField,
     #[error("only GET, HEAD and OPTIONS are answered here")]
     Method,

@@ -67,7 +67,7 @@ use crate::cache::Cache;
 use crate::media::{Policy, TitleId};
 
 pub use body::{Body, Broken};
-pub use conditional::not_modified;
+pub use conditional::{not_modified, wanted};
 pub use config::Config;
 pub use counters::Counters;
 pub use error::Error;
@@ -122,8 +122,11 @@ pub struct Rooms {
     /// A hint that a title will be played.
     pub on_master: OnMaster,
     /// Whether catalog, disk and an encoder are there, or what is not; blocks.
-    pub ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    pub ready: Ready,
 }
+
+/// Why requests for media cannot be answered now, if they cannot; blocks.
+pub type Ready = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 /// Answers a request that is not of this flow, its body included. The request has the `X-Request-Id` that the answer
 /// will carry.
@@ -147,6 +150,7 @@ pub struct Origin {
     rate: Option<Rate>,
     counters: Arc<Counters>,
     sending: transport::Sending,
+    readiness: health::Readiness,
     stopping: AtomicBool,
 }
 
@@ -169,6 +173,7 @@ impl Origin {
             rate: Rate::per_minute(config.playback_requests_per_minute),
             counters: Arc::default(),
             sending: transport::Sending::default(),
+            readiness: health::Readiness::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -315,8 +320,16 @@ impl Origin {
 /// RFC 9112 §3.2; HTTP/2 has `:authority` instead, HTTP/1.0 may have neither.
 fn has_its_host(parts: &http::request::Parts) -> bool {
     let mut fields = parts.headers.get_all(HOST).iter();
-    let is_needed = parts.version == http::Version::HTTP_11;
-    (fields.next().is_some() || !is_needed) && fields.next().is_none()
+    match (fields.next(), fields.next()) {
+        (None, _) => parts.version != http::Version::HTTP_11,
+        (Some(field), None) => field.is_empty() || names_a_host(field.as_bytes()),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// A name or an address, perhaps with a port, and no user before it (RFC 9110 §7.2).
+fn names_a_host(field: &[u8]) -> bool {
+    !field.contains(&b'@') && http::uri::Authority::try_from(field).is_ok()
 }
 
 impl fmt::Debug for Origin {

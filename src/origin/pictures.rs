@@ -13,12 +13,14 @@ use crate::media::{Generation, Picture, Thumbnails, TitleId};
 use super::conditional;
 use super::error::Problem;
 use super::playlist::{MASTER_CACHE, MEDIA_CACHE};
-use super::respond::{self, Asked, IMMUTABLE, Response};
+use super::respond::{self, Asked, IMMUTABLE, Kept, Response};
 use super::segment::Came;
 use super::{Origin, Presentation};
 
 /// The address stays when the recipe changes, so caches look again.
 const POSTER_CACHE: HeaderValue = HeaderValue::from_static("public, max-age=60, stale-while-revalidate=86400");
+
+const JPEG: HeaderValue = HeaderValue::from_static("image/jpeg");
 
 /// Has a picture made whose bytes go to the writer; must not block. An order that cannot be taken fails its flight.
 pub type MakePicture = Arc<dyn Fn(PictureOrder) + Send + Sync>;
@@ -96,19 +98,24 @@ async fn answer(
     }
     let etag = format!("\"{generation}.{name}.{number}\"");
     let key = Key { generation, rendition: name, object: Object::Segment(number) };
-    if conditional::known(&asked.parts.headers, &etag)? {
-        return Ok(respond::same_picture(&etag, cache));
+    let kept = || Kept { etag: &etag, media_type: JPEG, cache: cache.clone(), next: None };
+    // Whether there is cover art only looking tells, and what is not there fulfils no condition (RFC 9110 §13.2.1).
+    if !is_cover && conditional::known(&asked.parts.headers, &etag)? {
+        return Ok(respond::unchanged(kept()));
     }
     let (bytes, came) = match origin.rooms.cache.peek(&key) {
         Some(bytes) => (bytes, Came::Memory),
-        // What is not made has no length yet, and asking for it is no reason to make it; but whether there is cover art only
-        // looking tells.
+        // What is not made has no length yet, and asking for it is no reason to make it; but for cover art it is looked.
         None if asked.head() && !is_cover => {
-            return Ok(respond::unread_picture(&etag, cache, origin.rooms.cache.length(&key)));
+            return Ok(respond::unread(kept(), origin.rooms.cache.length(&key)));
         }
         None => cold(origin, presentation, picture, &key).await?,
     };
-    Ok(respond::picture(asked, &etag, cache, bytes, came))
+    if is_cover && conditional::known(&asked.parts.headers, &etag)? {
+        return Ok(respond::unchanged(kept()));
+    }
+    let waited = matches!(came, Came::Made | Came::Shared).then(|| asked.received.elapsed());
+    respond::whole(asked, kept(), bytes, came, waited)
 }
 
 async fn cold(

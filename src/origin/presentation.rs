@@ -46,8 +46,6 @@ pub struct Title {
     pub id: TitleId,
     /// Its name, for people.
     pub name: String,
-    /// When it came, RFC 3339.
-    pub created_at: String,
     /// Whether it can be played.
     pub found: Found,
 }

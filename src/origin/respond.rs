@@ -61,6 +61,21 @@ pub(super) struct Asked {
     pub came: OnceLock<Came>,
 }
 
+/// What the cache keeps, as headers say it whether its bytes are sent or not.
+pub(super) struct Kept<'a> {
+    pub etag: &'a str,
+    pub media_type: HeaderValue,
+    pub cache: HeaderValue,
+    /// The file that a player asks for next.
+    pub next: Option<String>,
+}
+
+impl<'a> From<&'a Target> for Kept<'a> {
+    fn from(target: &'a Target) -> Self {
+        Self { etag: &target.etag, media_type: target.media_type(), cache: IMMUTABLE, next: target.next_file() }
+    }
+}
+
 impl Asked {
     pub(super) fn new(mut parts: request::Parts, client: IpAddr) -> Self {
         let ticket = Ticket::take(&mut parts.uri, client);
@@ -84,16 +99,16 @@ impl Asked {
 }
 
 /// 200 or 206 of bytes that are there, or 416.
-pub(super) fn whole(
+pub(super) fn whole<'a>(
     asked: &Asked,
-    target: &Target,
+    of: impl Into<Kept<'a>>,
     mut bytes: Bytes,
     came: Came,
     waited: Option<Duration>,
 ) -> Result<Response, Problem> {
-    let length = bytes.len();
+    let (of, length) = (of.into(), bytes.len());
     // RFC 9110 §14.2: Range is defined for GET alone.
-    let wanted = if asked.head() { Wanted::Whole } else { Wanted::of(&asked.parts.headers, &target.etag) };
+    let wanted = if asked.head() { Wanted::Whole } else { Wanted::of(&asked.parts.headers, of.etag) };
     let (status, range) = match wanted.within(length) {
         Part::Whole => (StatusCode::OK, None),
         Part::Bytes(first, last) => {
@@ -103,7 +118,7 @@ pub(super) fn whole(
         Part::Outside => return Err(Problem::Outside { length }),
     };
     let sent = bytes.len();
-    let mut response = media(target, if asked.head() { Body::empty() } else { Body::whole(bytes) });
+    let mut response = kept(of, if asked.head() { Body::empty() } else { Body::whole(bytes) });
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_LENGTH, sent.into());
@@ -114,14 +129,14 @@ pub(super) fn whole(
 
 /// 200 of bytes that are being made: without a length.
 pub(super) fn streamed(target: &Target, stream: Stream, came: Came, waited: Duration) -> Response {
-    let mut response = media(target, Body::stream(stream));
+    let mut response = kept(target.into(), Body::stream(stream));
     provenance(response.headers_mut(), came, Some(waited));
     response
 }
 
 /// 200 to HEAD for bytes that are on disk, or that nobody has made yet: then their length is not known.
-pub(super) fn unread(target: &Target, length: Option<u64>) -> Response {
-    let mut response = media(target, Body::empty());
+pub(super) fn unread<'a>(of: impl Into<Kept<'a>>, length: Option<u64>) -> Response {
+    let mut response = kept(of.into(), Body::empty());
     if let Some(length) = length {
         response.headers_mut().insert(CONTENT_LENGTH, length.into());
         provenance(response.headers_mut(), Came::Disk, None);
@@ -129,63 +144,24 @@ pub(super) fn unread(target: &Target, length: Option<u64>) -> Response {
     response
 }
 
-/// 304 for media.
-pub(super) fn unchanged(target: &Target) -> Response {
-    let mut response = media(target, Body::empty());
+/// 304 for media and pictures.
+pub(super) fn unchanged<'a>(of: impl Into<Kept<'a>>) -> Response {
+    let mut response = kept(of.into(), Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     response.headers_mut().remove(CONTENT_TYPE);
     response
 }
 
-fn media(target: &Target, body: Body) -> Response {
+fn kept(of: Kept<'_>, body: Body) -> Response {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     headers.reserve(20);
-    headers.insert(CONTENT_TYPE, target.media_type());
-    headers.insert(CACHE_CONTROL, IMMUTABLE);
+    headers.insert(CONTENT_TYPE, of.media_type);
+    headers.insert(CACHE_CONTROL, of.cache);
     headers.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers.extend(HeaderValue::try_from(&target.etag).ok().map(|v| (ETAG, v)));
-    let next = target.next_file().and_then(|file| HeaderValue::try_from(format!("<{file}>; rel=\"next\"")).ok());
+    headers.extend(HeaderValue::try_from(of.etag).ok().map(|v| (ETAG, v)));
+    let next = of.next.and_then(|file| HeaderValue::try_from(format!("<{file}>; rel=\"next\"")).ok());
     headers.extend(next.map(|v| (LINK, v)));
-    response
-}
-
-/// 200 of a poster or a sheet of thumbnails.
-pub(super) fn picture(asked: &Asked, etag: &str, cache: HeaderValue, bytes: Bytes, came: Came) -> Response {
-    let length = bytes.len();
-    let mut response = picture_head(etag, cache);
-    if !asked.head() {
-        *response.body_mut() = Body::whole(bytes);
-    }
-    response.headers_mut().insert(CONTENT_LENGTH, length.into());
-    provenance(response.headers_mut(), came, (came != Came::Memory).then(|| asked.received.elapsed()));
-    response
-}
-
-/// 200 to HEAD for a picture that is on disk, or that nobody has made yet: then its length is not known.
-pub(super) fn unread_picture(etag: &str, cache: HeaderValue, length: Option<u64>) -> Response {
-    let mut response = picture_head(etag, cache);
-    if let Some(length) = length {
-        response.headers_mut().insert(CONTENT_LENGTH, length.into());
-        provenance(response.headers_mut(), Came::Disk, None);
-    }
-    response
-}
-
-fn picture_head(etag: &str, cache: HeaderValue) -> Response {
-    let mut response = Response::new(Body::empty());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
-    headers.insert(CACHE_CONTROL, cache);
-    headers.extend(HeaderValue::try_from(etag).ok().map(|v| (ETAG, v)));
-    response
-}
-
-/// 304 for a picture.
-pub(super) fn same_picture(etag: &str, cache: HeaderValue) -> Response {
-    let mut response = picture_head(etag, cache);
-    *response.status_mut() = StatusCode::NOT_MODIFIED;
-    response.headers_mut().remove(CONTENT_TYPE);
     response
 }
 

@@ -9,6 +9,10 @@ use std::thread::available_parallelism;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+/// What blocks for requests (look-ups in catalog and disk, blocks of films) on threads beside each of them, at most. The rest
+/// waits its turn: without a bound a burst of requests takes hundreds of threads.
+const MAX_BLOCKING_THREADS: usize = 64;
+
 /// The threads. They end when this is dropped; what they still run is dropped with them.
 pub(super) struct Threads(Vec<Thread>);
 
@@ -46,7 +50,8 @@ impl Threads {
 impl Thread {
     fn start(number: usize) -> Option<Self> {
         let (end, ended) = oneshot::channel::<()>();
-        let runtime = Builder::new_current_thread().enable_all().build();
+        let mut builder = Builder::new_current_thread();
+        let runtime = builder.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build();
         let started = runtime.and_then(|runtime| {
             let handle = runtime.handle().clone();
             let serve = move || {
@@ -74,7 +79,31 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+
     use super::*;
+
+    #[tokio::test]
+    async fn what_blocks_beside_a_thread_is_bounded() {
+        let thread = Thread::start(0).unwrap();
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        // Each waits until as many are there as may be, so that all threads are seen at once.
+        let all = Arc::new(Barrier::new(MAX_BLOCKING_THREADS));
+        let tasks: Vec<_> = (0..2 * MAX_BLOCKING_THREADS)
+            .map(|_| {
+                let (now, most, all) = (now.clone(), most.clone(), all.clone());
+                thread.runtime.spawn_blocking(move || {
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    all.wait();
+                    now.fetch_sub(1, Ordering::SeqCst);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(most.load(Ordering::SeqCst), MAX_BLOCKING_THREADS);
+    }
 
     #[tokio::test]
     async fn connections_go_to_the_thread_that_has_fewest() {

@@ -121,6 +121,35 @@ fn keys_are_issued_listed_and_revoked_over_http_and_shown_once() {
 }
 
 #[test]
+fn what_is_no_json_by_its_head_is_refused_before_its_body_is_asked_for() {
+    let server = TestServer::start();
+    // A film, which is there for those calls that need one.
+    let id = server.ask(VIDEOS).method("POST").body(film().1).send().unwrap().json()["id"].clone();
+    let video = format!("{VIDEOS}/{}", id.as_str().unwrap());
+    let paths = ["/keys", "/webhooks", "/upload-tokens"].map(|path| format!("/api/v1{path}"));
+    let signing = format!("{video}/playback-tokens");
+    for path in paths.iter().chain([&signing]) {
+        // A client that waits for leave to send gets an answer instead.
+        let waits = |name, value| {
+            let asking = server.ask(path).method("POST").header(name, value).header("content-length", "99");
+            asking.header("expect", "100-continue")
+        };
+        let refused = waits("content-type", "text/plain").send().unwrap();
+        assert_eq!(refused.problem(), (415, "media-type".into()), "{path}");
+        let packed = waits("content-type", "application/json").header("content-encoding", "gzip").send().unwrap();
+        assert_eq!(packed.problem(), (415, "content-encoding".into()), "{path}");
+        assert_eq!(packed.header("accept-encoding"), Some("identity"), "{path}");
+    }
+    // Where every field is optional no body is needed.
+    for path in [&paths[2], &signing] {
+        for asking in [server.ask(path), server.ask(path).body("")] {
+            let made = asking.method("POST").send().unwrap();
+            assert_eq!(made.status, 201, "{path}: {}", made.text());
+        }
+    }
+}
+
+#[test]
 fn a_name_that_leads_here_from_elsewhere_opens_nothing() {
     let server = TestServer::start();
     // Written by hand: the client of the tests says its own host.

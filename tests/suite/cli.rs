@@ -332,7 +332,13 @@ fn probe_doctor_and_list_speak_to_people_and_to_programs() {
     let nowhere = folder.path().join("data");
     let named = run(at(&["list"], &nowhere));
     assert!(named.code() == 1 && named.error().ends_with("/data is no data folder of Matinee"), "{named:?}");
-    for command in [&["key", "list"][..], &["key", "revoke", "000000000000"]] {
+    let commands = [
+        &["key", "list"][..],
+        &["key", "revoke", "000000000000"],
+        &["warm", "000000000000"],
+        &["sign", "000000000000"],
+    ];
+    for command in commands {
         let named = run(at(command, &nowhere));
         assert!(named.code() == 1 && named.error().ends_with("/data is no data folder of Matinee"), "{named:?}");
     }
@@ -340,6 +346,12 @@ fn probe_doctor_and_list_speak_to_people_and_to_programs() {
     usual.current_dir(folder.path());
     let usual = run(usual);
     assert!(usual.code() == 0 && usual.stdout.starts_with("no titles in ") && !nowhere.exists(), "{usual:?}");
+    for command in ["warm", "sign"] {
+        let mut usual = matinee(&[command, "000000000000"]);
+        usual.current_dir(folder.path());
+        let usual = run(usual);
+        assert!(usual.code() == 1 && usual.error().starts_with("there is no title 000000000000 in "), "{usual:?}");
+    }
     let mut usual = matinee(&["key", "list"]);
     usual.current_dir(folder.path());
     let usual = run(usual);

@@ -39,7 +39,7 @@ fn an_address_that_asks_too_often_is_told_when_to_come_back_and_others_are_not_a
     // Playback has a bucket of its own, and who watches over the server is not counted.
     let master = "/v/000000000000/master.m3u8";
     // What browsers ask beforehand does not count.
-    for path in [master, "/s/x/v/000000000000/master.m3u8"] {
+    for path in [master, "/s/x/v/000000000000/master.m3u8", VIDEOS, "/api/v1/uploads"] {
         let asking = server.ask(path).method("OPTIONS").header("x-forwarded-for", one);
         assert_eq!(asking.send().unwrap().status, 204);
     }

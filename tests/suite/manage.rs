@@ -233,6 +233,16 @@ fn what_is_known_already_is_not_sent_again_and_what_changed_meanwhile_is_not_rem
     let unchanged = asked(&etag);
     assert_eq!((unchanged.status, unchanged.header("etag"), unchanged.body.len()), (304, Some(etag.as_str()), 0));
     assert_eq!(asked("\"other\"").status, 200);
+    let other = |method| server.ask(&path).method(method).header("if-match", "\"other\"").send().unwrap();
+    assert_eq!((other("GET").problem(), other("HEAD").status), ((412, "version".into()), 412));
+    // Where something is to be changed, what is known already is a reason not to.
+    for known in [etag.as_str(), "*", &format!("\"other\", W/{etag}")] {
+        let asking = server.ask(&path).method("PATCH").header("content-type", "application/json");
+        let change = asking.header("if-none-match", known).body(json!({ "title": "Kept" }).to_string());
+        assert_eq!(change.send().unwrap().problem(), (412, "version".into()), "{known}");
+        let removal = server.ask(&path).method("DELETE").header("if-none-match", known).send().unwrap();
+        assert_eq!(removal.problem(), (412, "version".into()), "{known}");
+    }
     let remove = |etag: &str| server.ask(&path).method("DELETE").header("if-match", etag).send().unwrap();
     let asking = server.ask(&path).method("PATCH").header("content-type", "Application/JSON");
     assert_eq!(asking.body(json!({ "title": "New" }).to_string()).send().unwrap().status, 200);
@@ -387,6 +397,9 @@ fn a_page_of_another_site_can_change_nothing_and_methods_are_told() {
     assert_eq!(options.header("accept-patch"), None);
     let options = server.ask(&format!("{VIDEOS}/000000000000")).method("OPTIONS").send().unwrap();
     assert_eq!(options.header("accept-patch"), Some("application/merge-patch+json, application/json"));
+    let put = server.ask(&format!("{VIDEOS}/000000000000")).method("PUT").body("x").send().unwrap();
+    assert_eq!((put.problem().0, put.header("allow")), (405, Some("GET, HEAD, PATCH, DELETE, OPTIONS")));
+    assert!(put.text().contains("/api/v1/videos/?filename=000000000000"), "{}", put.text());
     assert_eq!(server.get("/api/v1/nothing").problem(), (404, "no-route".into()));
     let head = server.ask(VIDEOS).method("HEAD").send().unwrap();
     assert_eq!((head.status, head.body.len()), (200, 0));

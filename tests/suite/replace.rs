@@ -60,7 +60,7 @@ fn a_title_changes_its_source_at_once_and_keeps_everything_else() {
     let answer = put(&server, &id).header("if-match", &etag).body(other()).send().unwrap();
     assert_eq!(answer.status, 202, "{}", answer.text());
     assert_eq!(answer.header("location"), Some(format!("{VIDEOS}/{id}").as_str()));
-    assert_ne!(answer.header("etag"), Some(etag.as_str()));
+    assert_eq!(answer.header("etag"), None, "it would be the tag of the video, not of the film");
     let after = replaced(&server, &id);
     assert_eq!((&after["replacement"], &after["state"]), (&Value::Null, &"ready".into()), "{after}");
     for same in ["id", "title", "created_at", "playback_policy", "file_name"] {
@@ -123,10 +123,12 @@ fn the_same_film_changes_nothing_and_what_cannot_be_is_refused_and_leaves_nothin
     let path = format!("{VIDEOS}/{id}");
     let etag = server.get(&path).header("etag").unwrap().to_owned();
     let same = put(&server, &id).body(film().1).send().unwrap();
-    assert_eq!((same.status, same.header("etag")), (200, Some(etag.as_str())), "{}", same.text());
+    assert_eq!(same.status, 200, "{}", same.text());
     let sources = server.data.sources();
     let stale = put(&server, &id).header("if-match", "\"x-1\"").body(other()).send().unwrap();
     assert_eq!(stale.problem(), (412, "version".into()));
+    let known = put(&server, &id).header("if-none-match", "*").body(other()).send().unwrap();
+    assert_eq!(known.problem(), (412, "version".into()));
     assert_eq!(put(&server, "000000000000").body("x").send().unwrap().problem(), (404, "no-title".into()));
     assert_eq!(put(&server, &id).body("").send().unwrap().problem(), (400, "empty".into()));
     let text = put(&server, &id).header("content-type", "text/plain").body("x").send().unwrap();
@@ -136,7 +138,9 @@ fn the_same_film_changes_nothing_and_what_cannot_be_is_refused_and_leaves_nothin
     let digest = format!("sha-256=:{}=:", "A".repeat(43));
     let torn = put(&server, &id).header("content-digest", &digest).body(other()).send().unwrap();
     assert_eq!(torn.problem(), (400, "digest-mismatch".into()));
-    let titled = server.ask(&format!("{path}/source?title=New")).method("PUT").body(other()).send().unwrap();
+    // Refused before its body is asked for, which nobody sends.
+    let titled = server.ask(&format!("{path}/source?title=New")).method("PUT").header("expect", "100-continue");
+    let titled = titled.header("content-length", "9999999").send().unwrap();
     assert_eq!(titled.problem(), (400, "body".into()));
     let method = server.ask(&format!("{path}/source")).method("POST").body("x").send().unwrap();
     assert_eq!((method.problem().0, method.header("allow")), (405, Some("PUT, OPTIONS")));

@@ -309,12 +309,19 @@ fn what_is_not_by_the_protocol_is_refused_and_changes_nothing() {
     let mute = server.ask(&path).method("PATCH").header("content-type", BYTES).header("upload-offset", "0");
     let answer = send(mute.body("hello"));
     assert_eq!((answer.problem(), answer.header("tus-version")), ((412, "tus-version".into()), Some("1.0.0")));
+    refused(patch(&server, &path, 0, b"hello").header("content-encoding", "gzip"), 415, "content-encoding");
+    let packed = [("upload-length", "20"), ("content-type", BYTES), ("content-encoding", "gzip")];
+    assert_eq!(post(&packed), (415, "content-encoding".into()));
     create(&server, &[("upload-length", "1")]);
     assert_eq!(post(&[("upload-length", "1")]), (503, "busy".into()), "there are two already");
     assert_eq!(send(ask(&server, "DELETE", &path)).status, 204);
     assert_eq!(send(ask(&server, "HEAD", &path)).status, 404);
     let unknown = format!("{UPLOADS}/{}", "0".repeat(32));
     assert_eq!(send(patch(&server, &unknown, 0, b"x")).problem(), (404, "no-upload".into()));
+    for method in ["PATCH", "HEAD", "DELETE"] {
+        let foreign = send(server.ask(&unknown).method(method).header("tus-resumable", "0.2.2"));
+        assert_eq!((foreign.status, foreign.header("tus-version")), (412, Some("1.0.0")), "{method}");
+    }
     create(&server, &[("upload-length", "1")]);
 }
 

@@ -149,6 +149,12 @@ fn an_answer_names_the_title_and_says_where_it_is() {
     settled(&server, &id);
     let now = server.get(&format!("{VIDEOS}/{id}"));
     assert_ne!(now.header("etag").unwrap(), etag, "it is ready now, which is another version");
+    // A name as long as an id, with letters that no id has.
+    for path in ["z.mp4", "holidayvideo"] {
+        let put = server.ask(&format!("{VIDEOS}/{path}")).method("PUT").body(film().1).send().unwrap();
+        assert_eq!((put.status, put.header("etag")), (201, None), "a tag would be the video's, not the film's");
+        assert_eq!(put.json()["file_name"], path);
+    }
 }
 
 #[test]
@@ -247,12 +253,13 @@ fn a_form_carries_what_people_and_programs_say_of_a_film() {
     assert_eq!((&video["description"], &video["metadata"]["a"][0]), (&"two\nlines".into(), &1.into()));
     settled(&server, video["id"].as_str().unwrap());
     let file = format!("file=@{path}");
-    let bad: [&[&str]; 6] = [
+    let (_, said) = curl(&server, &["-F", &file, "-F", "colour=red"], VIDEOS);
+    assert!(said["detail"].as_str().unwrap().contains("playback_policy"), "{said}");
+    let bad: [&[&str]; 5] = [
         &["-F", "title=x"],
         &["-F", &file, "-F", &file],
         &["-F", &file, "-F", "metadata=[]"],
         &["-F", &file, "-F", "title="],
-        &["-F", &file, "-F", "colour=red"],
         &["-H", "content-type: multipart/form-data; boundary=x", "--data-binary", "no form at all"],
     ];
     for form in bad {

@@ -80,6 +80,7 @@ fn a_job_that_makes_no_sense_is_refused_with_what_there_is() {
         assert!(answer.status == 400 && detail.contains(part), "{body}: {} {detail}", answer.status);
     }
     assert_eq!(warm(&server, "000000000001", "").status, 404);
+    assert_eq!(warm(&server, "000000000001", "[1").status, 404, "what cannot be done is not read");
 }
 
 #[test]

@@ -28,6 +28,7 @@ pub(super) fn all(method: &Method) -> Option<Operation> {
                 Kind::TooManyKeys,
                 Kind::TooLarge,
                 Kind::MediaType,
+                Kind::Encoding,
                 Kind::DiskFull,
             ],
             ..BASE
@@ -59,7 +60,7 @@ pub(super) fn upload_tokens(method: &Method) -> Option<Operation> {
             that begins before it expires, and its video be looked at.",
         takes: Takes::UploadToken,
         gives: (201, Gives::UploadToken),
-        fails: &[Kind::Body, Kind::Incomplete, Kind::Stalled, Kind::TooLarge, Kind::MediaType],
+        fails: &[Kind::Body, Kind::Incomplete, Kind::Stalled, Kind::TooLarge, Kind::MediaType, Kind::Encoding],
         ..BASE
     })
 }

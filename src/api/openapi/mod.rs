@@ -193,8 +193,8 @@ impl Route {
         match self {
             Self::File(_) => Some(json!({
                 "name": "video", "in": "path", "required": true,
-                "description": "the file's name; one that looks like an id needs a dot",
-                "schema": { "type": "string", "pattern": "^[^/]+$", "not": { "pattern": "^[0-9a-z]{12}$" } },
+                "description": "the file's name; one that looks like an id is sent to /videos, as `filename`",
+                "schema": { "type": "string", "pattern": "^[^/]+$", "not": { "pattern": schemas::ID } },
                 "example": "film.mp4",
             })),
             Self::Video(_) | Self::Source(_) | Self::Warm(_) | Self::PlaybackTokens(_) | Self::VideoEvents(_) => {
@@ -302,6 +302,25 @@ mod tests {
         for route in all {
             assert!(document["paths"][route.template()].is_object(), "{route:?}");
         }
+    }
+
+    #[test]
+    fn an_id_is_described_as_what_it_is_made_of_and_a_tag_only_where_one_is_sent() {
+        let document = made();
+        let pattern = document["components"]["schemas"]["Id"]["pattern"].as_str().unwrap();
+        assert_eq!(pattern, "^[0-9a-hjkmnp-tv-z]{12}$");
+        assert!("0123456789abcdefghjkmnpqrstvwxyz".as_bytes().chunks(12).all(|of| {
+            let id = format!("{:0<12}", std::str::from_utf8(of).unwrap());
+            matches!(Route::parse(&format!("/api/v1/videos/{id}")), Some(Route::Video(_)))
+        }));
+        let tag = |path: &str, method: &str, status: &str| {
+            let response = &document["paths"][path][method]["responses"][status];
+            assert!(response.is_object(), "{method} {path}");
+            response["headers"]["ETag"].is_object()
+        };
+        assert!(tag("/videos", "post", "201") && tag("/videos/{video}", "get", "200"));
+        assert!(!tag("/videos", "put", "201") && !tag("/videos/{video}", "put", "201"));
+        assert!(!tag("/videos/{video}/source", "put", "200") && !tag("/videos/{video}/source", "put", "202"));
     }
 
     #[test]

@@ -127,7 +127,12 @@ fn videos(method: &Method) -> Option<Operation> {
             fails: &FETCH,
             ..CREATE
         }),
-        Method::PUT => Some(Operation { id: "putVideo", summary: "The same as POST, for clients that PUT.", ..CREATE }),
+        Method::PUT => Some(Operation {
+            id: "putVideo",
+            summary: "The same as POST, for clients that PUT.",
+            gives: (201, Gives::SentVideo),
+            ..CREATE
+        }),
         _ => None,
     }
 }
@@ -136,7 +141,8 @@ fn file(method: &Method) -> Option<Operation> {
     // What looks like an id takes no PUT.
     const FAILS: [Kind; CREATE.fails.len() + 2] = and([Kind::Method, Kind::NoRoute]);
     let summary = "Uploads a film under its file name, as `curl -T film.mp4` does.";
-    (*method == Method::PUT).then_some(Operation { id: "putFile", summary, fails: &FAILS, ..CREATE })
+    let gives = (201, Gives::SentVideo);
+    (*method == Method::PUT).then_some(Operation { id: "putFile", summary, gives, fails: &FAILS, ..CREATE })
 }
 
 /// What is no id is a file's name, which only takes PUT.
@@ -146,10 +152,10 @@ fn video(method: &Method) -> Option<Operation> {
             id: "getVideo",
             summary: "Shows a video: its state, tracks, renditions and where it plays. A key with scope `upload` sees the \
                 videos it added.",
-            parameters: &["If-None-Match"],
+            parameters: &["If-None-Match", "If-Match"],
             or_gives: Some((304, Gives::Nothing)),
             gives: (200, Gives::Video),
-            fails: &[Kind::NoTitle, Kind::NoRoute, Kind::Method],
+            fails: &[Kind::NoTitle, Kind::NoRoute, Kind::Method, Kind::Version],
             ..BASE
         }),
         Method::PATCH => Some(Operation {
@@ -168,6 +174,7 @@ fn video(method: &Method) -> Option<Operation> {
                 Kind::Version,
                 Kind::TooLarge,
                 Kind::MediaType,
+                Kind::Encoding,
                 Kind::DiskFull,
             ],
             ..BASE
@@ -192,8 +199,8 @@ fn source(method: &Method) -> Option<Operation> {
             `admin` to all.",
         parameters: &["filename", "If-Match", "Content-Digest", "Repr-Digest"],
         takes: Takes::Film,
-        gives: (202, Gives::CreatedVideo),
-        or_gives: Some((200, Gives::CreatedVideo)),
+        gives: (202, Gives::SentVideo),
+        or_gives: Some((200, Gives::SentVideo)),
         fails: &[
             Kind::NoTitle,
             Kind::NoRoute,
@@ -231,16 +238,18 @@ fn warm(method: &Method) -> Option<Operation> {
             Kind::Stalled,
             Kind::TooLarge,
             Kind::MediaType,
+            Kind::Encoding,
         ],
         ..BASE
     })
 }
 
 /// What may become of an upload's bytes, whichever call brings them.
-const APPENDING: [Kind; 16] = [
+const APPENDING: [Kind; 17] = [
     Kind::TokenSpent,
     Kind::TusVersion,
     Kind::MediaType,
+    Kind::Encoding,
     Kind::Body,
     Kind::Empty,
     Kind::TooLarge,
@@ -256,7 +265,7 @@ const APPENDING: [Kind; 16] = [
     Kind::NotReady,
 ];
 
-const SENDING: [Kind; 20] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffset, Kind::UploadLocked]);
+const SENDING: [Kind; 21] = with(APPENDING, [Kind::UploadFinal, Kind::UploadOffset, Kind::UploadLocked]);
 
 const RESUMABLE: Operation = Operation {
     tag: "uploads",
@@ -337,8 +346,8 @@ fn upload(method: &Method) -> Option<Operation> {
 }
 
 /// Both lists, and that there is no such path.
-const fn with(many: [Kind; 16], few: [Kind; 3]) -> [Kind; 20] {
-    let mut all = [Kind::NoRoute; 20];
+const fn with(many: [Kind; 17], few: [Kind; 3]) -> [Kind; 21] {
+    let mut all = [Kind::NoRoute; 21];
     let mut n = 0;
     while n < many.len() {
         all[n] = many[n];
@@ -365,6 +374,7 @@ fn playback_tokens(method: &Method) -> Option<Operation> {
             Kind::Stalled,
             Kind::TooLarge,
             Kind::MediaType,
+            Kind::Encoding,
         ],
         ..BASE
     })

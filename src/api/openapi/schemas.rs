@@ -8,6 +8,8 @@ use crate::access::{MAX_NAME_CHARS, MAX_PLAYBACK_SECONDS, MAX_UPLOAD_SECONDS};
 use crate::catalog::{JobState, State};
 use crate::ingest::name::MAX_NAME_CHARS as MAX_TITLE_CHARS;
 
+/// What names of titles, jobs, keys and webhooks are made of.
+pub(super) const ID: &str = "^[0-9a-hjkmnp-tv-z]{12}$";
 /// One line of text with something in it.
 const LINE: &str = r"^[^\x00-\x1F\x7F-\x9F]*[^\s\x00-\x1F\x7F-\x9F][^\x00-\x1F\x7F-\x9F]*$";
 /// What a URL of ours may look like: a name or an address (RFC 3986 §3), no user and no password.
@@ -40,6 +42,8 @@ pub(super) enum Gives {
     Nothing,
     Video,
     CreatedVideo,
+    /// The same without a tag, to PUT.
+    SentVideo,
     VideoPage,
     Removed,
     Upload,
@@ -65,10 +69,10 @@ pub(super) enum Gives {
 pub(super) fn request(takes: Takes) -> Option<Value> {
     let bytes =
         json!({ "schema": { "type": "string", "minLength": 1, "contentMediaType": "application/octet-stream" } });
-    let object = |name: &str, types: &[&str]| {
+    let object = |name: &str, types: &[&str], is_required: bool| {
         let content: Map<String, Value> =
             types.iter().map(|media| ((*media).to_owned(), json!({ "schema": reference("schemas", name) }))).collect();
-        json!({ "required": true, "content": content })
+        json!({ "required": is_required, "content": content })
     };
     let film = || {
         json!({
@@ -96,12 +100,12 @@ pub(super) fn request(takes: Takes) -> Option<Value> {
             body["content"]["application/json"] = json!({ "schema": reference("schemas", "NewFetch") });
             body
         }
-        Takes::Change => object("Change", &["application/merge-patch+json", "application/json"]),
-        Takes::PlaybackToken => object("NewPlaybackToken", &["application/json"]),
-        Takes::Stretch => object("Stretch", &["application/json"]),
-        Takes::UploadToken => object("NewUploadToken", &["application/json"]),
-        Takes::Key => object("NewKey", &["application/json"]),
-        Takes::Webhook => object("NewWebhook", &["application/json"]),
+        Takes::Change => object("Change", &["application/merge-patch+json", "application/json"], true),
+        Takes::PlaybackToken => object("NewPlaybackToken", &["application/json"], false),
+        Takes::Stretch => object("Stretch", &["application/json"], false),
+        Takes::UploadToken => object("NewUploadToken", &["application/json"], false),
+        Takes::Key => object("NewKey", &["application/json"], true),
+        Takes::Webhook => object("NewWebhook", &["application/json"], true),
     })
 }
 
@@ -119,9 +123,9 @@ pub(super) fn response(gives: Gives) -> Value {
             response["headers"] = tag();
             response
         }
-        Gives::CreatedVideo => {
+        Gives::CreatedVideo | Gives::SentVideo => {
             let mut response = body("the video, whose film is being processed or fetched", "Video");
-            response["headers"] = tag();
+            response["headers"] = if matches!(gives, Gives::SentVideo) { json!({}) } else { tag() };
             response["headers"]["Location"] = place();
             response
         }
@@ -250,7 +254,7 @@ fn parameters() -> Value {
     };
     json!({
         "cursor": query("cursor", "`next_cursor` of the page before",
-            json!({ "type": "string", "pattern": "^-?[0-9]{1,15}-[0-9a-z]{12}$" })),
+            json!({ "type": "string", "pattern": "^-?[0-9]{1,15}-[0-9a-hjkmnp-tv-z]{12}$" })),
         "limit": query("limit", "items per page, by default 20; more than 100 count as 100",
             json!({ "type": "integer", "minimum": 1, "maximum": u32::MAX })),
         "videoState": query("state", "only videos in this state", json!({ "enum": State::ALL })),
@@ -292,7 +296,7 @@ fn parameters() -> Value {
             "pairs of a key and a value, UTF-8 in base64: filename, title, description, metadata, playback_policy, replaces, \
              and whatever the client wants to read again",
             json!({ "type": "string", "example": "filename ZmlsbS5tcDQ=,title QSBmaWxt" })),
-        "If-Match": header("If-Match", "the ETag of the version to be changed", json!({ "type": "string" })),
+        "If-Match": header("If-Match", "the ETag of the version that is meant", json!({ "type": "string" })),
         "Last-Event-ID": header("Last-Event-ID", "the last event that was received", json!({ "type": "string" })),
     })
 }
@@ -323,7 +327,7 @@ fn schemas() -> Value {
     let mut issued = key.clone();
     issued["key"] = json!({ "type": "string", "description": "sent as `Authorization: Bearer`" });
     json!({
-        "Id": { "type": "string", "pattern": "^[0-9a-z]{12}$" },
+        "Id": { "type": "string", "pattern": ID },
         "UploadId": { "type": "string", "pattern": "^[0-9a-f]{32}$" },
         "Upload": closed(json!({
             "id": reference("schemas", "UploadId"), "offset": count(), "length": count_or_null(), "expires_at": time(),

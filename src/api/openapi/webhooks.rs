@@ -33,6 +33,7 @@ pub(super) fn webhooks(method: &Method) -> Option<Operation> {
                 Kind::TooManyWebhooks,
                 Kind::TooLarge,
                 Kind::MediaType,
+                Kind::Encoding,
                 Kind::DiskFull,
             ],
             ..WEBHOOKS

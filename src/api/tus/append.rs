@@ -6,7 +6,7 @@ use http::header::ACCEPT;
 use http::{StatusCode, request};
 
 use super::fields::{self, Checksum};
-use super::{BYTES, UPLOAD_LENGTH, UPLOAD_OFFSET, check_version, standing};
+use super::{BYTES, UPLOAD_LENGTH, UPLOAD_OFFSET, standing};
 use crate::api::payload::Payload;
 use crate::api::problem::{Kind, Problem};
 use crate::api::{Api, Response, respond};
@@ -19,12 +19,12 @@ pub(in crate::api) async fn append(
     payload: Payload,
     id: &UploadId,
 ) -> Result<Response, Problem> {
-    check_version(parts)?;
     api.rooms.resumables.look(id)?;
     if !fields::has_bytes(parts) {
         let problem = Problem::new(Kind::MediaType, format!("bytes of an upload are {BYTES}"));
         return Err(problem.header(ACCEPT, BYTES).header(respond::ACCEPT_PATCH, BYTES));
     }
+    respond::must_be_plain(parts)?;
     let offset = fields::bytes(parts, &UPLOAD_OFFSET)?;
     let offset = offset.ok_or_else(|| fields::bad(&UPLOAD_OFFSET, "there: it says where the bytes begin"))?;
     let length = fields::bytes(parts, &UPLOAD_LENGTH)?;

@@ -10,7 +10,7 @@ use super::{append, check_version, location, metadata, standing};
 use crate::api::access::Caller;
 use crate::api::payload::Payload;
 use crate::api::problem::{Kind, Problem};
-use crate::api::{Api, Response, source, upload, videos};
+use crate::api::{Api, Response, respond, source, upload, videos};
 use crate::catalog::State;
 use crate::ingest::resume::{Declared, Granted, Purpose};
 
@@ -21,6 +21,10 @@ pub(in crate::api) async fn create(
     caller: &Caller,
 ) -> Result<Response, Problem> {
     check_version(parts)?;
+    let has_bytes = fields::has_bytes(parts);
+    if has_bytes {
+        respond::must_be_plain(parts)?;
+    }
     let mut declared =
         Declared { purpose: fields::purpose(parts)?, owner: caller.owner.clone(), ..metadata::read(parts)? };
     if let Some(grant) = &caller.grant {
@@ -50,7 +54,7 @@ pub(in crate::api) async fn create(
     let mut status = resumables.create(declared, length).await?;
     drop(alone);
     let place = location(&status.id);
-    if fields::has_bytes(parts) {
+    if has_bytes {
         let received = append::receive(api, payload, &status.id, 0, None, checksum).await;
         // The upload is there, and whoever hears why its first bytes were not taken can go on.
         status = received.map_err(|problem| problem.header(LOCATION, &place))?;

@@ -144,9 +144,10 @@ pub(super) fn may_upload(parts: &request::Parts, origins: &[String]) -> bool {
     })
 }
 
-/// The client must say that it speaks this version.
-fn check_version(parts: &request::Parts) -> Result<(), Problem> {
-    if parts.headers.get(TUS_RESUMABLE).is_some_and(|version| version == VERSION) {
+/// The client must say that it speaks this version, unless it only looks: GET is no part of the protocol. That comes before
+/// whether there is such an upload, and whose it is.
+pub(super) fn check_version(parts: &request::Parts) -> Result<(), Problem> {
+    if parts.method == Method::GET || parts.headers.get(TUS_RESUMABLE).is_some_and(|version| version == VERSION) {
         return Ok(());
     }
     Err(Problem::of(Kind::TusVersion).header(TUS_VERSION, VERSION))
@@ -169,8 +170,7 @@ pub(super) fn must_be_of(api: &Api, id: &UploadId, caller: &Caller, method: &Met
 }
 
 /// `DELETE /uploads/{id}`.
-pub(super) async fn remove(api: &Arc<Api>, parts: &request::Parts, id: &UploadId) -> Result<Response, Problem> {
-    check_version(parts)?;
+pub(super) async fn remove(api: &Arc<Api>, id: &UploadId) -> Result<Response, Problem> {
     api.rooms.resumables.remove(id).await?;
     Ok(empty(StatusCode::NO_CONTENT))
 }

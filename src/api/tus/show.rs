@@ -15,7 +15,7 @@ use tokio::fs::File;
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::mpsc;
 
-use super::{UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA, check_version, location, standing};
+use super::{UPLOAD_CONCAT, UPLOAD_DEFER_LENGTH, UPLOAD_LENGTH, UPLOAD_METADATA, location, standing};
 use crate::api::access::Caller;
 use crate::api::problem::{Kind, Problem};
 use crate::api::{Api, Response, respond, video, videos};
@@ -27,8 +27,7 @@ const BLOCK_BYTES: usize = 256 << 10;
 const BLOCKS: usize = 2;
 
 /// Where to go on. A request that is still at it is cut off: its sender would not ask.
-pub(in crate::api) async fn head(api: &Arc<Api>, parts: &request::Parts, id: &UploadId) -> Result<Response, Problem> {
-    check_version(parts)?;
+pub(in crate::api) async fn head(api: &Arc<Api>, id: &UploadId) -> Result<Response, Problem> {
     let status = api.rooms.resumables.settle(id).await?;
     let mut response = standing(StatusCode::OK, &status);
     let headers = response.headers_mut();

@@ -11,7 +11,7 @@ fn ready() -> Title {
         plan: Arc::new(Plan::default()),
         policy: Policy::Public,
     };
-    Title { id, name: String::new(), created_at: String::new(), found: Found::Ready(facts) }
+    Title { id, name: String::new(), found: Found::Ready(facts) }
 }
 
 fn over(catalog: &Catalog, ready: Duration, unready: Duration) -> Arc<Presentations> {

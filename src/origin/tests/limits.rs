@@ -179,13 +179,18 @@ async fn a_head_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn a_request_has_one_host_field() {
+async fn a_request_has_one_host_field_that_names_a_host_or_nothing() {
     let server = TestServer::start().await;
     for (head, status) in [
         ("HTTP/1.1\r\n", 400),
         ("HTTP/1.1\r\nhost: a\r\nhost: a\r\n", 400),
         ("HTTP/1.0\r\nhost: a\r\nhost: b\r\n", 400),
+        ("HTTP/1.1\r\nhost: a b/c?<>\r\n", 400),
+        ("HTTP/1.1\r\nhost: http://x/\r\n", 400),
+        ("HTTP/1.0\r\nhost: user@a\r\n", 400),
         ("HTTP/1.1\r\nhost:\r\n", 200),
+        ("HTTP/1.1\r\nhost: [::1]:8080\r\n", 200),
+        ("HTTP/1.1\r\nhost: films_1.example:8080\r\n", 200),
         ("HTTP/1.0\r\n", 200),
     ] {
         for path in ["/healthz", "/api/v1/videos"] {

@@ -53,13 +53,7 @@ async fn what_cannot_be_made_is_a_problem_and_what_is_not_there_orders_nothing()
 async fn once_it_is_known_that_there_is_no_cover_art_nobody_looks_again_and_head_says_so_too() {
     let mut server = TestServer::start().await;
     let address = server.address;
-    {
-        let mut titles = server.titles.lock().unwrap();
-        let Found::Ready(facts) = &mut titles.get_mut(&READY.parse().unwrap()).unwrap().found else { panic!() };
-        let mut plan = plan();
-        plan.renditions.retain(|rendition| matches!(rendition.kind, RenditionKind::Audio(_)));
-        facts.plan = plan.into();
-    }
+    without_video(&server);
     let path = format!("/v/{READY}/poster.jpg");
     // Only looking tells, so HEAD has it looked for.
     let asked = tokio::spawn(async move { ask(address, "HEAD", &format!("/v/{READY}/poster.jpg"), &[]).await });
@@ -69,6 +63,55 @@ async fn once_it_is_known_that_there_is_no_cover_art_nobody_looks_again_and_head
         assert_eq!(ask(address, method, &path, &[]).await.status, 404, "{method}");
     }
     assert!(server.pictures.try_recv().is_err());
+}
+
+/// 304 for a poster that there was not.
+#[tokio::test]
+async fn cover_art_fulfils_a_condition_only_if_it_is_there() {
+    let mut server = TestServer::start().await;
+    let address = server.address;
+    without_video(&server);
+    let path = format!("/v/{READY}/poster.jpg");
+    let known = |path: String| tokio::spawn(async move { ask(address, "GET", &path, &[("if-none-match", "*")]).await });
+    // What is wrong with it this time does not say that there is none.
+    for (error, status) in [(FlightError::failed("broken"), 500), (FlightError::NotFound, 404)] {
+        let asked = known(path.clone());
+        bound(server.pictures.recv()).await.unwrap().writer.fail(error);
+        assert_eq!(bound(asked).await.unwrap().status, status);
+    }
+    let mut server = TestServer::start().await;
+    let address = server.address;
+    without_video(&server);
+    let known = |path: String| tokio::spawn(async move { ask(address, "GET", &path, &[("if-none-match", "*")]).await });
+    let asked = known(path.clone());
+    let mut order = bound(server.pictures.recv()).await.unwrap();
+    order.writer.push(Bytes::from_static(b"jpeg"));
+    order.writer.commit().unwrap();
+    assert_eq!(bound(asked).await.unwrap().status, 304);
+    assert_eq!(ask(address, "GET", &path, &[("if-match", "\"x\"")]).await.status, 412);
+}
+
+#[tokio::test]
+async fn part_of_a_picture_is_sent_to_who_asks_for_it() {
+    let mut server = TestServer::start().await;
+    let address = server.address;
+    let asked = tokio::spawn(async move {
+        ask(address, "GET", &format!("{BASE}/thumbnails/0.jpg"), &[("range", "bytes=1-2")]).await
+    });
+    let mut order = bound(server.pictures.recv()).await.unwrap();
+    order.writer.push(Bytes::from_static(b"jpeg"));
+    order.writer.commit().unwrap();
+    let answer = bound(asked).await.unwrap();
+    assert_eq!((answer.status, answer.the("content-range"), &*answer.body), (206, "bytes 1-2/4", &b"pe"[..]));
+}
+
+/// The title is one of sound alone.
+fn without_video(server: &TestServer) {
+    let mut titles = server.titles.lock().unwrap();
+    let Found::Ready(facts) = &mut titles.get_mut(&READY.parse().unwrap()).unwrap().found else { panic!() };
+    let mut plan = plan();
+    plan.renditions.retain(|rendition| matches!(rendition.kind, RenditionKind::Audio(_)));
+    facts.plan = plan.into();
 }
 
 #[tokio::test]

@@ -206,7 +206,7 @@ fn titles() -> HashMap<TitleId, Title> {
     ]
     .map(|(id, found)| {
         let id: TitleId = id.parse().unwrap();
-        (id.clone(), Title { id, name: "<Film>".into(), created_at: "2026-01-01T00:00:00Z".into(), found })
+        (id.clone(), Title { id, name: "<Film>".into(), found })
     })
     .into()
 }
