@@ -373,7 +373,7 @@ impl Run {
     ) -> Result<Outcome, Error> {
         let Self { inner, work, .. } = self;
         let mut lost = pin!(interest.lost(self.desk.called()));
-        inner.tenants.check(&work.digest, writer.key())?;
+        inner.tenants.check(&work.digest, writer.key(), self.is_warm)?;
         let whose = (self.id, if self.is_warm { tenants::WARM_NICE } else { tenants::NICE });
         let mut tenant = tokio::select! {
             tenant = inner.tenants.get(whose, &work.digest, &inner.rooms.open, inner.recipe.templates()) => tenant?,
@@ -382,7 +382,7 @@ impl Run {
         let rendition = &work.plan.renditions[self.rendition];
         let job = Job { rendition, object, chunk_seconds: inner.config.chunk_seconds };
         let result = job.run(&mut tenant.worker, writer, lost).await;
-        inner.tenants.judge(&work.digest, [writer.key()], result.as_ref().map(drop));
+        inner.tenants.judge(&work.digest, [writer.key()], result.as_ref().map(drop), self.is_warm);
         match &result {
             // Until the run has its next slot others may need the place more.
             Ok(_) | Err(Error::Cancelled) => inner.tenants.rest(self.id, &work.digest, tenant),
@@ -416,7 +416,10 @@ pub fn after(error: Error, writer: Writer, failures: &mut u32) -> After {
         tracing::warn!(%error, %key, "an encode failed and is tried once more");
         return After::Again(writer);
     }
-    tracing::error!(%error, %key, "an encode failed");
+    // What was not tried is told by whoever asked, in a line for each request.
+    if !matches!(error, Error::Quarantined(_)) {
+        tracing::error!(%error, %key, "an encode failed");
+    }
     After::Failed(writer, error)
 }
 

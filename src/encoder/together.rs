@@ -151,7 +151,7 @@ impl Together {
     /// Gives back what killed too many workers.
     fn leave_alone(&mut self) {
         for Rung { rendition, writer } in std::mem::take(&mut self.rungs) {
-            match self.encoder.0.tenants.check(&self.work.digest, writer.key()) {
+            match self.encoder.0.tenants.check(&self.work.digest, writer.key(), true) {
                 Ok(()) => self.rungs.push(Rung { rendition, writer }),
                 Err(error) => self.give_back(rendition, writer, &error),
             }
@@ -180,7 +180,7 @@ impl Together {
         };
         // One that failed is not trusted with what comes next.
         let Err(error) = heard else { return !batch.any_failed };
-        inner.tenants.judge(&self.work.digest, batch.working.iter().map(|one| one.writer.key()), Err(&error));
+        inner.tenants.judge(&self.work.digest, batch.working.iter().map(|one| one.writer.key()), Err(&error), true);
         let jobs = batch.working.iter().map(|one| one.job).collect();
         // Before the worker has stopped: a viewer may wait.
         for Working { rendition, writer, .. } in batch.working {
@@ -244,7 +244,7 @@ impl Together {
         };
         match agreed.await {
             Ok(outcome) => {
-                inner.tenants.judge(&self.work.digest, [writer.key()], Ok(()));
+                inner.tenants.judge(&self.work.digest, [writer.key()], Ok(()), true);
                 commit::commit(inner, &self.work, rendition, outcome, writer);
                 inner.ended(Ended::Finished, batch.since);
             }

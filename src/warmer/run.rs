@@ -57,7 +57,7 @@ impl Fate {
             Ok(()) => Self::Made,
             Err(FlightError::Abandoned | FlightError::Busy { .. }) => Self::GivenUp,
             Err(FlightError::NoWorker { .. }) => Self::Hindered,
-            Err(FlightError::Failed { .. } | FlightError::NotFound) => Self::Failed,
+            Err(FlightError::Failed { .. } | FlightError::LeftAlone { .. } | FlightError::NotFound) => Self::Failed,
         }
     }
 }
