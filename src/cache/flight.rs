@@ -34,6 +34,12 @@ pub enum FlightError {
         /// What went wrong, for the log.
         message: Arc<str>,
     },
+    /// Workers died of it again and again: it is not tried for a while.
+    #[error("it is left alone for another {retry_after_seconds} s")]
+    LeftAlone {
+        /// When it is tried again, seconds.
+        retry_after_seconds: u32,
+    },
     /// There is no such object.
     #[error("no such object")]
     NotFound,

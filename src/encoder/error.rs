@@ -61,6 +61,10 @@ impl Error {
     #[must_use]
     pub fn flight(&self) -> FlightError {
         match self {
+            Self::Quarantined(quarantined) => {
+                let seconds = u32::try_from(quarantined.remaining.as_secs()).unwrap_or(u32::MAX);
+                FlightError::LeftAlone { retry_after_seconds: seconds.saturating_add(1) }
+            }
             Self::Worker(error) if error.is_shortage() => FlightError::NoWorker { message: self.to_string().into() },
             _ => FlightError::failed(self.to_string()),
         }

@@ -123,7 +123,7 @@ async fn turn<'a>(inner: &'a Inner, work: &Work, writer: &Writer) -> Option<(Slo
 async fn attempt(inner: &Inner, work: &Work, picture: &Picture, writer: &Writer, slot: &Slot) -> Result<Bytes, Error> {
     let whose = (run::number(), NICE);
     let made = async {
-        inner.tenants.check(&work.digest, writer.key())?;
+        inner.tenants.check(&work.digest, writer.key(), false)?;
         let templates = inner.recipe.templates();
         let mut tenant = inner.tenants.get(whose, &work.digest, &inner.rooms.open, templates).await?;
         let made = timeout(LONGEST, one(&mut tenant, picture)).await;
@@ -134,7 +134,7 @@ async fn attempt(inner: &Inner, work: &Work, picture: &Picture, writer: &Writer,
         () = writer.unwatched() => Err(Error::Cancelled),
         () = slot.wanted.notified() => Err(Error::Cancelled),
     };
-    inner.tenants.judge(&work.digest, [writer.key()], result.as_ref().map(drop));
+    inner.tenants.judge(&work.digest, [writer.key()], result.as_ref().map(drop), false);
     result
 }
 

@@ -37,6 +37,8 @@ pub struct Handle {
 struct State {
     /// The segment it makes now or would make next.
     at: AtomicU32,
+    /// It has had no segment to make yet, so any may be its first.
+    is_nowhere: AtomicBool,
     /// It makes something, or has something to make.
     busy: AtomicBool,
     /// Shared with every viewer's order that it was given and that is not made yet, which so are counted.
@@ -103,6 +105,7 @@ impl Handle {
     pub fn reaches(&self, object: Object, ahead: u32) -> bool {
         match object {
             Object::Init => true,
+            Object::Iframe(_) | Object::Segment(_) if self.state.is_nowhere.load(Ordering::Relaxed) => true,
             Object::Iframe(n) | Object::Segment(n) => {
                 let at = self.state.at.load(Ordering::Relaxed);
                 // A run that only waits may go anywhere close by; one at work is as far away as what it has to make.
@@ -143,6 +146,10 @@ impl Handle {
         order.counted = (order.lane == Lane::Viewer).then(|| Arc::clone(&self.state.orders));
         // Before the run can have made it: it would be taken for busy while it waits.
         self.state.busy.store(true, Ordering::Relaxed);
+        // The next order for somewhere else is another run's.
+        if let (Object::Segment(n), true) = (order.order.object, self.state.is_nowhere.load(Ordering::Relaxed)) {
+            self.state.stand(n);
+        }
         self.orders.try_send(order).map_err(TrySendError::into_inner)
     }
 
@@ -157,6 +164,13 @@ impl Handle {
     }
 }
 
+impl State {
+    fn stand(&self, segment: u32) {
+        self.at.store(segment, Ordering::Relaxed);
+        self.is_nowhere.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Run {
     /// A run that begins with this order, which must still be handed over.
     pub fn new(inner: &Arc<Inner>, placed: &Placed) -> (Handle, Self) {
@@ -168,6 +182,7 @@ impl Run {
         };
         let state = Arc::new(State {
             at: AtomicU32::new(next),
+            is_nowhere: AtomicBool::new(order.object == Object::Init),
             busy: AtomicBool::new(true),
             orders: Arc::default(),
             moved: Notify::new(),
@@ -260,7 +275,7 @@ impl Run {
         let _counted = pending.counted.take();
         if let Object::Segment(n) = object {
             self.next = n;
-            self.state.at.store(n, Ordering::Relaxed);
+            self.state.stand(n);
         }
         let (mut writer, slot, lane) = match self.slot(object, pending).await {
             Turn::Work(writer, slot, lane) => (writer, slot, lane),
@@ -358,9 +373,8 @@ impl Run {
         Encoder(Arc::clone(&self.inner)).take_over(&self.work, self.rendition, writer);
     }
 
-    /// Warming is made with what others leave of the cores: how long it took says nothing about a viewer's segment.
-    fn learn(&self, object: Object, took: Duration) {
-        if let (Object::Segment(n), false) = (object, self.is_warm) {
+    fn learn(&self, object: Object, took: Option<Duration>) {
+        if let (Object::Segment(n), Some(took)) = (object, took) {
             self.inner.estimates.learn(&self.work.generation, self.rendition, self.rendition(), n, took);
         }
     }
@@ -373,7 +387,7 @@ impl Run {
     ) -> Result<Outcome, Error> {
         let Self { inner, work, .. } = self;
         let mut lost = pin!(interest.lost(self.desk.called()));
-        inner.tenants.check(&work.digest, writer.key())?;
+        inner.tenants.check(&work.digest, writer.key(), self.is_warm)?;
         let whose = (self.id, if self.is_warm { tenants::WARM_NICE } else { tenants::NICE });
         let mut tenant = tokio::select! {
             tenant = inner.tenants.get(whose, &work.digest, &inner.rooms.open, inner.recipe.templates()) => tenant?,
@@ -382,7 +396,7 @@ impl Run {
         let rendition = &work.plan.renditions[self.rendition];
         let job = Job { rendition, object, chunk_seconds: inner.config.chunk_seconds };
         let result = job.run(&mut tenant.worker, writer, lost).await;
-        inner.tenants.judge(&work.digest, [writer.key()], result.as_ref().map(drop));
+        inner.tenants.judge(&work.digest, [writer.key()], result.as_ref().map(drop), self.is_warm);
         match &result {
             // Until the run has its next slot others may need the place more.
             Ok(_) | Err(Error::Cancelled) => inner.tenants.rest(self.id, &work.digest, tenant),
@@ -395,11 +409,12 @@ impl Run {
     }
 
     /// Commits what was made and checked.
-    fn finish(&mut self, object: Object, outcome: Outcome, writer: Writer) {
+    fn finish(&mut self, object: Object, mut outcome: Outcome, writer: Writer) {
+        outcome.took = outcome.took.filter(|_| !self.is_warm);
         self.learn(object, outcome.took);
         if let Object::Segment(n) = object {
             self.next = n + 1;
-            self.state.at.store(n + 1, Ordering::Relaxed);
+            self.state.stand(n + 1);
         }
         commit::commit(&self.inner, &self.work, self.rendition, outcome, writer);
     }
@@ -416,7 +431,10 @@ pub fn after(error: Error, writer: Writer, failures: &mut u32) -> After {
         tracing::warn!(%error, %key, "an encode failed and is tried once more");
         return After::Again(writer);
     }
-    tracing::error!(%error, %key, "an encode failed");
+    // What was not tried is told by whoever asked, in a line for each request.
+    if !matches!(error, Error::Quarantined(_)) {
+        tracing::error!(%error, %key, "an encode failed");
+    }
     After::Failed(writer, error)
 }
 

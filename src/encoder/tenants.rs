@@ -123,15 +123,21 @@ impl Tenants {
         }
     }
 
-    /// Whether a worker may be risked on this object of this source.
-    pub fn check(&self, digest: &Digest, object: &Key) -> Result<(), Error> {
-        Ok(lock(&self.blame).check(digest, object, Instant::now().into_std())?)
+    /// Whether a worker may be risked on this object of this source, for a viewer or to warm it.
+    pub fn check(&self, digest: &Digest, object: &Key, is_warm: bool) -> Result<(), Error> {
+        Ok(lock(&self.blame).check(digest, object, is_warm, Instant::now().into_std())?)
     }
 
     /// What the end of a job says about its source and its objects: a worker that died of them counts against them, a
     /// success clears them.
-    pub fn judge<'a>(&self, digest: &Digest, objects: impl IntoIterator<Item = &'a Key>, ended: Result<(), &Error>) {
-        lock(&self.blame).judge(digest, objects, ended, Instant::now().into_std());
+    pub fn judge<'a>(
+        &self,
+        digest: &Digest,
+        objects: impl IntoIterator<Item = &'a Key>,
+        ended: Result<(), &Error>,
+        is_warm: bool,
+    ) {
+        lock(&self.blame).judge(digest, objects, ended, (is_warm, Instant::now().into_std()));
     }
 }
 

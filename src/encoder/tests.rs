@@ -404,7 +404,7 @@ async fn a_segment_of_other_parameter_sets_than_the_init_segment_on_disk_is_refu
         config: vec![1, 100, 0, level, 0xff, 0xe1, 0],
         bridged: 0,
         is_init: false,
-        took: Duration::ZERO,
+        took: None,
     };
     commit::agree(inner, &work, 0, &of_level(31), (&writer, &mut None)).await.unwrap();
     bench.cache.flush().await;
@@ -414,4 +414,51 @@ async fn a_segment_of_other_parameter_sets_than_the_init_segment_on_disk_is_refu
     assert!(matches!(refused, Err(Error::Parameters)), "{refused:?}");
     assert!(known.is_some(), "it is read once");
     commit::agree(inner, &work, 0, &of_level(31), (&writer, &mut known)).await.unwrap();
+}
+
+/// A second run was begun, with a worker of its own, and the first waited for nothing.
+#[tokio::test]
+async fn the_run_that_made_an_init_segment_goes_on_wherever_its_viewer_is() {
+    let (bench, work) = (Bench::new(), work(1));
+    let writer = bench.cache.lead_if_absent(&work.key(&work.plan.renditions[0], Object::Init)).unwrap();
+    let init = writer.reader();
+    bench.encoder.make(Order { work: work.clone(), rendition: 0, object: Object::Init, writer, due_in: None });
+    within("the init segment's turn", init.whole()).await.unwrap_err();
+    for (number, runs) in [(20, 1), (21, 1), (3, 2)] {
+        within("its turn", bench.watch(&work, number).whole()).await.unwrap_err();
+        assert_eq!(bench.encoder.stats().runs, runs, "{number}");
+    }
+}
+
+/// They were made together again a second later, which killed the next worker.
+#[tokio::test]
+async fn what_a_worker_has_died_of_together_is_tried_one_by_one() {
+    let (bench, mut work) = (Bench::new(), work(1));
+    let _slot = bench.occupy().await;
+    let one = work.plan.renditions[0].clone();
+    let other = Rendition { name: "720p".parse().unwrap(), ..one.clone() };
+    work.plan = Arc::new(Plan { renditions: vec![one, other], ..Plan::default() });
+    bench.encoder.0.togethers.part(&work.generation, 4);
+    for (number, runs) in [(3, 0), (4, 2)] {
+        let asked = bench.encoder.warm_together(&work, &[0, 1], number);
+        assert!(asked.iter().all(|warm| matches!(warm, Warm::Ordered(_))), "{asked:?}");
+        assert_eq!(bench.encoder.stats().runs, runs, "{number}");
+    }
+}
+
+/// It counted as dear as the whole batch it was made in, by a worker that others left little of the cores, and outlived what
+/// is watched.
+#[tokio::test]
+async fn what_was_warmed_is_kept_as_if_a_viewers_worker_had_made_it() {
+    let (bench, work) = (Bench::new(), work(1));
+    let took = [None, Some(Duration::from_secs(9))];
+    for (number, took) in (1..).zip(took) {
+        let mut writer = bench.lead(&work, number);
+        writer.push(Bytes::from_static(b"segment"));
+        let outcome = Outcome { rest: Vec::new(), config: Vec::new(), bridged: 0, is_init: false, took };
+        commit::commit(&bench.encoder.0, &work, 0, outcome, writer);
+    }
+    bench.cache.flush().await;
+    let seconds = |number| bench.cache.seconds(&work.key(&work.plan.renditions[0], Object::Segment(number)));
+    assert_eq!([seconds(1), seconds(2)], [Some(bench.encoder.estimate(&work, 0, 1).as_secs_f32()), Some(9.0)]);
 }

@@ -81,6 +81,8 @@ pub(super) enum Problem {
     Busy { retry_after_seconds: u32 },
     #[error("no encoder could be started; the server keeps trying, and its log says why")]
     NoWorker { inner: String },
+    #[error("making this failed again and again; it is tried again in {retry_after_seconds} s")]
+    LeftAlone { retry_after_seconds: u32 },
     #[error("nothing was ready within {waited_seconds} s")]
     Late { waited_seconds: u64 },
     #[error("the server is not able to serve: {reason}")]
@@ -99,6 +101,7 @@ impl From<FlightError> for Problem {
             FlightError::Failed { message } => Self::Encode { inner: message.to_string() },
             FlightError::Busy { retry_after_seconds } => Self::Busy { retry_after_seconds },
             FlightError::NoWorker { message } => Self::NoWorker { inner: message.to_string() },
+            FlightError::LeftAlone { retry_after_seconds } => Self::LeftAlone { retry_after_seconds },
             FlightError::NotFound => Self::Gone,
             FlightError::Abandoned => Self::Busy { retry_after_seconds: FlightError::RETRY_SECONDS },
         }
@@ -132,6 +135,7 @@ impl Problem {
             Self::Outside { .. } => (StatusCode::RANGE_NOT_SATISFIABLE, "range", "Range not satisfiable"),
             Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "busy", "Server busy"),
             Self::NoWorker { .. } => (StatusCode::SERVICE_UNAVAILABLE, "no-worker", "No encoder available"),
+            Self::LeftAlone { .. } => (StatusCode::SERVICE_UNAVAILABLE, "left-alone", "Left alone for a while"),
             Self::Late { .. } => (StatusCode::SERVICE_UNAVAILABLE, "late", "Not ready in time"),
             Self::NotServing { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not-serving", "Not able to serve"),
             Self::Encode { .. } => (StatusCode::INTERNAL_SERVER_ERROR, "encode", "Segment failed"),
@@ -148,7 +152,9 @@ impl Problem {
             Self::Encode { inner } | Self::Picture { inner } | Self::Catalog { inner } | Self::NoWorker { inner } => {
                 tracing::error!(request = id, path, inner, "{self}")
             }
-            Self::Busy { .. } | Self::Late { .. } => tracing::warn!(request = id, path, "{self}"),
+            Self::Busy { .. } | Self::Late { .. } | Self::LeftAlone { .. } => {
+                tracing::warn!(request = id, path, "{self}")
+            }
             _ => tracing::debug!(request = id, path, status = status.as_u16(), "{self}"),
         }
         let mut body = json!({
@@ -176,7 +182,7 @@ impl Problem {
     fn headers(&self, headers: &mut HeaderMap) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         match self {
-            Self::Busy { retry_after_seconds } => {
+            Self::Busy { retry_after_seconds } | Self::LeftAlone { retry_after_seconds } => {
                 headers.insert(RETRY_AFTER, (*retry_after_seconds).max(1).into());
             }
             Self::Late { .. } | Self::NotServing { .. } | Self::NoWorker { .. } => {

@@ -3,10 +3,12 @@
 //! What runs unasked: with `warmer.enabled`, a task that looks now and then what is worth making (`policy`) by what was
 //! asked for (`popularity`), and has the encoder make it in the last lane, a few segments at a time, while nobody who
 //! watches needs the machine; and a task that does the jobs somebody entered by hand (`jobs`), enabled or not. What was asked
-//! for is noted in the catalog about once a minute. What a viewer's request costs here: two look-ups under a lock.
+//! for is noted in the catalog about once a minute, if anything was. What a viewer's request costs here: two look-ups under a
+//! lock.
 //!
 //! The rule not to break: the viewer comes first. Everything made here can be given up at any moment, is made by workers
-//! that are kinder than others, and goes only where the cache has room that nobody uses.
+//! that are kinder than others, and goes only where the cache has room that nobody uses: what is free, or for a job what
+//! nobody has used for a day.
 //!
 //! Arrow: `warmer` -> `encoder`, `cache`, `catalog`, `manifest`, `media`.
 
@@ -20,7 +22,7 @@ mod setbacks;
 mod sketch;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -58,6 +60,8 @@ struct Inner {
     config: Config,
     rooms: Rooms,
     popularity: Mutex<Popularity>,
+    /// Something was asked for that is not noted.
+    is_news: AtomicBool,
     films: Mutex<Films>,
     setbacks: Mutex<Setbacks>,
     /// What was made, as long as its file may still be written: no more than the cache has waiting for its disk.
@@ -85,21 +89,7 @@ impl Warmer {
     /// # Errors
     /// If what was asked for before cannot be read.
     pub fn start(config: &Config, rooms: Rooms) -> Result<Self, catalog::Error> {
-        let noted = rooms.catalog.popularity()?;
-        let inner = Arc::new(Inner {
-            popularity: Mutex::new(Popularity::of(&noted, config.half_life(), now_ms())),
-            config: config.clone(),
-            rooms,
-            films: Mutex::default(),
-            setbacks: Mutex::default(),
-            unjudged: Mutex::default(),
-            wake: Notify::new(),
-            jobs: Notify::new(),
-            closing: watch::Sender::new(false),
-            tasks: Mutex::default(),
-            made: AtomicU64::new(0),
-            given_up: AtomicU64::new(0),
-        });
+        let inner = Inner::new(config, rooms)?;
         let tasks = vec![tokio::spawn(run::go(inner.clone())), tokio::spawn(jobs::go(inner.clone()))];
         *lock(&inner.tasks) = tasks;
         Ok(Self(inner))
@@ -108,6 +98,7 @@ impl Warmer {
     /// A viewer asked for a segment of it.
     pub fn asked(&self, title: &TitleId, rendition: &RenditionName) {
         lock(&self.0.popularity).asked(title, rendition, now_ms());
+        self.0.is_news.store(true, Ordering::Relaxed);
     }
 
     /// A title came, or a job: there may be something to do.
@@ -132,6 +123,27 @@ impl Warmer {
     }
 }
 
+impl Inner {
+    fn new(config: &Config, rooms: Rooms) -> Result<Arc<Self>, catalog::Error> {
+        let noted = rooms.catalog.popularity()?;
+        Ok(Arc::new(Self {
+            popularity: Mutex::new(Popularity::of(&noted, config.half_life(), now_ms())),
+            is_news: AtomicBool::new(false),
+            config: config.clone(),
+            rooms,
+            films: Mutex::default(),
+            setbacks: Mutex::default(),
+            unjudged: Mutex::default(),
+            wake: Notify::new(),
+            jobs: Notify::new(),
+            closing: watch::Sender::new(false),
+            tasks: Mutex::default(),
+            made: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
+        }))
+    }
+}
+
 impl fmt::Debug for Warmer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Warmer").field("stats", &self.stats()).finish_non_exhaustive()
@@ -142,3 +154,6 @@ impl fmt::Debug for Warmer {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,12 @@ impl<K: Clone + Eq + Hash> Quarantine<K> {
         }
     }
 
+    /// Whether a worker died over it within the window.
+    pub fn has_killed(&self, what: &K, now: Instant) -> bool {
+        let deaths = self.culprits.get(what).map(|record| &record.deaths);
+        deaths.is_some_and(|deaths| deaths.iter().any(|at| now.saturating_duration_since(*at) < self.window))
+    }
+
     /// A worker died over it. Only deaths that are [suspicious](super::Exit::is_suspicious) belong here.
     pub fn died(&mut self, what: &K, now: Instant) {
         if self.culprits.len() >= MAX_CULPRITS && !self.culprits.contains_key(what) {
@@ -106,6 +112,8 @@ mod tests {
             assert_eq!(quarantine.check(&1, at(second)), Ok(()));
         }
         quarantine.died(&1, at(3));
+        assert_eq!([1, 2].map(|what| quarantine.has_killed(&what, at(602))), [true, false]);
+        assert!(!quarantine.has_killed(&1, at(603)));
         let closed = Quarantined { deaths: 4, remaining: Duration::from_secs(600) };
         assert_eq!(quarantine.check(&1, at(3)), Err(closed));
         assert_eq!(quarantine.check(&2, at(3)), Ok(()));

@@ -180,6 +180,7 @@ async fn a_segment_that_fails_early_is_an_error() {
         (FlightError::Failed { message: "secret path".into() }, 500),
         (FlightError::Busy { retry_after_seconds: 7 }, 503),
         (FlightError::NoWorker { message: "secret path".into() }, 503),
+        (FlightError::LeftAlone { retry_after_seconds: 7 }, 503),
         (FlightError::NotFound, 404),
         (FlightError::Abandoned, 503),
     ] {
@@ -190,7 +191,7 @@ async fn a_segment_that_fails_early_is_an_error() {
         assert_eq!((answer.status, answer.the("cache-control")), (status, "no-store"), "{error:?}");
         assert_eq!(answer.header("retry-after").is_some(), status == 503);
         assert!(!String::from_utf8_lossy(&answer.body).contains("secret"));
-        if error == (FlightError::Busy { retry_after_seconds: 7 }) {
+        if matches!(error, FlightError::Busy { .. } | FlightError::LeftAlone { .. }) {
             assert_eq!(answer.the("retry-after"), "7");
         }
     }
