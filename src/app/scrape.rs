@@ -63,6 +63,7 @@ impl Scrape {
         if let Some(counters) = self.counters.get() {
             m.requests(counters.answers.each_ref().map(|n| n.load(Relaxed)));
             m.hits(counters.media.each_ref().map(|n| n.load(Relaxed)));
+            m.refusals(counters.refusals.each_ref().map(|n| n.load(Relaxed)));
             m.connections.set(gauge(counters.connections.load(Relaxed)));
             raise(&m.turned_away, counters.turned_away.load(Relaxed));
             raise(&m.cut_connections, counters.cut_connections.load(Relaxed));
@@ -76,7 +77,7 @@ impl Scrape {
         raise(&m.encodes_started, encoder.started);
         raise(&m.bridged_frames, encoder.bridged);
         raise(&m.over_bandwidth, encoder.over_bandwidth);
-        m.queue_length.set(gauge(encoder.queued as u64));
+        m.queued(encoder.queued);
         m.encodes_running.set(gauge(encoder.running as u64));
         m.runs_active.set(gauge(encoder.runs as u64));
         let (standby, all) = self.pool.counts();

@@ -94,8 +94,8 @@ pub struct Rooms {
     pub cache: Cache,
     /// Finds a source; may block.
     pub open: Open,
-    /// Is told how every encode ended and how many seconds it took.
-    pub ended: Arc<dyn Fn(Ended, f64) + Send + Sync>,
+    /// Is told how every encode ended, and how many seconds it took if it was of a segment and not to warm it.
+    pub ended: Arc<dyn Fn(Ended, Option<f64>) + Send + Sync>,
     /// Is told of every segment that was kept although frames of it were bridged; may not block.
     pub bridged: OnBridged,
 }
@@ -190,8 +190,8 @@ pub enum Warm {
 /// What is going on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Orders that wait for a slot.
-    pub queued: usize,
+    /// Orders that wait for a slot, by [`Lane`](schedule::Lane).
+    pub queued: [usize; 3],
     /// Encodes under way.
     pub running: usize,
     /// Runs that exist, working or waiting for their viewer.
@@ -472,8 +472,8 @@ impl Inner {
         (Ask { lane, title: work.generation.clone(), due, cost }, weight)
     }
 
-    fn ended(&self, how: Ended, since: std::time::Instant) {
-        (self.rooms.ended)(how, since.elapsed().as_secs_f64());
+    fn ended(&self, how: Ended, since: Option<std::time::Instant>) {
+        (self.rooms.ended)(how, since.map(|since| since.elapsed().as_secs_f64()));
     }
 }
 

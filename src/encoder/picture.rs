@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -71,11 +71,10 @@ async fn go(inner: Arc<Inner>, order: PictureOrder, _place: OwnedSemaphorePermit
         if failures == 0 {
             inner.started.fetch_add(1, Ordering::Relaxed);
         }
-        let since = Instant::now();
         let key = writer.key().clone();
         match attempt(&inner, &work, &picture, &writer, &slot).await {
             Ok(jpeg) => {
-                inner.ended(Ended::Finished, since);
+                inner.ended(Ended::Finished, None);
                 if jpeg.is_empty() {
                     return writer.fail(FlightError::NotFound);
                 }
@@ -86,7 +85,7 @@ async fn go(inner: Arc<Inner>, order: PictureOrder, _place: OwnedSemaphorePermit
                 return;
             }
             Err(Error::Cancelled) => {
-                inner.ended(Ended::Cancelled, since);
+                inner.ended(Ended::Cancelled, None);
                 let Some(watched) = writer.abandon_if_unwatched() else { return };
                 // A viewer of something else needed the slot, or somebody came in this instant.
                 writer = watched;
@@ -94,7 +93,7 @@ async fn go(inner: Arc<Inner>, order: PictureOrder, _place: OwnedSemaphorePermit
             Err(error) => {
                 failures += 1;
                 if failures == ATTEMPTS || !error.is_retryable() {
-                    inner.ended(Ended::Failed, since);
+                    inner.ended(Ended::Failed, None);
                     tracing::error!(%error, %key, "a picture could not be made");
                     return writer.fail(error.flight());
                 }

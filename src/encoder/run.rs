@@ -287,7 +287,7 @@ impl Run {
         };
         writer.flight().begin(true);
         self.inner.started.fetch_add(1, Ordering::Relaxed);
-        let since = Instant::now();
+        let since = (matches!(object, Object::Segment(_)) && !self.is_warm).then(Instant::now);
         let mut interest = Interest::new(&writer, &slot, lane);
         let mut failures = 0;
         loop {

@@ -10,7 +10,6 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -68,8 +67,6 @@ struct Batch {
     working: Vec<Working>,
     /// Some went wrong, whoever's fault it was.
     any_failed: bool,
-    /// When they were asked for.
-    since: Instant,
 }
 
 impl Batch {
@@ -175,7 +172,7 @@ impl Together {
     /// False if the worker is not to be used again.
     async fn make(&mut self, tenant: &mut Tenant, slot: &Slot) -> bool {
         let inner = Arc::clone(&self.encoder.0);
-        let mut batch = Batch { working: Vec::new(), any_failed: false, since: Instant::now() };
+        let mut batch = Batch { working: Vec::new(), any_failed: false };
         for Rung { rendition, writer } in std::mem::take(&mut self.rungs) {
             let of = &self.work.plan.renditions[rendition];
             writer.flight().begin(true);
@@ -200,7 +197,7 @@ impl Together {
         let why = if batch.is_one_to_blame(&error) { &self.part(&error) } else { &error };
         // Before the worker has stopped: a viewer may wait.
         for Working { rendition, writer, .. } in batch.working {
-            inner.ended(how, batch.since);
+            inner.ended(how, None);
             self.give_back(rendition, writer, why);
         }
         matches!(error, Error::Cancelled)
@@ -269,7 +266,7 @@ impl Together {
             Ok(outcome) => {
                 inner.tenants.judge(&self.work.digest, [writer.key()], Ok(()), true);
                 commit::commit(inner, &self.work, rendition, outcome, writer);
-                inner.ended(Ended::Finished, batch.since);
+                inner.ended(Ended::Finished, None);
             }
             Err(error) => self.failed(batch, (rendition, writer), &error),
         }
@@ -278,7 +275,7 @@ impl Together {
     /// One went wrong; the others go on.
     fn failed(&self, batch: &mut Batch, (rendition, writer): (usize, Writer), error: &Error) {
         batch.any_failed = true;
-        self.encoder.0.ended(Ended::Failed, batch.since);
+        self.encoder.0.ended(Ended::Failed, None);
         self.give_back(rendition, writer, error);
     }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use http::StatusCode;
 
+use super::error::Problem;
 use super::segment::Came;
 
 /// Counts since the process started, except `connections`.
@@ -14,6 +15,8 @@ pub struct Counters {
     pub answers: [AtomicU64; 4],
     /// Segments and init segments answered, by where the bytes came from: memory, disk, made, shared.
     pub media: [AtomicU64; 4],
+    /// Requests told 503 for want of an encoder: busy, late, no worker, left alone.
+    pub refusals: [AtomicU64; 4],
     /// Answers broken off after their head was sent.
     pub broken_bodies: AtomicU64,
     /// Connections open now.
@@ -35,6 +38,17 @@ impl Counters {
 
     pub(super) fn media(&self, came: Came) {
         self.media[came.index()].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn refused(&self, problem: &Problem) {
+        let reason = match problem {
+            Problem::Busy { .. } => 0,
+            Problem::Late { .. } => 1,
+            Problem::NoWorker { .. } => 2,
+            Problem::LeftAlone { .. } => 3,
+            _ => return,
+        };
+        self.refusals[reason].fetch_add(1, Relaxed);
     }
 
     pub(super) fn connection(self: Arc<Self>) -> Counted {

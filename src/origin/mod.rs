@@ -224,16 +224,21 @@ impl Origin {
         let counts = asked.parts.method != Method::OPTIONS && asked.parts.uri.path().starts_with("/v/");
         let rate = self.rate.as_ref().filter(|_| counts);
         let Some(rate) = rate else {
-            return self.answer(asked, route).await.unwrap_or_else(|problem| problem.respond(asked));
+            return self.answer(asked, route).await.unwrap_or_else(|problem| self.refuse(asked, problem));
         };
         let taken = rate.take(asked.client, asked.received);
         let answered = match taken {
             Taken::Yes { .. } => self.answer(asked, route).await,
             Taken::No { wait_seconds } => Err(Problem::TooOften { wait_seconds }),
         };
-        let mut response = answered.unwrap_or_else(|problem| problem.respond(asked));
+        let mut response = answered.unwrap_or_else(|problem| self.refuse(asked, problem));
         rate.tell(response.headers_mut(), taken);
         response
+    }
+
+    fn refuse(&self, asked: &Asked, problem: Problem) -> Response {
+        self.counters.refused(&problem);
+        problem.respond(asked)
     }
 
     /// What is rare is boxed: the future of a hit is what every idle connection holds.

@@ -23,6 +23,10 @@ const FIRST_BYTE_BUCKETS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.005, 0.02, 0.1, 
 
 /// Where bytes of a segment come from.
 const TIERS: [&str; 4] = ["memory", "disk", "made", "shared"];
+/// Why a request is told to come again: the words of its problem.
+const REFUSALS: [&str; 4] = ["busy", "late", "no-worker", "left-alone"];
+/// Who waits for an encoder.
+const LANES: [&str; 3] = ["viewer", "ahead", "warm"];
 /// States of titles. These and the next are words of the catalog, to be there as zero; `app` sees to it that they are its.
 pub const STATES: [&str; 4] = ["receiving", "processing", "ready", "failed"];
 /// Kinds of jobs.
@@ -61,8 +65,6 @@ pub struct Metrics {
     pub encodes_started: IntCounter,
     /// Wall time of finished encodes, seconds.
     pub encode_seconds: Histogram,
-    /// Requests that wait for a slot.
-    pub queue_length: IntGauge,
     /// Runs that exist.
     pub runs_active: IntGauge,
     /// Segments being encoded.
@@ -111,6 +113,8 @@ pub struct Metrics {
     process: Process,
     requests: [IntCounter; 4],
     hits: [IntCounter; 4],
+    refusals: [IntCounter; 4],
+    queued: [IntGauge; 3],
     first_byte_seconds: [Histogram; 4],
     encodes: [IntCounter; 3],
     worker_ends: IntCounterVec,
@@ -139,6 +143,9 @@ impl Metrics {
             Maker { registry: Registry::new_custom(Some("matinee".into()), None).expect("a prefix is no metric") };
         let requests = maker.counters("requests_total", "Requests answered, by class of status.", "status");
         let hits = maker.counters("segment_responses_total", "Segments answered, by where they came from.", "tier");
+        let refusals =
+            maker.counters("refusals_total", "Requests that would have needed an encoder and got 503.", "reason");
+        let queue = maker.gauges("queue_length", "What waits for an encoder slot.", "lane");
         let encodes = maker.counters("encodes_ended_total", "Segment encodes ended, by outcome.", "outcome");
         let bytes = maker.gauges("cache_bytes", "Bytes of segments kept.", "tier");
         let entries = maker.gauges("cache_entries", "Segments kept.", "tier");
@@ -163,7 +170,8 @@ impl Metrics {
         let first_byte = maker.register(HistogramVec::new(first_byte, &["tier"]).expect("constant"));
         maker.gauges("build_info", "1, for the version that runs.", "version").with_label_values(&[VERSION]).set(1);
         let worker_ends = maker.counters("workers_ended_total", "Worker processes ended, by outcome.", "outcome");
-        let encode_seconds = HistogramOpts::new("encode_seconds", "Wall time of a finished segment encode.");
+        let encode_seconds =
+            HistogramOpts::new("encode_seconds", "Wall time of finished segment encodes, warming left out.");
         let encode_seconds = Histogram::with_opts(encode_seconds.buckets(ENCODE_BUCKETS.to_vec()));
         let startup = HistogramOpts::new("player_startup_seconds", "How long players took to start, as they tell.");
         let bitrate =
@@ -177,7 +185,8 @@ impl Metrics {
             player_sessions: maker.gauge("player_sessions", "Sessions of players that tell of themselves."),
             encodes_started: maker.counter("encodes_started_total", "Segment encodes begun."),
             encode_seconds: maker.register(encode_seconds.expect("constant")),
-            queue_length: maker.gauge("queue_length", "Segment requests that wait for an encoder slot."),
+            queued: LANES.map(|lane| queue.with_label_values(&[lane])),
+            refusals: REFUSALS.map(|reason| refusals.with_label_values(&[reason])),
             runs_active: maker.gauge("runs_active", "Encoder runs, working or waiting for their viewer."),
             encodes_running: maker.gauge("encodes_running", "Segments being encoded."),
             connections: maker.gauge("connections", "Open client connections."),
@@ -224,6 +233,16 @@ impl Metrics {
         self.hits.iter().zip(totals).for_each(|(counter, total)| raise(counter, total));
     }
 
+    /// Requests told 503 for want of an encoder: busy, late, no worker, left alone.
+    pub fn refusals(&self, totals: [u64; 4]) {
+        self.refusals.iter().zip(totals).for_each(|(counter, total)| raise(counter, total));
+    }
+
+    /// What waits for an encoder: viewers, look-ahead, warming.
+    pub fn queued(&self, counts: [usize; 3]) {
+        self.queued.iter().zip(counts).for_each(|(gauge, count)| gauge.set(i64::try_from(count).unwrap_or(i64::MAX)));
+    }
+
     /// Times to a first byte, by where it came from: an index as in [`Self::hits`].
     #[must_use]
     pub fn first_byte(&self) -> [Histogram; 4] {
@@ -231,9 +250,9 @@ impl Metrics {
     }
 
     /// Counts an encode that ended; one that finished took so many seconds.
-    pub fn encode_ended(&self, outcome: Encode, seconds: f64) {
+    pub fn encode_ended(&self, outcome: Encode, seconds: Option<f64>) {
         self.encodes[outcome as usize].inc();
-        if outcome == Encode::Finished {
+        if let (Encode::Finished, Some(seconds)) = (outcome, seconds) {
             self.encode_seconds.observe(seconds);
         }
     }
@@ -343,7 +362,8 @@ mod tests {
             "matinee_encodes_ended_total{outcome=\"failed\"} 0",
             "matinee_encode_seconds_count 0",
             "matinee_first_byte_seconds_count{tier=\"disk\"} 0",
-            "matinee_queue_length 0",
+            "matinee_queue_length{lane=\"viewer\"} 0",
+            "matinee_refusals_total{reason=\"busy\"} 0",
             "matinee_titles{state=\"ready\"} 0",
             "matinee_jobs_ended_total{kind=\"warm\",outcome=\"cancelled\"} 0",
             "matinee_webhook_deliveries_total{outcome=\"failed\"} 0",
@@ -371,8 +391,9 @@ mod tests {
         metrics.clone().requests([3, 0, 1, 0]);
         metrics.requests([4, 0, 1, 0]);
         metrics.hits([1, 0, 0, 2]);
-        metrics.encode_ended(Encode::Finished, 0.5);
-        metrics.encode_ended(Encode::Cancelled, 9.0);
+        metrics.encode_ended(Encode::Finished, Some(0.5));
+        metrics.encode_ended(Encode::Finished, None);
+        metrics.encode_ended(Encode::Cancelled, Some(9.0));
         metrics.workers_ended("signal", 1);
         metrics.workers_ended("signal", 2);
         metrics.cache(Store::Disk, 4096, 2);

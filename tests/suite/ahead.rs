@@ -191,7 +191,7 @@ fn of_three_viewers_who_begin_three_titles_on_one_slot_none_waits_for_another_to
                 }
             });
         }
-        until("all three wait", || server.metric("matinee_queue_length") >= 3.0);
+        until("all three wait", || server.metric("matinee_queue_length{lane=\"viewer\"}") >= 3.0);
         signal(Signal::CONT);
     });
     // How evenly they go on is the schedule's to show: here threads take part that a busy machine delays.

@@ -168,15 +168,15 @@ impl Schedule {
         })
     }
 
-    /// Orders that wait, and jobs at work.
-    pub fn counts(&self) -> (usize, usize) {
+    /// Orders that wait, by lane, and jobs at work.
+    pub fn counts(&self) -> ([usize; 3], usize) {
         let of = |slots: &Mutex<Slots>| {
             let mut slots = lock(slots);
             slots.waiting.retain(|ticket| !ticket.is_closed());
-            (Lane::ALL.into_iter().map(|lane| slots.waiting.count(lane)).sum::<usize>(), slots.working.len())
+            (Lane::ALL.map(|lane| slots.waiting.count(lane)), slots.working.len())
         };
         let (heavy, light) = (of(&self.heavy), of(&self.light));
-        (heavy.0 + light.0, heavy.1 + light.1)
+        (std::array::from_fn(|lane| heavy.0[lane] + light.0[lane]), heavy.1 + light.1)
     }
 
     /// Everybody who waits is turned away, and so is whoever comes.

@@ -192,10 +192,10 @@ async fn those_who_will_come_for_a_slot_count_as_those_who_wait() {
     let another = || schedule.place(ask_of(Lane::Viewer, 1, 3 * SECOND), Weight::Heavy);
     assert_eq!(another().err(), Some(Full { retry_after_seconds: 2 }));
     assert!(!schedule.is_calm());
-    assert_eq!(schedule.counts(), (2, 0));
+    assert_eq!(schedule.counts(), ([2, 0, 0], 0));
     // Who is not there yet keeps nobody from a slot that is free.
     let slot = second.slot().await.unwrap();
-    assert_eq!(schedule.counts(), (1, 1));
+    assert_eq!(schedule.counts(), ([1, 0, 0], 1));
     assert!(another().is_err(), "one works and one will come");
     drop(first);
     assert!(another().is_ok(), "one has left");
@@ -215,7 +215,7 @@ async fn who_is_in_a_hurry_of_late_goes_before_who_was_so_first() {
     other.hurry(now);
     let mut other = Box::pin(other.slot());
     assert!(poll(&mut other).await.is_none());
-    assert_eq!(schedule.counts(), (2, 1), "asking again is no second order");
+    assert_eq!(schedule.counts(), ([2, 0, 0], 1), "asking again is no second order");
     drop(slot);
     assert!(poll(&mut one).await.is_none());
     assert!(other.await.is_ok());
