@@ -70,6 +70,7 @@ mod tone;
 mod tracks;
 mod treatment;
 mod trial;
+mod units;
 mod upright;
 mod video;
 mod vop;

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use super::groups::{Encoders, Unit};
 use super::template::Template;
 use super::treatment::Treating;
-use super::video::{clock, input_caps, ticks_i32, ticks_u32, values, without_parameter_sets};
+use super::units;
+use super::video::{clock, input_caps, ticks_i32, ticks_u32, values};
 use super::{Error, Finished, Job, Output};
 use crate::media::{Rotation, Sample, Timescale, VideoRendition};
 
@@ -149,7 +150,7 @@ impl<'a> Rung<'a> {
             duration: ticks_u32(next - decode)?,
             composition: ticks_i32(span.times[frame] - decode)?,
             sync: coded.key,
-            data: Bytes::from(without_parameter_sets(coded.data)),
+            data: Bytes::from(units::fit(coded.data)),
         };
         self.taken += 1;
         emit(self.at, Output::Samples(vec![sample]));

@@ -10,6 +10,7 @@ use super::picture::Film;
 use super::rungs::{Rung, Span};
 use super::template::{Template, VideoValues};
 use super::treatment::{Treatment, has_fields};
+use super::units;
 use super::{Error, Finished, Job, Output};
 use crate::media::{Grid, Rendition, Rotation, Sample, VideoRendition, VideoSource, VideoTrack, decimate};
 
@@ -162,7 +163,7 @@ impl Video {
                 duration: ticks_u32(next - decode)?,
                 composition: ticks_i32(self.cursor.track().packets[packet].pts - decode)?,
                 sync: self.cursor.track().packets[packet].key,
-                data: without_parameter_sets(map.to_vec()).into(),
+                data: units::fit(map.to_vec()).into(),
             });
             if batch.len() == BATCH {
                 emit(Output::Samples(std::mem::take(&mut batch)));
@@ -215,27 +216,6 @@ impl Video {
         let times = kept.iter().map(|&i| all[i]).collect();
         Ok(Span { frames, times, end: segment_end(&rendition.grid, number)? })
     }
-}
-
-/// Drops parameter sets and delimiters from an access unit with 4-byte lengths: in `avc1` they live in the init segment.
-pub(super) fn without_parameter_sets(data: Vec<u8>) -> Vec<u8> {
-    let units = || {
-        let mut at = 0;
-        std::iter::from_fn(move || Some(at)).map_while({
-            let data = &data;
-            move |_| {
-                let length = u32::from_be_bytes(data.get(at..at + 4)?.try_into().ok()?) as usize;
-                let unit = at..at + 4 + length;
-                at = unit.end;
-                data.get(unit.clone()).map(|_| unit)
-            }
-        })
-    };
-    let redundant = |u: &std::ops::Range<usize>| data.get(u.start + 4).is_some_and(|b| matches!(b & 31, 7..=9));
-    if !units().any(|u| redundant(&u)) {
-        return data;
-    }
-    units().filter(|u| !redundant(u)).flat_map(|u| data[u].to_vec()).collect()
 }
 
 /// For a group of so many ticks.

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::media::Film;
+use crate::media::{Film, launch};
 use crate::support::{Data, TestServer, ffprobe, run, until};
 
 /// How far red, green or blue may lie from the source's, of 255: what 8 bits of a matrix and an encoder lose.
@@ -294,4 +294,30 @@ fn a_film_that_has_lost_its_end_plays_on_and_says_how_many_frames_are_bridged() 
     server.bytes(segments.last().unwrap());
     until("it is told", || bridged() > 0);
     assert_eq!(bridged() as f64, server.metric("matinee_bridged_frames_total"));
+}
+
+/// Captions of the pictures went into every rendition, although the playlist says that there are none.
+#[test]
+fn captions_inside_the_pictures_are_in_none_of_their_renditions() {
+    let media = tempfile::tempdir().unwrap();
+    let path = media.path().join("captions.mp4");
+    launch(&format!(
+        "fakesrc num-buffers=100 sizetype=fixed sizemax=3 filltype=pattern-span datarate=75 format=time \
+         ! closedcaption/x-cea-708,format=cc_data,framerate=25/1 ! captions.caption \
+         videotestsrc num-buffers=100 ! video/x-raw,format=I420,width=640,height=360,framerate=25/1 \
+         ! cccombiner name=captions ! x264enc speed-preset=ultrafast key-int-max=50 ! h264parse ! mp4mux \
+         ! filesink location={}",
+        path.display()
+    ));
+    let has_captions = |bytes: &[u8]| bytes.windows(4).any(|four| four == b"GA94");
+    assert!(has_captions(&fs::read(&path).unwrap()));
+    let data = Data::new();
+    let id = data.ingest(&path);
+    let server = TestServer::over(&data);
+    let playlists = server.playlists(&id);
+    assert!(playlists.len() > 1 && playlists[0].contains("/source/"), "{playlists:?}");
+    for playlist in playlists {
+        let segment = server.bytes(&playlist.replace("index.m3u8", "0.m4s"));
+        assert!(segment.len() > 1000 && !has_captions(&segment), "{playlist}");
+    }
 }
