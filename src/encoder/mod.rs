@@ -319,11 +319,13 @@ impl Encoder {
         }
     }
 
-    /// The same for a segment in several renditions, which are made from one decode if they are encodes of the pictures.
+    /// The same for a segment in several renditions, which are made from one decode if they are encodes of the pictures and
+    /// no worker has died of them.
     #[must_use]
     pub fn warm_together(&self, work: &Work, renditions: &[usize], number: u32) -> Vec<Warm> {
         let encoded = |at: &usize| work.plan.renditions.get(*at).is_some_and(Rendition::is_picture_encode);
-        if renditions.len() < 2 || !renditions.iter().all(encoded) {
+        let is_apart = self.0.togethers.is_apart(&work.generation, number);
+        if renditions.len() < 2 || is_apart || !renditions.iter().all(encoded) {
             return renditions.iter().map(|at| self.warm(work, *at, Object::Segment(number))).collect();
         }
         let mut rungs = Vec::new();

@@ -415,3 +415,19 @@ async fn a_segment_of_other_parameter_sets_than_the_init_segment_on_disk_is_refu
     assert!(known.is_some(), "it is read once");
     commit::agree(inner, &work, 0, &of_level(31), (&writer, &mut known)).await.unwrap();
 }
+
+/// They were made together again a second later, which killed the next worker.
+#[tokio::test]
+async fn what_a_worker_has_died_of_together_is_tried_one_by_one() {
+    let (bench, mut work) = (Bench::new(), work(1));
+    let _slot = bench.occupy().await;
+    let one = work.plan.renditions[0].clone();
+    let other = Rendition { name: "720p".parse().unwrap(), ..one.clone() };
+    work.plan = Arc::new(Plan { renditions: vec![one, other], ..Plan::default() });
+    bench.encoder.0.togethers.part(&work.generation, 4);
+    for (number, runs) in [(3, 0), (4, 2)] {
+        let asked = bench.encoder.warm_together(&work, &[0, 1], number);
+        assert!(asked.iter().all(|warm| matches!(warm, Warm::Ordered(_))), "{asked:?}");
+        assert_eq!(bench.encoder.stats().runs, runs, "{number}");
+    }
+}

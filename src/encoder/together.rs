@@ -3,8 +3,9 @@
 //!
 //! A viewer who comes for one of them gets an order of their own. Once that happens at work all are given up: its worker is
 //! too kind to be a viewer's, and theirs has the machine. There is no second attempt: what is given up or fails is wished
-//! for again.
+//! for again, and one by one if their worker died.
 
+use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -22,9 +23,17 @@ use crate::cache::{FlightError, Writer};
 use crate::media::Generation;
 use crate::worker::protocol::{Event, Request};
 
-/// What is made together, by recipe, so that it ends with its title.
+/// Segments remembered that are not made together any more; of more the oldest is tried once again.
+const MOST_APART: usize = 256;
+
+/// What is made together.
 #[derive(Default)]
-pub struct Togethers(Mutex<Vec<(Generation, Arc<Notify>)>>);
+pub struct Togethers {
+    /// By recipe, so that it ends with its title.
+    stops: Mutex<Vec<(Generation, Arc<Notify>)>>,
+    /// What a worker died of: which rendition it was is found out by making each alone.
+    apart: Mutex<VecDeque<(Generation, u32)>>,
+}
 
 /// Hears that it shall end.
 struct Stop<'a> {
@@ -67,6 +76,11 @@ impl Batch {
     fn take(&mut self, job: u64) -> Option<Working> {
         let at = self.working.iter().position(|one| one.job == job)?;
         Some(self.working.swap_remove(at))
+    }
+
+    /// Its worker died of one of those at work, and nobody knows of which.
+    fn is_one_to_blame(&self, error: &Error) -> bool {
+        self.working.len() > 1 && matches!(error, Error::Died(_))
     }
 }
 
@@ -182,15 +196,24 @@ impl Together {
         let Err(error) = heard else { return !batch.any_failed };
         inner.tenants.judge(&self.work.digest, batch.working.iter().map(|one| one.writer.key()), Err(&error), true);
         let jobs = batch.working.iter().map(|one| one.job).collect();
+        let how = if matches!(error, Error::Cancelled) { Ended::Cancelled } else { Ended::Failed };
+        let why = if batch.is_one_to_blame(&error) { &self.part(&error) } else { &error };
         // Before the worker has stopped: a viewer may wait.
         for Working { rendition, writer, .. } in batch.working {
-            let how = if matches!(error, Error::Cancelled) { Ended::Cancelled } else { Ended::Failed };
             inner.ended(how, batch.since);
-            self.give_back(rendition, writer, &error);
+            self.give_back(rendition, writer, why);
         }
         matches!(error, Error::Cancelled)
             && !batch.any_failed
             && matches!(job::stop(&mut tenant.worker, jobs).await, Error::Cancelled)
+    }
+
+    /// From now on they are made one by one. None of them has failed: they are only given up.
+    fn part(&self, error: &Error) -> Error {
+        let generation = &self.work.generation;
+        tracing::warn!(%error, %generation, segment = self.number, "renditions that were warmed together are tried alone");
+        self.encoder.0.togethers.part(generation, self.number);
+        Error::Cancelled
     }
 
     /// Takes what comes until nothing is at work, or it is to stop; then `batch` has what is at work still.
@@ -278,15 +301,29 @@ impl Togethers {
     /// Told to end when [`Togethers::stop`] is called for this recipe, until it is dropped.
     fn enter(&self, generation: &Generation) -> Stop<'_> {
         let stop = Arc::new(Notify::new());
-        lock(&self.0).push((generation.clone(), Arc::clone(&stop)));
+        lock(&self.stops).push((generation.clone(), Arc::clone(&stop)));
         Stop { all: self, stop }
     }
 
     /// Ends what is made together of a recipe.
     pub fn stop(&self, generation: &Generation) {
-        for (_, stop) in lock(&self.0).iter().filter(|(of, _)| of == generation) {
+        for (_, stop) in lock(&self.stops).iter().filter(|(of, _)| of == generation) {
             stop.notify_one();
         }
+    }
+
+    /// This segment of a recipe is not made together any more.
+    pub fn part(&self, generation: &Generation, number: u32) {
+        let mut apart = lock(&self.apart);
+        if apart.len() >= MOST_APART {
+            apart.pop_front();
+        }
+        apart.push_back((generation.clone(), number));
+    }
+
+    /// Whether this segment of a recipe is to be made one rendition at a time.
+    pub fn is_apart(&self, generation: &Generation, number: u32) -> bool {
+        lock(&self.apart).iter().any(|(of, segment)| *segment == number && of == generation)
     }
 }
 
@@ -298,6 +335,6 @@ impl Stop<'_> {
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
-        lock(&self.all.0).retain(|(_, stop)| !Arc::ptr_eq(stop, &self.stop));
+        lock(&self.all.stops).retain(|(_, stop)| !Arc::ptr_eq(stop, &self.stop));
     }
 }

@@ -278,6 +278,35 @@ fn a_viewer_who_joins_what_is_warmed_has_it_made_by_a_worker_of_their_own() {
     assert!(joined, "none was in the making when it was asked for");
 }
 
+/// All were blamed for what one of them had done, and were made together again a second later.
+#[test]
+fn renditions_whose_worker_died_are_made_one_by_one() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let server = TestServer::with(&data, &[("MATINEE_WORKER__STANDBY", "0")]);
+    // From the fourth segment on each lasts four seconds.
+    let warm_two = |at: usize| {
+        let (from, to) = (4 * (at - 3) + 1, 4 * (at - 3) + 2);
+        let body = format!(r#"{{"renditions": ["360p", "240p"], "from": {from}, "to": {to}}}"#);
+        warm(&server, &id, &body).json()["id"].as_str().unwrap().to_owned()
+    };
+    let is_done = |name: &str| job(&server, name)["state"] == "done";
+    let first = warm_two(4);
+    until("the init segments are there", || is_done(&first));
+    // One may be made before its worker is killed: then another tells.
+    let hit = (5..8).any(|at| {
+        let begun = server.metric("matinee_encodes_started_total");
+        let name = warm_two(at);
+        until("it is begun", || server.metric("matinee_encodes_started_total") > begun);
+        for worker in server.workers() {
+            let _ = kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL);
+        }
+        until("the job is done", || is_done(&name));
+        server.log().contains("renditions that were warmed together are tried alone")
+    });
+    assert!(hit, "{}", server.log());
+}
+
 /// How kind a process is, by proc_pid_stat(5).
 fn nice_level(pid: i32) -> Option<i64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
