@@ -37,6 +37,8 @@ pub struct Handle {
 struct State {
     /// The segment it makes now or would make next.
     at: AtomicU32,
+    /// It has had no segment to make yet, so any may be its first.
+    is_nowhere: AtomicBool,
     /// It makes something, or has something to make.
     busy: AtomicBool,
     /// Shared with every viewer's order that it was given and that is not made yet, which so are counted.
@@ -103,6 +105,7 @@ impl Handle {
     pub fn reaches(&self, object: Object, ahead: u32) -> bool {
         match object {
             Object::Init => true,
+            Object::Iframe(_) | Object::Segment(_) if self.state.is_nowhere.load(Ordering::Relaxed) => true,
             Object::Iframe(n) | Object::Segment(n) => {
                 let at = self.state.at.load(Ordering::Relaxed);
                 // A run that only waits may go anywhere close by; one at work is as far away as what it has to make.
@@ -143,6 +146,10 @@ impl Handle {
         order.counted = (order.lane == Lane::Viewer).then(|| Arc::clone(&self.state.orders));
         // Before the run can have made it: it would be taken for busy while it waits.
         self.state.busy.store(true, Ordering::Relaxed);
+        // The next order for somewhere else is another run's.
+        if let (Object::Segment(n), true) = (order.order.object, self.state.is_nowhere.load(Ordering::Relaxed)) {
+            self.state.stand(n);
+        }
         self.orders.try_send(order).map_err(TrySendError::into_inner)
     }
 
@@ -157,6 +164,13 @@ impl Handle {
     }
 }
 
+impl State {
+    fn stand(&self, segment: u32) {
+        self.at.store(segment, Ordering::Relaxed);
+        self.is_nowhere.store(false, Ordering::Relaxed);
+    }
+}
+
 impl Run {
     /// A run that begins with this order, which must still be handed over.
     pub fn new(inner: &Arc<Inner>, placed: &Placed) -> (Handle, Self) {
@@ -168,6 +182,7 @@ impl Run {
         };
         let state = Arc::new(State {
             at: AtomicU32::new(next),
+            is_nowhere: AtomicBool::new(order.object == Object::Init),
             busy: AtomicBool::new(true),
             orders: Arc::default(),
             moved: Notify::new(),
@@ -260,7 +275,7 @@ impl Run {
         let _counted = pending.counted.take();
         if let Object::Segment(n) = object {
             self.next = n;
-            self.state.at.store(n, Ordering::Relaxed);
+            self.state.stand(n);
         }
         let (mut writer, slot, lane) = match self.slot(object, pending).await {
             Turn::Work(writer, slot, lane) => (writer, slot, lane),
@@ -399,7 +414,7 @@ impl Run {
         self.learn(object, outcome.took);
         if let Object::Segment(n) = object {
             self.next = n + 1;
-            self.state.at.store(n + 1, Ordering::Relaxed);
+            self.state.stand(n + 1);
         }
         commit::commit(&self.inner, &self.work, self.rendition, outcome, writer);
     }

@@ -416,6 +416,20 @@ async fn a_segment_of_other_parameter_sets_than_the_init_segment_on_disk_is_refu
     commit::agree(inner, &work, 0, &of_level(31), (&writer, &mut known)).await.unwrap();
 }
 
+/// A second run was begun, with a worker of its own, and the first waited for nothing.
+#[tokio::test]
+async fn the_run_that_made_an_init_segment_goes_on_wherever_its_viewer_is() {
+    let (bench, work) = (Bench::new(), work(1));
+    let writer = bench.cache.lead_if_absent(&work.key(&work.plan.renditions[0], Object::Init)).unwrap();
+    let init = writer.reader();
+    bench.encoder.make(Order { work: work.clone(), rendition: 0, object: Object::Init, writer, due_in: None });
+    within("the init segment's turn", init.whole()).await.unwrap_err();
+    for (number, runs) in [(20, 1), (21, 1), (3, 2)] {
+        within("its turn", bench.watch(&work, number).whole()).await.unwrap_err();
+        assert_eq!(bench.encoder.stats().runs, runs, "{number}");
+    }
+}
+
 /// They were made together again a second later, which killed the next worker.
 #[tokio::test]
 async fn what_a_worker_has_died_of_together_is_tried_one_by_one() {
