@@ -56,7 +56,7 @@ fn too_many(of: &Rendition, number: u32, bytes: u64) -> Option<u64> {
 /// Commits what was made and checked.
 pub fn commit(inner: &Inner, work: &Work, rendition: usize, outcome: Outcome, mut writer: Writer) {
     let key = writer.key().clone();
-    writer.took(outcome.took);
+    writer.took(outcome.took.unwrap_or_else(|| inner.cost(work, rendition, key.object)));
     for (at, bytes) in outcome.rest {
         if let Err(mismatch) = writer.offer(at, bytes) {
             return writer.fail(FlightError::failed(mismatch.to_string()));

@@ -43,8 +43,9 @@ pub struct Outcome {
     pub bridged: u32,
     /// It is the init segment.
     pub is_init: bool,
-    /// What the worker took for it, from the request on.
-    pub took: Duration,
+    /// What a worker for viewers took for it, from the request on. A kinder one makes it with what others leave of the cores,
+    /// and several at once: how long that takes says nothing.
+    pub took: Option<Duration>,
 }
 
 /// For whom a job is done.
@@ -185,7 +186,7 @@ impl Job<'_> {
                 }
                 Event::Finished { job: of, config, bridged } if of == job => {
                     let rest = assembly.end()?;
-                    return Ok(Outcome { rest, config, bridged, is_init: false, took: since.elapsed() });
+                    return Ok(Outcome { rest, config, bridged, is_init: false, took: Some(since.elapsed()) });
                 }
                 Event::Failed { job: of, message } if of == job => return Err(Error::Job(message)),
                 // Heartbeats, and late answers to a job that was cancelled.
@@ -207,7 +208,7 @@ impl Job<'_> {
         let late = || Error::Job(format!("no parameter sets after {} s", PARAMETERS_TIME.as_secs()));
         let config = tokio::time::timeout(PARAMETERS_TIME, answer).await.map_err(|_| late())??;
         let init = crate::packager::init(self.rendition, &config)?;
-        Ok(Outcome { rest: vec![(0, init)], config, bridged: 0, is_init: true, took: since.elapsed() })
+        Ok(Outcome { rest: vec![(0, init)], config, bridged: 0, is_init: true, took: Some(since.elapsed()) })
     }
 }
 

@@ -373,9 +373,8 @@ impl Run {
         Encoder(Arc::clone(&self.inner)).take_over(&self.work, self.rendition, writer);
     }
 
-    /// Warming is made with what others leave of the cores: how long it took says nothing about a viewer's segment.
-    fn learn(&self, object: Object, took: Duration) {
-        if let (Object::Segment(n), false) = (object, self.is_warm) {
+    fn learn(&self, object: Object, took: Option<Duration>) {
+        if let (Object::Segment(n), Some(took)) = (object, took) {
             self.inner.estimates.learn(&self.work.generation, self.rendition, self.rendition(), n, took);
         }
     }
@@ -410,7 +409,8 @@ impl Run {
     }
 
     /// Commits what was made and checked.
-    fn finish(&mut self, object: Object, outcome: Outcome, writer: Writer) {
+    fn finish(&mut self, object: Object, mut outcome: Outcome, writer: Writer) {
+        outcome.took = outcome.took.filter(|_| !self.is_warm);
         self.learn(object, outcome.took);
         if let Object::Segment(n) = object {
             self.next = n + 1;

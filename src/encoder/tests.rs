@@ -404,7 +404,7 @@ async fn a_segment_of_other_parameter_sets_than_the_init_segment_on_disk_is_refu
         config: vec![1, 100, 0, level, 0xff, 0xe1, 0],
         bridged: 0,
         is_init: false,
-        took: Duration::ZERO,
+        took: None,
     };
     commit::agree(inner, &work, 0, &of_level(31), (&writer, &mut None)).await.unwrap();
     bench.cache.flush().await;
@@ -444,4 +444,21 @@ async fn what_a_worker_has_died_of_together_is_tried_one_by_one() {
         assert!(asked.iter().all(|warm| matches!(warm, Warm::Ordered(_))), "{asked:?}");
         assert_eq!(bench.encoder.stats().runs, runs, "{number}");
     }
+}
+
+/// It counted as dear as the whole batch it was made in, by a worker that others left little of the cores, and outlived what
+/// is watched.
+#[tokio::test]
+async fn what_was_warmed_is_kept_as_if_a_viewers_worker_had_made_it() {
+    let (bench, work) = (Bench::new(), work(1));
+    let took = [None, Some(Duration::from_secs(9))];
+    for (number, took) in (1..).zip(took) {
+        let mut writer = bench.lead(&work, number);
+        writer.push(Bytes::from_static(b"segment"));
+        let outcome = Outcome { rest: Vec::new(), config: Vec::new(), bridged: 0, is_init: false, took };
+        commit::commit(&bench.encoder.0, &work, 0, outcome, writer);
+    }
+    bench.cache.flush().await;
+    let seconds = |number| bench.cache.seconds(&work.key(&work.plan.renditions[0], Object::Segment(number)));
+    assert_eq!([seconds(1), seconds(2)], [Some(bench.encoder.estimate(&work, 0, 1).as_secs_f32()), Some(9.0)]);
 }

@@ -261,7 +261,7 @@ impl Together {
         let Working { rendition, writer, assembly, .. } = one;
         let agreed = async {
             let rest = assembly.end()?;
-            let outcome = Outcome { rest, config, bridged, is_init: false, took: batch.since.elapsed() };
+            let outcome = Outcome { rest, config, bridged, is_init: false, took: None };
             commit::agree(inner, &self.work, rendition, &outcome, (&writer, &mut None)).await?;
             Ok(outcome)
         };

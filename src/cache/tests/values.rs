@@ -186,3 +186,13 @@ async fn the_bound_holds_at_every_moment_a_file_has_a_name() {
         assert!(files(folder.path()).values().sum::<u64>() <= 10 * 1024);
     }
 }
+
+impl Cache {
+    /// What losing an object on disk would cost, if it is known.
+    pub(crate) fn seconds(&self, key: &Key) -> Option<f32> {
+        match lock(&self.0.disk.index).get(key)?.cost {
+            Cost::Seconds(seconds) => Some(seconds),
+            Cost::Unknown | Cost::Read => None,
+        }
+    }
+}
