@@ -243,16 +243,17 @@ impl Slots {
     }
 
     /// One job of a lower lane makes room for one that waits: the lowest, and of those the one that has done least. None does
-    /// for look-ahead that could not begin all the same, because viewers keep the cores busy.
+    /// if as many as could begin have room already, or soon will. Look-ahead could not beside viewers who keep the cores busy.
     fn make_room(&mut self, lane: Lane) {
-        if lane == Lane::Ahead {
-            let could_begin = self.total.saturating_sub(self.load()).min(self.waiting.len(Lane::Ahead));
-            let ending = self.working.iter().filter(|working| working.told).count();
-            if self.total.saturating_sub(self.working.len()) + ending >= could_begin {
-                return;
-            }
+        let waiting = self.waiting.len(lane);
+        let could_begin = match lane {
+            Lane::Ahead => self.total.saturating_sub(self.load()).min(waiting),
+            Lane::Viewer | Lane::Warm => waiting,
+        };
+        let ending = self.working.iter().filter(|working| working.told).count();
+        if self.total.saturating_sub(self.working.len()) + ending < could_begin {
+            self.stop_one(|working| working.lane > lane);
         }
-        self.stop_one(|working| working.lane > lane);
     }
 
     /// Look-ahead that runs beside more viewers' jobs than the cores can keep up with makes them wait for what nobody

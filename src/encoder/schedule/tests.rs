@@ -221,6 +221,29 @@ async fn who_is_in_a_hurry_of_late_goes_before_who_was_so_first() {
     assert!(other.await.is_ok());
 }
 
+/// Whoever joined a viewer's order and was in more of a hurry had it wait anew, for which a second job was stopped.
+#[tokio::test]
+async fn one_viewer_who_waits_stops_one_job_however_often_they_ask() {
+    let schedule = Schedule::new(Limits { heavy: 2, warm: 2, queue: 4, patience: 8 * SECOND });
+    let one = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
+    let other = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
+    let mut place = schedule.place(ask(Lane::Viewer), Weight::Heavy).unwrap();
+    assert!(poll(&mut Box::pin(place.slot())).await.is_none());
+    place.hurry(Instant::now() - SECOND);
+    let mut viewer = Box::pin(place.slot());
+    assert!(poll(&mut viewer).await.is_none());
+    let mut told = Vec::new();
+    for slot in [&one, &other] {
+        told.push(poll(&mut Box::pin(slot.wanted.notified())).await.is_some());
+    }
+    assert_eq!(told.iter().filter(|told| **told).count(), 1);
+    let mut second = Box::pin(schedule.slot(ask(Lane::Viewer), Weight::Heavy));
+    assert!(poll(&mut second).await.is_none());
+    for (slot, told) in [&one, &other].into_iter().zip(told) {
+        assert_ne!(poll(&mut Box::pin(slot.wanted.notified())).await.is_some(), told, "each of two viewers stops one");
+    }
+}
+
 #[tokio::test]
 async fn a_segment_that_takes_longer_than_players_wait_is_begun_where_a_slot_is_free() {
     let schedule = schedule(1, 4);
