@@ -12,6 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// A use of yesterday counts a sixteenth of one of now: what is watched every evening stays, last week's fashion goes.
 const HALF_LIFE_SECONDS: f64 = 6.0 * 3600.0;
 
+/// A day, half-lives.
+pub(super) const DAY: f64 = 24.0 * 3600.0 / HALF_LIFE_SECONDS;
+
 /// A heat, or a moment, which is the heat of what is used then and never before: half-lives since 1970.
 pub(super) type Moment = f64;
 

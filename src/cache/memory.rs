@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::heat::{Clock, Heat};
+use super::heat::{Clock, Heat, Moment};
 use super::ranking::{Cost, Item, Ranking};
 use super::{Held, Key, Object, lock};
 use crate::media::{Generation, RenditionName};
@@ -58,6 +58,12 @@ impl Memory {
     /// The objects of a rendition.
     pub(super) fn of_rendition(&self, generation: &Generation, rendition: &RenditionName) -> Vec<Object> {
         lock(&self.ranking).of_rendition(generation, rendition)
+    }
+
+    /// How much that is used which would go for so many bytes more; `None` if nothing would.
+    pub(super) fn heat_of_room(&self, bytes: u64) -> Option<Moment> {
+        let mut ranking = lock(&self.ranking);
+        if ranking.bytes().saturating_add(bytes) <= self.capacity_bytes { None } else { ranking.least_heat() }
     }
 
     /// Its length, bytes; no use.

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 
-use super::heat::Heat;
+use super::heat::{Heat, Moment};
 use super::{Key, Object};
 use crate::media::{Generation, RenditionName};
 
@@ -182,6 +182,18 @@ impl Ranking {
 
     /// Takes out the one that is worth least, of those looked at.
     pub(super) fn evict(&mut self) -> Option<(Key, Item)> {
+        let place = self.least()?;
+        self.evicted += 1;
+        Some(self.take(place))
+    }
+
+    /// How much that is used which would go first.
+    pub(super) fn least_heat(&mut self) -> Option<Moment> {
+        self.least().map(|place| self.entries[place].item.heat.get())
+    }
+
+    /// The place of the one that is worth least, of those looked at.
+    fn least(&mut self) -> Option<usize> {
         let window = self.came_in.saturating_sub(self.capacity_bytes / WINDOW_PART);
         let rank = |place: &usize| {
             let entry = &self.entries[*place];
@@ -192,16 +204,13 @@ impl Ranking {
             young.cmp(&other_young).then(worth.total_cmp(&other_worth))
         };
         let all = self.entries.len();
-        let place = if all <= SAMPLE {
-            (0..all).min_by(lowest)?
-        } else {
-            let mut chance = self.chance;
-            let found = (0..SAMPLE).map(|_| (xorshift(&mut chance) % all as u64) as usize).min_by(lowest);
-            self.chance = chance;
-            found?
-        };
-        self.evicted += 1;
-        Some(self.take(place))
+        if all <= SAMPLE {
+            return (0..all).min_by(lowest);
+        }
+        let mut chance = self.chance;
+        let found = (0..SAMPLE).map(|_| (xorshift(&mut chance) % all as u64) as usize).min_by(lowest);
+        self.chance = chance;
+        found
     }
 
     /// The objects of a generation.

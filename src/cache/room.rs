@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::disk::Disk;
 use super::file::TRAILER_BYTES;
+use super::heat::DAY;
 use super::{Cache, lock};
 
 /// Times what is needed that goes at once: the next segment comes soon, who fills the disk may go on, and what is to be left
@@ -52,6 +53,21 @@ impl Cache {
         }
         let free = disk.free_bytes().unwrap_or(u64::MAX).saturating_sub(disk.space.left_free.load(Ordering::Relaxed));
         free.min(disk.capacity_bytes.saturating_sub(disk.held().bytes))
+    }
+
+    /// True if so many bytes more find room without anything having to go that was used within a day. Also while it is not
+    /// known what there is, and where nothing can be kept anyway. Blocks for a system call.
+    #[must_use]
+    pub fn has_room(&self, bytes: u64) -> bool {
+        let disk = &self.0.disk;
+        let heat = if disk.capacity_bytes == 0 {
+            self.0.memory.heat_of_room(bytes)
+        } else if !disk.survey.is_known() || disk.is_failing() || self.spare_bytes() >= bytes {
+            None
+        } else {
+            lock(&disk.index).least_heat()
+        };
+        heat.is_none_or(|heat| heat < self.0.clock.now() - DAY)
     }
 
     /// Makes room for others on the same disk, who lack so many bytes. False if that is more than there is to let go of; then

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::run::Fate;
-use super::{Inner, Warmer};
+use super::{Inner, Warmer, policy};
 use crate::cache::Object;
 use crate::catalog::{self, Failure, Job, Kind, Lease, Outcome, new_job_id, now_ms};
 use crate::encoder::Work;
@@ -32,6 +32,10 @@ const ATTEMPTS: u32 = 5;
 const WORKERLESS: Duration = Duration::from_secs(15);
 /// After so many such pauses in a row, an hour of them, the job fails rather than seem to go on.
 const MOST_WORKERLESS: u32 = 240;
+
+/// Why a job ends early, and what to do.
+const NO_ROOM: &str = "the cache is full of what was made or watched within a day: raise cache.disk_bytes (or free some disk, if \
+    that has less), or warm fewer renditions or a shorter stretch";
 
 /// What part of a title. An empty one is all of it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -213,10 +217,23 @@ impl Inner {
         let (all, mut done) = (objects.len(), 0);
         for (renditions, object) in rows(&read.work.plan, objects) {
             progress.store(u16::try_from(done * 1000 / all).unwrap_or(1000), Ordering::Relaxed);
+            if !self.has_room(&read.work, &renditions, object).await {
+                let why = format!("after {done} of {all} objects {NO_ROOM}");
+                return Err(Stop::Failed(failure("room", why)));
+            }
             done += renditions.len();
             self.insist(&mut read, renditions, object).await?;
         }
         Ok(())
+    }
+
+    /// Whether what is not there yet of these can be kept without anything having to go that is watched, or was just made.
+    async fn has_room(self: &Arc<Self>, work: &Work, renditions: &[usize], object: Object) -> bool {
+        let of = renditions.iter().map(|at| &work.plan.renditions[*at]);
+        let missing = of.filter(|of| !self.rooms.cache.holds(&work.key(of, object)));
+        let bytes: u64 = missing.map(|of| policy::bytes(of, object)).sum();
+        let this = self.clone();
+        bytes == 0 || spawn_blocking(move || this.rooms.cache.has_room(bytes)).await.unwrap_or(true)
     }
 
     /// Has one object of some renditions made, however often viewers come in between, and whoever makes it in the end.
@@ -341,7 +358,11 @@ fn lease(owner: &str) -> Lease<'_> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::cache::Key;
+    use crate::warmer::tests::{Bench, work};
 
     fn tries(patience: &mut Patience, left: &[(usize, Fate)]) -> u32 {
         (1..).find(|_| patience.after(left.len(), left).is_err()).unwrap()
@@ -360,5 +381,31 @@ mod tests {
         assert_eq!(patience.after(2, &failed), Err(1));
         assert_eq!(patience.after(3, &failed), Ok(AGAIN), "one of three was made");
         assert_eq!(tries(&mut patience, &hindered), MOST_WORKERLESS);
+    }
+
+    /// It pushed out what was watched, then its own beginning, and was done.
+    #[tokio::test]
+    async fn a_job_that_finds_the_cache_full_of_what_is_used_fails() {
+        let bench = Bench::new(10_000);
+        let cache = &bench.inner.rooms.cache;
+        // By then it is known what there is.
+        cache.generations().await;
+        let outcome = async || {
+            let read = Read { title: TitleId::from_random(1), mark: 0, work: work() };
+            bench.inner.make_all(&Range::default(), read, &AtomicU16::new(0)).await
+        };
+        // It began, and found that there is no such title.
+        assert!(matches!(outcome().await, Err(Stop::Replaced)));
+        for number in 0..20 {
+            let generation = "fedcba9876543210".parse().unwrap();
+            let key = Key { generation, rendition: "360p".parse().unwrap(), object: Object::Segment(number) };
+            let mut writer = cache.lead_if_absent(&key).unwrap();
+            writer.push(Bytes::from(vec![0; 900]));
+            writer.commit().unwrap();
+        }
+        cache.flush().await;
+        let Err(Stop::Failed(failure)) = outcome().await else { panic!("it has not failed") };
+        assert_eq!(failure.code, "room");
+        assert!(failure.message.starts_with("after 0 of 31 objects the cache is full"), "{}", failure.message);
     }
 }

@@ -6,7 +6,8 @@
 //! for is noted in the catalog about once a minute. What a viewer's request costs here: two look-ups under a lock.
 //!
 //! The rule not to break: the viewer comes first. Everything made here can be given up at any moment, is made by workers
-//! that are kinder than others, and goes only where the cache has room that nobody uses.
+//! that are kinder than others, and goes only where the cache has room that nobody uses: what is free, or for a job what
+//! nobody has used for a day.
 //!
 //! Arrow: `warmer` -> `encoder`, `cache`, `catalog`, `manifest`, `media`.
 
@@ -85,21 +86,7 @@ impl Warmer {
     /// # Errors
     /// If what was asked for before cannot be read.
     pub fn start(config: &Config, rooms: Rooms) -> Result<Self, catalog::Error> {
-        let noted = rooms.catalog.popularity()?;
-        let inner = Arc::new(Inner {
-            popularity: Mutex::new(Popularity::of(&noted, config.half_life(), now_ms())),
-            config: config.clone(),
-            rooms,
-            films: Mutex::default(),
-            setbacks: Mutex::default(),
-            unjudged: Mutex::default(),
-            wake: Notify::new(),
-            jobs: Notify::new(),
-            closing: watch::Sender::new(false),
-            tasks: Mutex::default(),
-            made: AtomicU64::new(0),
-            given_up: AtomicU64::new(0),
-        });
+        let inner = Inner::new(config, rooms)?;
         let tasks = vec![tokio::spawn(run::go(inner.clone())), tokio::spawn(jobs::go(inner.clone()))];
         *lock(&inner.tasks) = tasks;
         Ok(Self(inner))
@@ -132,6 +119,26 @@ impl Warmer {
     }
 }
 
+impl Inner {
+    fn new(config: &Config, rooms: Rooms) -> Result<Arc<Self>, catalog::Error> {
+        let noted = rooms.catalog.popularity()?;
+        Ok(Arc::new(Self {
+            popularity: Mutex::new(Popularity::of(&noted, config.half_life(), now_ms())),
+            config: config.clone(),
+            rooms,
+            films: Mutex::default(),
+            setbacks: Mutex::default(),
+            unjudged: Mutex::default(),
+            wake: Notify::new(),
+            jobs: Notify::new(),
+            closing: watch::Sender::new(false),
+            tasks: Mutex::default(),
+            made: AtomicU64::new(0),
+            given_up: AtomicU64::new(0),
+        }))
+    }
+}
+
 impl fmt::Debug for Warmer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Warmer").field("stats", &self.stats()).finish_non_exhaustive()
@@ -142,3 +149,6 @@ impl fmt::Debug for Warmer {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

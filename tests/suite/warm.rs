@@ -278,6 +278,19 @@ fn a_viewer_who_joins_what_is_warmed_has_it_made_by_a_worker_of_their_own() {
     assert!(joined, "none was in the making when it was asked for");
 }
 
+/// It pushed out other titles, then its own beginning, and was done.
+#[test]
+fn a_job_that_finds_no_room_fails_and_says_what_to_do() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let server = TestServer::with(&data, &[("MATINEE_CACHE__DISK_BYTES", "200000")]);
+    let name = warm(&server, &id, "").json()["id"].as_str().unwrap().to_owned();
+    until("the job has ended", || !matches!(job(&server, &name)["state"].as_str(), Some("queued" | "running")));
+    let ended = job(&server, &name);
+    assert_eq!((&ended["state"], &ended["error"]["code"]), (&"failed".into(), &"room".into()), "{ended}");
+    assert!(ended["error"]["message"].as_str().unwrap().contains("raise cache.disk_bytes"), "{ended}");
+}
+
 /// All were blamed for what one of them had done, and were made together again a second later.
 #[test]
 fn renditions_whose_worker_died_are_made_one_by_one() {

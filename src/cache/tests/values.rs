@@ -196,3 +196,22 @@ impl Cache {
         }
     }
 }
+
+#[tokio::test]
+async fn there_is_room_in_the_place_of_what_nobody_has_used_for_a_day() {
+    let disk = Config { memory_bytes: 0, disk_bytes: HUNDRED };
+    let memory = Config { memory_bytes: 100 * 1512, disk_bytes: 0 };
+    for config in [disk, memory] {
+        let replay = Replay::new(&config);
+        for key in scan(90) {
+            replay.ask(&key, 0.5).await;
+        }
+        assert!(replay.cache.has_room(1000), "{config:?}");
+        for key in working_set() {
+            replay.ask(&key, 0.5).await;
+        }
+        assert!(!replay.cache.has_room(1000), "{config:?}");
+        replay.clock.fetch_add(25 * HOUR_MS, Ordering::Relaxed);
+        assert!(replay.cache.has_room(1000), "{config:?}");
+    }
+}

@@ -187,7 +187,7 @@ fn before(rendition: &Rendition, seconds: f64) -> u32 {
 }
 
 /// About how large an object is: what its rate allows, of which pictures need half on the average.
-fn bytes(rendition: &Rendition, object: Object) -> u64 {
+pub(super) fn bytes(rendition: &Rendition, object: Object) -> u64 {
     let Object::Segment(n) = object else { return 2048 };
     let grid = &rendition.grid;
     let most = rendition.bandwidth.saturating_mul(grid.ticks(n)) / u64::from(grid.timescale().get()) / 8;
