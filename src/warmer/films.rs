@@ -29,7 +29,11 @@ pub(super) struct Candidate {
 impl Inner {
     /// A title that can be played. Blocks.
     fn known(&self, id: &TitleId) -> Result<Option<Work>, catalog::Error> {
-        let Some(mark) = self.rooms.catalog.mark(id)? else { return Ok(None) };
+        let Some(mark) = self.rooms.catalog.mark(id)? else {
+            // It would keep its place among those that are looked at for days.
+            lock(&self.popularity).forget(id);
+            return Ok(None);
+        };
         if let Some((known, work)) = lock(&self.films).get(id)
             && *known == mark
         {
@@ -111,6 +115,16 @@ mod tests {
     use super::*;
     use crate::media::{AudioRendition, AudioSource, Label, RenditionKind, VideoSource};
     use crate::warmer::policy::tests::rendition;
+    use crate::warmer::tests::Bench;
+
+    /// A hundred of them were looked at for days, and nothing else.
+    #[tokio::test]
+    async fn a_title_that_was_removed_is_not_looked_for_again() {
+        let bench = Bench::new(1 << 20);
+        let asked = || lock(&bench.inner.popularity).ranking(now_ms()).len();
+        lock(&bench.inner.popularity).asked(&TitleId::from_random(1), &"360p".parse().unwrap(), now_ms());
+        assert_eq!((asked(), bench.inner.candidates().unwrap().len(), asked()), (1, 0, 0));
+    }
 
     /// Somebody who plays pictures with their sound counted twice, and two of them kept four cores from warming.
     #[test]

@@ -3,7 +3,8 @@
 //! What runs unasked: with `warmer.enabled`, a task that looks now and then what is worth making (`policy`) by what was
 //! asked for (`popularity`), and has the encoder make it in the last lane, a few segments at a time, while nobody who
 //! watches needs the machine; and a task that does the jobs somebody entered by hand (`jobs`), enabled or not. What was asked
-//! for is noted in the catalog about once a minute. What a viewer's request costs here: two look-ups under a lock.
+//! for is noted in the catalog about once a minute, if anything was. What a viewer's request costs here: two look-ups under a
+//! lock.
 //!
 //! The rule not to break: the viewer comes first. Everything made here can be given up at any moment, is made by workers
 //! that are kinder than others, and goes only where the cache has room that nobody uses: what is free, or for a job what
@@ -21,7 +22,7 @@ mod setbacks;
 mod sketch;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
@@ -59,6 +60,8 @@ struct Inner {
     config: Config,
     rooms: Rooms,
     popularity: Mutex<Popularity>,
+    /// Something was asked for that is not noted.
+    is_news: AtomicBool,
     films: Mutex<Films>,
     setbacks: Mutex<Setbacks>,
     /// What was made, as long as its file may still be written: no more than the cache has waiting for its disk.
@@ -95,6 +98,7 @@ impl Warmer {
     /// A viewer asked for a segment of it.
     pub fn asked(&self, title: &TitleId, rendition: &RenditionName) {
         lock(&self.0.popularity).asked(title, rendition, now_ms());
+        self.0.is_news.store(true, Ordering::Relaxed);
     }
 
     /// A title came, or a job: there may be something to do.
@@ -124,6 +128,7 @@ impl Inner {
         let noted = rooms.catalog.popularity()?;
         Ok(Arc::new(Self {
             popularity: Mutex::new(Popularity::of(&noted, config.half_life(), now_ms())),
+            is_news: AtomicBool::new(false),
             config: config.clone(),
             rooms,
             films: Mutex::default(),

@@ -73,6 +73,11 @@ impl Popularity {
         self.add(title, rendition, self.weight(now_ms));
     }
 
+    /// A title is gone. The sketch forgets it by itself.
+    pub fn forget(&mut self, title: &TitleId) {
+        self.top.remove(title);
+    }
+
     /// The titles asked for most, most first.
     #[must_use]
     pub fn ranking(&self, now_ms: i64) -> Vec<Ranked> {
@@ -213,6 +218,14 @@ mod tests {
         }
         let score = popularity.score(&title(1), 9_999 * HOUR_MS);
         assert!((score - 2.0).abs() < 1e-6, "{score}");
+    }
+
+    #[test]
+    fn a_title_that_is_gone_makes_room_for_others() {
+        let mut popularity = fresh();
+        (1..3).for_each(|n| popularity.asked(&title(n), &name("720p"), 0));
+        popularity.forget(&title(1));
+        assert_eq!(popularity.ranking(0).iter().map(|ranked| &ranked.title).collect::<Vec<_>>(), [&title(2)]);
     }
 
     #[test]

@@ -89,12 +89,15 @@ impl Inner {
     }
 
     /// Has these made, until the wishes are old. False if nothing came of it: all of them failed, are made by somebody else,
-    /// or there were none.
+    /// or there were none. True also if they grew old before the machine was free for them.
     async fn round(self: &Arc<Self>, mut tasks: VecDeque<Task>, at_work: &mut JoinSet<bool>) -> bool {
         let (began, mut any_made) = (Instant::now(), false);
         while !tasks.is_empty() && began.elapsed() <= FRESH {
             while !self.is_calm() {
                 sleep(CALM).await;
+            }
+            if began.elapsed() > FRESH {
+                return true;
             }
             while at_work.len() < self.at_once() {
                 let Some(task) = tasks.pop_front() else { break };
@@ -257,12 +260,16 @@ impl Inner {
     }
 
     async fn note(self: &Arc<Self>) {
+        if !self.is_news.swap(false, Ordering::Relaxed) {
+            return;
+        }
         let inner = self.clone();
         let note = move || {
             let noted = lock(&inner.popularity).noted(now_ms());
             inner.rooms.catalog.note_popularity(&noted)
         };
         if let Ok(Err(error)) = spawn_blocking(note).await {
+            self.is_news.store(true, Ordering::Relaxed);
             tracing::warn!(%error, "what is asked for cannot be noted");
         }
     }
@@ -277,7 +284,12 @@ fn room_bytes(share: f64, disk_bytes: u64, held_bytes: u64, spare_bytes: u64) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::Warmer;
     use super::*;
+    use crate::catalog;
+    use crate::encoder::{Seen, Viewer};
+    use crate::media::TitleId;
+    use crate::warmer::tests::{Bench, work};
 
     const GIB: u64 = 1 << 30;
 
@@ -288,5 +300,36 @@ mod tests {
         assert_eq!(room_bytes(0.5, 20 * GIB, 8 * GIB, 10 * GIB), GIB);
         assert_eq!(room_bytes(0.5, 20 * GIB, 8 * GIB, GIB), 0);
         assert_eq!(room_bytes(1.0, 20 * GIB, 8 * GIB, 0), 0);
+    }
+
+    /// They were made however long ago they had been wished for, while others moved on.
+    #[tokio::test(start_paused = true)]
+    async fn wishes_that_grow_old_while_somebody_watches_are_wished_for_anew() {
+        let (bench, work) = (Bench::new(1 << 20), work());
+        let (inner, viewer) = (&bench.inner, Viewer { key: 1, is_session: true });
+        let seen = Seen { viewer, rendition: 0, segment: 5, next: None };
+        inner.rooms.encoder.seen(&work.generation, &work.plan, seen, || work.clone());
+        assert!(!inner.is_calm());
+        let task = || VecDeque::from([Task { work: work.clone(), renditions: vec![0], object: Object::Segment(6) }]);
+        assert!(inner.round(task(), &mut JoinSet::new()).await);
+        assert_eq!(inner.given_up.load(Ordering::Relaxed), 0, "it was not tried");
+        assert!(!inner.round(task(), &mut JoinSet::new()).await);
+        assert_eq!(inner.given_up.load(Ordering::Relaxed), 1);
+    }
+
+    /// It was rewritten every minute, also by a server that nobody used.
+    #[tokio::test]
+    async fn what_was_asked_for_is_noted_once() {
+        let bench = Bench::new(1 << 20);
+        let (warmer, catalog) = (Warmer(Arc::clone(&bench.inner)), &bench.inner.rooms.catalog);
+        let noted_after_a_note = async || {
+            catalog.note_popularity(&catalog::Popularity::default()).unwrap();
+            bench.inner.note().await;
+            catalog.popularity().unwrap().at_ms != 0
+        };
+        assert!(!noted_after_a_note().await);
+        warmer.asked(&TitleId::from_random(1), &"360p".parse().unwrap());
+        assert!(noted_after_a_note().await);
+        assert!(!noted_after_a_note().await);
     }
 }
