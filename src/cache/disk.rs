@@ -42,7 +42,7 @@ pub(super) struct Disk {
     pub(super) names: Mutex<Journal>,
     pub(super) survey: Survey,
     pub(super) space: Space,
-    clock: Clock,
+    pub(super) clock: Clock,
     serial: AtomicU64,
     failing: AtomicBool,
     failures: AtomicU64,

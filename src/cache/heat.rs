@@ -14,6 +14,9 @@ const HALF_LIFE_SECONDS: f64 = 6.0 * 3600.0;
 
 /// A day, half-lives.
 pub(super) const DAY: f64 = 24.0 * 3600.0 / HALF_LIFE_SECONDS;
+/// Half-lives that a heat may be ahead of now: millions of uses at once. What is more comes from a clock that was ahead for a
+/// moment, and would outlive everything.
+const MOST_AHEAD: f64 = 24.0;
 
 /// A heat, or a moment, which is the heat of what is used then and never before: half-lives since 1970.
 pub(super) type Moment = f64;
@@ -52,10 +55,15 @@ impl Heat {
 
     /// One more use. Of two at the same instant one may be lost, which is nothing against a lock for each hit.
     pub(super) fn used(&self, now: Moment) {
-        let before = self.get();
+        let before = plausible(self.get(), now);
         let (more, less) = if before > now { (before, now) } else { (now, before) };
         self.0.store((more + (less - more).exp2().ln_1p() / std::f64::consts::LN_2).to_bits(), Ordering::Relaxed);
     }
+}
+
+/// A heat that somebody has noted, as far as it can be true now.
+pub(super) fn plausible(heat: Moment, now: Moment) -> Moment {
+    heat.min(now + MOST_AHEAD)
 }
 
 /// Times before 1970 count as 1970.
@@ -89,11 +97,20 @@ mod tests {
 
     #[test]
     fn uses_of_far_apart_and_clocks_that_go_back_do_no_harm() {
-        let heat = Heat::new(80_000.0);
-        heat.used(0.0);
-        assert!((heat.get() - 80_000.0).abs() < 1e-9);
+        let heat = Heat::new(80_020.0);
+        heat.used(80_000.0);
+        assert!((heat.get() - 80_020.0).abs() < 1e-5);
         heat.used(200_000.0);
         assert!((heat.get() - 200_000.0).abs() < 1e-9);
+    }
+
+    /// What was used while the clock was a year ahead could not be evicted for a year.
+    #[test]
+    fn a_clock_that_was_ahead_is_forgotten_with_the_next_use() {
+        let heat = Heat::new(80_000.0);
+        heat.used(81_460.0);
+        heat.used(80_000.0);
+        assert!((heat.get() - 80_024.0).abs() < 1e-5);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::disk::Disk;
-use super::heat::Heat;
+use super::heat::{Heat, Moment, plausible};
 use super::journal::{Journal, Left, Record};
 use super::key::generation_folder;
 use super::ranking::{Cost, Item, Ranking};
@@ -164,7 +164,8 @@ impl Disk {
     fn read_journal(&self) -> Left {
         let mut journal = lock(&self.names);
         let mut index = Ranking::new(self.capacity_bytes);
-        let left = journal.load(|record| apply(&mut index, record));
+        let now = self.clock.now();
+        let left = journal.load(|record| apply(&mut index, record, now));
         *lock(&self.index) = index;
         self.trim(&mut journal);
         left
@@ -179,7 +180,7 @@ impl Disk {
             absent.remove(&found.object);
             let key = key(found.object);
             if lock(&self.index).get(&key).is_none_or(|item| item.bytes != found.file_bytes) {
-                let heat = Arc::new(Heat::new(found.used));
+                let heat = Arc::new(Heat::new(plausible(found.used, self.clock.now())));
                 self.take_in(&key, Item { bytes: found.file_bytes, cost: Cost::Unknown, heat }, &mut journal);
             }
         }
@@ -218,11 +219,11 @@ impl Disk {
     }
 }
 
-fn apply(index: &mut Ranking, record: Record) {
+fn apply(index: &mut Ranking, record: Record, now: Moment) {
     match record {
         Record::Kept { key, bytes, seconds, heat } => {
             let cost = seconds.map_or(Cost::Unknown, Cost::Seconds);
-            index.insert(&key, Item { bytes, cost, heat: Arc::new(Heat::new(heat)) });
+            index.insert(&key, Item { bytes, cost, heat: Arc::new(Heat::new(plausible(heat, now))) });
         }
         Record::Gone(key) => drop(index.remove(&key)),
         Record::Emptied(generation) => drop(index.purge(&generation)),

@@ -16,6 +16,8 @@ const TOP: usize = 1000;
 const RENDITIONS: usize = 32;
 /// A weight of two to this is taken out of everything, long before numbers overflow.
 const LARGEST_EXPONENT: f64 = 200.0;
+/// A clock that is behind the latest request by more was ahead then: the time from then to now has not passed.
+const MOST_BEHIND_MS: i64 = 60_000;
 
 /// What was asked for.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Popularity {
     half_life_ms: f64,
     /// When a request weighed one, milliseconds since the Unix epoch.
     epoch_ms: i64,
+    /// The latest request, milliseconds since the Unix epoch.
+    latest_ms: i64,
     top: HashMap<TitleId, Demand>,
     /// None of the top counts less: whoever counts no more need not be compared with all.
     floor: f64,
@@ -55,7 +59,8 @@ impl Popularity {
         let decay = (-to_f64((now_ms - noted.at_ms).max(0)) / half_life_ms).exp2();
         let mut others = Sketch::from_bytes(&noted.others);
         others.scale(decay);
-        let mut this = Self { half_life_ms, epoch_ms: now_ms, top: HashMap::new(), floor: 0.0, others };
+        let mut this =
+            Self { half_life_ms, epoch_ms: now_ms, latest_ms: now_ms, top: HashMap::new(), floor: 0.0, others };
         for (title, rendition, score) in &noted.scores {
             let known = this.top.contains_key(title);
             if score.is_finite() && *score > 0.0 && (known || this.top.len() < TOP) {
@@ -70,6 +75,12 @@ impl Popularity {
         if to_f64(now_ms - self.epoch_ms) / self.half_life_ms > LARGEST_EXPONENT {
             self.rebase(now_ms);
         }
+        if now_ms < self.latest_ms - MOST_BEHIND_MS {
+            self.rebase(self.latest_ms);
+            self.epoch_ms = now_ms;
+            self.latest_ms = now_ms;
+        }
+        self.latest_ms = self.latest_ms.max(now_ms);
         self.add(title, rendition, self.weight(now_ms));
     }
 
@@ -218,6 +229,18 @@ mod tests {
         }
         let score = popularity.score(&title(1), 9_999 * HOUR_MS);
         assert!((score - 2.0).abs() < 1e-6, "{score}");
+    }
+
+    /// What was asked for while the clock was a month ahead counted more than all that followed, for a month.
+    #[test]
+    fn requests_of_a_clock_that_was_ahead_count_no_more_than_others() {
+        let mut popularity = fresh();
+        popularity.asked(&title(1), &name("720p"), 30 * HOUR_MS);
+        (0..2).for_each(|_| popularity.asked(&title(2), &name("720p"), HOUR_MS));
+        assert_eq!(popularity.ranking(HOUR_MS).iter().map(|ranked| ranked.score).collect::<Vec<_>>(), [2.0, 1.0]);
+        // A clock is set right by a little now and then.
+        popularity.asked(&title(2), &name("720p"), HOUR_MS - MOST_BEHIND_MS);
+        assert_eq!(popularity.epoch_ms, HOUR_MS);
     }
 
     #[test]

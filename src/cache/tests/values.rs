@@ -215,3 +215,20 @@ async fn there_is_room_in_the_place_of_what_nobody_has_used_for_a_day() {
         assert!(replay.cache.has_room(1000), "{config:?}");
     }
 }
+
+/// What a process whose clock was a year ahead had noted could not be evicted for a year.
+#[tokio::test]
+async fn heat_from_the_future_is_not_believed_at_the_next_start() {
+    let (folder, clock) = (TempDir::new().unwrap(), Arc::new(AtomicU64::new(20_365 * 24 * HOUR_MS)));
+    let config = Config { memory_bytes: 0, disk_bytes: HUNDRED };
+    let open = || Cache::open_at(&config, folder.path(), Clock::Set(Arc::clone(&clock))).unwrap();
+    let cache = open();
+    make(&cache, &key(BODY), 1000).await;
+    cache.flush().await;
+    end(cache).await;
+    clock.store(20_000 * 24 * HOUR_MS, Ordering::Relaxed);
+    let cache = open();
+    cache.0.disk.survey.wait_until_done();
+    let ahead = lock(&cache.0.disk.index).get(&key(BODY)).unwrap().heat.get() - cache.0.clock.now();
+    assert!((0.0..=24.0).contains(&ahead), "{ahead}");
+}
