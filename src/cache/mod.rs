@@ -268,16 +268,19 @@ impl Cache {
             || matches!(lock(&self.0.slots).by_key.get(key), Some(Slot { work: Work::Writing(_), .. }))
     }
 
-    /// How many segments of a rendition either tier holds; no I/O. Costs as much as there are, not as there could be.
+    /// How many segments of a rendition either tier holds; no I/O.
     #[must_use]
     pub fn segments(&self, generation: &Generation, rendition: &RenditionName) -> usize {
+        self.objects(generation, rendition).iter().filter(|object| matches!(object, Object::Segment(_))).count()
+    }
+
+    /// What either tier holds of a rendition; no I/O. Costs as much as there is, not as there could be.
+    #[must_use]
+    pub fn objects(&self, generation: &Generation, rendition: &RenditionName) -> HashSet<Object> {
         let mut found: HashSet<Object> = self.0.memory.of_rendition(generation, rendition).into_iter().collect();
         found.extend(self.0.disk.of_rendition(generation, rendition));
-        let is_written = |(key, slot): &(&Key, &Slot)| {
-            matches!(slot.work, Work::Writing(_)) && key.rendition == *rendition && key.generation == *generation
-        };
-        found.extend(lock(&self.0.slots).by_key.iter().filter(is_written).map(|(key, _)| key.object));
-        found.iter().filter(|object| matches!(object, Object::Segment(_))).count()
+        found.extend(lock(&self.0.slots).written(generation, rendition));
+        found
     }
 
     /// Whether an object that was made is kept beyond memory, or in memory if there is no other tier. `None` as long as its

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{Flight, Key};
+use super::{Flight, Key, Object};
+use crate::media::{Generation, RenditionName};
 
 #[derive(Default)]
 pub(super) struct Slots {
@@ -40,6 +41,14 @@ impl Slots {
 
     pub(super) fn is_held(&self, key: &Key, ticket: u64) -> bool {
         self.by_key.get(key).is_some_and(|slot| slot.ticket == ticket)
+    }
+
+    /// What of a rendition is whole and waits for its file.
+    pub(super) fn written(&self, generation: &Generation, rendition: &RenditionName) -> impl Iterator<Item = Object> {
+        let is_written = |(key, slot): &(&Key, &Slot)| {
+            matches!(slot.work, Work::Writing(_)) && key.rendition == *rendition && key.generation == *generation
+        };
+        self.by_key.iter().filter(is_written).map(|(key, _)| key.object)
     }
 
     /// Empties the slot if it is held with this ticket. Returns whether it was.

@@ -146,10 +146,11 @@ impl Inner {
         let films: Vec<policy::Film> = candidates.iter().map(|candidate| candidate.film.clone()).collect();
         let budget = Budget { head_seconds: self.config.head_seconds, room_bytes: self.room_bytes() };
         let now = Instant::now();
-        let missing = |film: usize, rendition: usize, object| {
+        let missing = |film: usize, rendition: usize| {
             let work = &candidates[film].work;
-            let key = work.key(&work.plan.renditions[rendition], object);
-            !self.rooms.cache.holds(&key) && lock(&self.setbacks).allow(&key, now)
+            let of = &work.plan.renditions[rendition];
+            let there = self.rooms.cache.objects(&work.generation, &of.name);
+            move |object| !there.contains(&object) && lock(&self.setbacks).allow(&work.key(of, object), now)
         };
         let seconds = |film: usize, rendition, segment| {
             self.rooms.encoder.estimate(&candidates[film].work, rendition, segment).as_secs_f64()

@@ -6,6 +6,7 @@
 //! each byte they occupy.
 
 use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::cache::Object;
@@ -74,19 +75,17 @@ pub struct Wish {
     pub bytes: u64,
 }
 
-/// The next wishes, first things first; at most [`MAX_WISHES`] and no more than there is room for. `missing` says what is not
-/// there, `seconds` how long an encode takes.
-pub fn wishes(
+/// The next wishes, first things first; at most [`MAX_WISHES`] and no more than there is room for. `missing` is asked once for a
+/// rendition of a film, and says what of it is not there; `seconds` says how long an encode takes.
+pub fn wishes<Missing: Fn(Object) -> bool>(
     films: &[Film],
     budget: &Budget,
-    missing: impl Fn(usize, usize, Object) -> bool,
+    missing: impl Fn(usize, usize) -> Missing,
     seconds: impl Fn(usize, usize, u32) -> f64,
 ) -> Vec<Wish> {
     let mut wishes: Vec<Wish> = Vec::new();
     for (at, film) in films.iter().enumerate() {
-        for (rendition, object, reason, viewers) in
-            film.candidates(budget, |rendition, object| missing(at, rendition, object))
-        {
+        for (rendition, object, reason, viewers) in film.candidates(budget, |rendition| missing(at, rendition)) {
             let bytes = bytes(&film.plan.renditions[rendition], object);
             let saved = match object {
                 Object::Segment(n) => seconds(at, rendition, n),
@@ -98,7 +97,6 @@ pub fn wishes(
         }
     }
     wishes.sort_by(Wish::compare);
-    wishes.dedup_by_key(|wish| (wish.film, wish.rendition, wish.object));
     let mut room = budget.room_bytes;
     let fits = |wish: &Wish| match room.checked_sub(wish.bytes) {
         Some(left) => {
@@ -123,15 +121,18 @@ impl Wish {
 type Candidate = (usize, Object, Reason, f64);
 
 impl Film {
-    fn candidates(&self, budget: &Budget, missing: impl Fn(usize, Object) -> bool) -> Vec<Candidate> {
+    fn candidates<Missing: Fn(Object) -> bool>(
+        &self,
+        budget: &Budget,
+        missing: impl Fn(usize) -> Missing,
+    ) -> Vec<Candidate> {
         let mut found: Vec<Candidate> = Vec::new();
+        let (mut known, mut of_renditions) = (HashSet::new(), HashMap::new());
         let mut add = |rendition, object, reason, viewers: f64| {
-            let known = found.iter().any(|(r, o, ..)| (*r, *o) == (rendition, object));
-            if !known && missing(rendition, object) {
-                found.push((rendition, object, reason, viewers));
-                return true;
-            }
-            false
+            let is_missing = of_renditions.entry(rendition).or_insert_with(|| missing(rendition));
+            let is_new = is_missing(object) && known.insert((rendition, object));
+            found.extend(is_new.then_some((rendition, object, reason, viewers)));
+            is_new
         };
         let demand = self.demand();
         for &rendition in &self.start {
@@ -150,9 +151,10 @@ impl Film {
             let missing = segments.filter(|n| add(rendition, Object::Segment(*n), Reason::Popular, viewers));
             missing.take(MAX_MISSING).for_each(drop);
         }
-        for &(rendition, place) in &self.watched {
+        // Next to the last rung stands the sound.
+        for &(rendition, place) in self.watched.iter().filter(|(rendition, _)| self.pictures(*rendition).is_some()) {
             for beside in [rendition.checked_sub(1), rendition.checked_add(1)].into_iter().flatten() {
-                let Some(of) = self.plan.renditions.get(beside).filter(|of| of.video().is_some()) else { continue };
+                let Some(of) = self.pictures(beside) else { continue };
                 for n in (place..of.grid.segments()).take(1 + NEIGHBOURS as usize).skip(1) {
                     add(beside, Object::Segment(n), Reason::Neighbour, SWITCHING_SHARE);
                 }
@@ -161,9 +163,14 @@ impl Film {
         found
     }
 
+    /// A rendition, if it is one of pictures.
+    fn pictures(&self, at: usize) -> Option<&Rendition> {
+        self.plan.renditions.get(at).filter(|of| of.video().is_some())
+    }
+
     /// Renditions that are asked for often enough, and viewers expected for each of their segments.
     fn likely(&self) -> Vec<(usize, f64)> {
-        let pictures = |at: usize| self.plan.renditions.get(at).is_some_and(|of| of.video().is_some());
+        let pictures = |at: usize| self.pictures(at).is_some();
         let all: f64 = self.asked.iter().enumerate().filter(|(at, _)| pictures(*at)).map(|(_, asked)| asked).sum();
         let likely = |at: usize, asked: f64| asked > 0.0 && (!pictures(at) || asked >= LIKELY_SHARE * all);
         let known = self.asked.iter().zip(&self.plan.renditions).enumerate();

@@ -1,7 +1,11 @@
+use std::cell::RefCell;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::media::{Colour, Cut, Grid, Rate, Timescale, VideoRendition, VideoSource};
+use crate::media::{
+    AudioRendition, AudioSource, Colour, Cut, Grid, Label, Rate, Timescale, VideoRendition, VideoSource,
+};
 
 const BUDGET: Budget = Budget { head_seconds: 20.0, room_bytes: u64::MAX };
 /// Segments of four seconds.
@@ -37,7 +41,7 @@ fn film(asked: [f64; 3]) -> Film {
 }
 
 fn all(films: &[Film], budget: &Budget) -> Vec<Wish> {
-    wishes(films, budget, |_, _, _| true, |_, _, _| 1.0)
+    wishes(films, budget, |_, _| |_| true, |_, _, _| 1.0)
 }
 
 #[test]
@@ -60,7 +64,7 @@ fn a_popular_title_is_made_to_the_end_in_the_renditions_that_are_asked_for() {
 #[test]
 fn what_saves_most_for_a_byte_goes_first() {
     let films = [film([0.0, 30.0, 0.0]), film([0.0, 300.0, 0.0])];
-    let missing = |_, _, object| matches!(object, Object::Segment(10));
+    let missing = |_, _| |object: Object| matches!(object, Object::Segment(10));
     let first = |cost: [f64; 2]| wishes(&films, &BUDGET, missing, |film, _, _| cost[film])[0].film;
     assert_eq!((first([1.0, 1.0]), first([100.0, 1.0])), (1, 0));
 }
@@ -68,13 +72,40 @@ fn what_saves_most_for_a_byte_goes_first() {
 #[test]
 fn beside_what_is_watched_the_rungs_a_player_may_switch_to_are_made() {
     let watched = Film { watched: vec![(1, 8)], ..film([0.0; 3]) };
-    let made = |_: usize, rendition: usize, _| rendition != 1;
+    let made = |_: usize, rendition: usize| move |_: Object| rendition != 1;
     let wishes = wishes(&[watched], &BUDGET, made, |_, _, _| 1.0);
     let mut found: Vec<_> = wishes.iter().map(|wish| (wish.rendition, wish.object)).collect();
     found.sort();
     let expected = [0, 0, 2, 2].into_iter().zip([9, 10, 9, 10].map(Object::Segment));
     assert!(found.into_iter().eq(expected));
     assert!(wishes.iter().all(|wish| wish.reason == Reason::Neighbour));
+}
+
+/// Whoever heard the first sound rendition, which stands next to it, had the lowest rung made.
+#[test]
+fn beside_what_is_heard_there_is_nothing_to_switch_to() {
+    let film = Film { watched: vec![(3, 8)], ..film([0.0; 3]) };
+    let mut plan = Plan::clone(&film.plan);
+    let (language, source) = ("en".to_owned(), AudioSource::Encode { bitrate: 64_000 });
+    let sound = AudioRendition { track: 0, rate: 48_000, channels: 2, language, label: Label::default(), source };
+    plan.renditions.push(Rendition { kind: RenditionKind::Audio(sound), ..rendition(144) });
+    let film = Film { plan: Arc::new(plan), ..film };
+    assert_eq!(all(&[film], &Budget { head_seconds: 0.0, ..BUDGET }), []);
+}
+
+/// Each object of each rendition of every popular title was looked for in the cache, although all were there.
+#[test]
+fn what_there_is_is_asked_for_once_for_each_rendition() {
+    let asked = RefCell::new(Vec::new());
+    let missing = |film: usize, rendition: usize| {
+        asked.borrow_mut().push((film, rendition));
+        |_: Object| false
+    };
+    let films = [Film { watched: vec![(1, 8)], ..film([200.0, 300.0, 0.0]) }, film([0.0; 3])];
+    assert_eq!(wishes(&films, &BUDGET, missing, |_, _, _| 1.0), []);
+    let mut asked = asked.into_inner();
+    asked.sort_unstable();
+    assert_eq!(asked, [(0, 0), (0, 1), (0, 2), (1, 1)]);
 }
 
 #[test]
@@ -96,7 +127,8 @@ proptest! {
             _ => false,
         };
         let budget = Budget { room_bytes, ..BUDGET };
-        let missing = |film, rendition, object| !is_there(film, rendition, object);
+        let is_there = &is_there;
+        let missing = |film: usize, rendition: usize| move |object: Object| !is_there(film, rendition, object);
         let wishes = wishes(&films, &budget, missing, |_, rendition, _| [3.0, 1.0, 0.3][rendition]);
         prop_assert!(wishes.len() <= MAX_WISHES);
         prop_assert!(wishes.iter().map(|wish| wish.bytes).sum::<u64>() <= room_bytes);
