@@ -68,20 +68,8 @@ impl Writer {
 
     /// Bytes sent so far, by all attempts.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn sent_bytes(&self) -> u64 {
         self.flight.len() as u64
-    }
-
-    /// True if no byte was sent.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Everything sent so far, in order.
-    #[must_use]
-    pub fn chunks(&self) -> Vec<Bytes> {
-        self.flight.chunks()
     }
 
     /// Appends a chunk; every reader sees it at once. A chunk that is a slice of something larger keeps that alive.

@@ -68,7 +68,7 @@ pub fn commit(inner: &Inner, work: &Work, rendition: usize, outcome: Outcome, mu
             tracing::warn!(%key, frames = outcome.bridged, "frames that cannot be decoded were bridged");
         }
         let of = &work.plan.renditions[rendition];
-        if let Some(bits_per_second) = too_many(of, n, writer.len()) {
+        if let Some(bits_per_second) = too_many(of, n, writer.sent_bytes()) {
             inner.over_bandwidth.fetch_add(1, Ordering::Relaxed);
             tracing::debug!(%key, bits_per_second, "a segment exceeds its declared bandwidth");
         }
