@@ -486,4 +486,4 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 type Orders = mpsc::Receiver<Box<Placed>>;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -25,6 +25,28 @@ struct Bench {
     _folder: TempDir,
 }
 
+/// An encoder of one slot that can start no worker.
+pub(crate) fn without_workers(cache: &Cache, open: Open) -> Encoder {
+    let workers = worker::Config { standby: 0, program: Some("/nonexistent".into()), ..worker::Config::default() };
+    let rooms = Rooms {
+        pool: Pool::start(workers).unwrap(),
+        cache: cache.clone(),
+        open,
+        ended: Arc::new(|_, _| {}),
+        bridged: Arc::new(|_, _, _, _| {}),
+    };
+    let trial = |codec: &str| Trial {
+        name: codec.into(),
+        codec: codec.into(),
+        rank: 1,
+        devices: Vec::new(),
+        outcome: Ok([0; 32]),
+    };
+    let config = Config { workers: 1, ..Config::default() };
+    let recipe = Recipe::choose(&["h264", "aac", "jpeg"].map(trial), &config).unwrap();
+    Encoder::start(&config, recipe, rooms)
+}
+
 impl Bench {
     fn new() -> Self {
         Self::over(&cache::Config::default())
@@ -33,30 +55,13 @@ impl Bench {
     fn over(config: &cache::Config) -> Self {
         let folder = TempDir::new().unwrap();
         let cache = Cache::open(config, folder.path()).unwrap();
-        let workers = worker::Config { standby: 0, program: Some("/nonexistent".into()), ..worker::Config::default() };
         let opened = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&opened);
         let open: Open = Arc::new(move |digest: &Digest| {
             lock(&log).push(digest.clone());
             Err("there is none".to_owned())
         });
-        let rooms = Rooms {
-            pool: Pool::start(workers).unwrap(),
-            cache: cache.clone(),
-            open,
-            ended: Arc::new(|_, _| {}),
-            bridged: Arc::new(|_, _, _, _| {}),
-        };
-        let trial = |codec: &str| Trial {
-            name: codec.into(),
-            codec: codec.into(),
-            rank: 1,
-            devices: Vec::new(),
-            outcome: Ok([0; 32]),
-        };
-        let config = Config { workers: 1, ..Config::default() };
-        let recipe = Recipe::choose(&["h264", "aac", "jpeg"].map(trial), &config).unwrap();
-        Self { encoder: Encoder::start(&config, recipe, rooms), cache, opened, _folder: folder }
+        Self { encoder: without_workers(&cache, open), cache, opened, _folder: folder }
     }
 
     fn lead(&self, work: &Work, number: u32) -> Writer {

@@ -298,22 +298,27 @@ fn renditions_whose_worker_died_are_made_one_by_one() {
     let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
     let id = film(&data, media.path());
     let server = TestServer::with(&data, &[("MATINEE_WORKER__STANDBY", "0")]);
-    let name = warm(&server, &id, r#"{"from": 4.5}"#).json()["id"].as_str().unwrap().to_owned();
-    let started = || server.metric("matinee_encodes_started_total");
-    let are_apart = || server.log().contains("renditions that were warmed together are tried alone");
-    // A worker may be killed between two segments: then another one tells.
-    let hit = (0..3).any(|_| {
-        let begun = started();
-        until("something is begun", || started() >= begun + 2.0);
+    // From the fourth segment on each lasts four seconds.
+    let warm_two = |at: usize| {
+        let (from, to) = (4 * (at - 3) + 1, 4 * (at - 3) + 2);
+        let body = format!(r#"{{"renditions": ["360p", "240p"], "from": {from}, "to": {to}}}"#);
+        warm(&server, &id, &body).json()["id"].as_str().unwrap().to_owned()
+    };
+    let is_done = |name: &str| job(&server, name)["state"] == "done";
+    let first = warm_two(4);
+    until("the init segments are there", || is_done(&first));
+    // One may be made before its worker is killed: then another tells.
+    let hit = (5..8).any(|at| {
+        let begun = server.metric("matinee_encodes_started_total");
+        let name = warm_two(at);
+        until("it is begun", || server.metric("matinee_encodes_started_total") > begun);
         for worker in server.workers() {
             let _ = kill_process(Pid::from_raw(worker).unwrap(), Signal::KILL);
         }
-        let begun = started();
-        until("it goes on", || are_apart() || started() > begun);
-        are_apart()
+        until("the job is done", || is_done(&name));
+        server.log().contains("renditions that were warmed together are tried alone")
     });
     assert!(hit, "{}", server.log());
-    until("the job is done", || job(&server, &name)["state"] == "done");
 }
 
 /// How kind a process is, by proc_pid_stat(5).
