@@ -416,7 +416,7 @@ mod tests {
                 "matinee_encode_seconds_sum 0.5",
                 "matinee_encode_seconds_count 1",
                 "matinee_encodes_ended_total{outcome=\"cancelled\"} 1",
-                "matinee_encodes_ended_total{outcome=\"finished\"} 1",
+                "matinee_encodes_ended_total{outcome=\"finished\"} 2",
                 "matinee_jobs_ended_total{kind=\"warm\",outcome=\"done\"} 4",
                 "matinee_requests_total{status=\"2xx\"} 4",
                 "matinee_requests_total{status=\"4xx\"} 1",

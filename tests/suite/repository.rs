@@ -160,6 +160,23 @@ fn dependencies_come_from_the_public_registry() {
     assert_eq!(lock.lines().filter(elsewhere).collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
+/// `make fuzz` takes the versions of its own lock file, which nothing else reads.
+#[test]
+fn the_fuzzers_lock_file_knows_every_dependency() {
+    let parsed = |path: &str| -> toml::Table { toml::from_str(&read(path)).unwrap_or_else(|e| panic!("{path}: {e}")) };
+    let known = |path: &str| -> BTreeSet<String> {
+        let lock = parsed(path);
+        let ours =
+            lock["package"].as_array().unwrap().iter().find(|package| package["name"].as_str() == Some("matinee"));
+        let named = |of: &toml::Value| of.as_str().unwrap().split(' ').next().unwrap().to_owned();
+        ours.unwrap()["dependencies"].as_array().unwrap().iter().map(named).collect()
+    };
+    let for_tests = parsed("Cargo.toml")["dev-dependencies"].as_table().unwrap().clone();
+    let (ours, theirs) = (known("Cargo.lock"), known("fuzz/Cargo.lock"));
+    let missing: Vec<&String> = ours.difference(&theirs).filter(|name| !for_tests.contains_key(*name)).collect();
+    assert!(missing.is_empty(), "run `cargo update --workspace` in fuzz: {missing:?}");
+}
+
 #[test]
 fn lints_are_expected_with_a_reason_not_allowed() {
     let mut complaints = Vec::new();
