@@ -190,7 +190,7 @@ pub enum Warm {
 /// What is going on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Orders that wait for a slot, by [`Lane`](schedule::Lane).
+    /// Orders that wait for a slot, by [`Lane`].
     pub queued: [usize; 3],
     /// Encodes under way.
     pub running: usize,
