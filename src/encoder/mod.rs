@@ -190,7 +190,7 @@ pub enum Warm {
 /// What is going on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Orders that wait for a slot, by [`Lane`].
+    /// Orders that wait for a slot: viewers, look-ahead, warming.
     pub queued: [usize; 3],
     /// Encodes under way.
     pub running: usize,
