@@ -39,12 +39,13 @@ async fn an_upload_whose_client_leaves_while_it_is_created_is_known_or_not_there
         let library = resumables.0.uploads.0.rooms.library.clone();
         blocking(move || Ok(library.resumables()?)).await.unwrap()
     };
-    let mut there = folders().await;
-    while resumables.all().len() != there.len() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        there = folders().await;
-    }
-    assert!(there.iter().all(|id| resumables.look(id).is_ok()));
+    let all_known = async {
+        while resumables.all().len() != folders().await.len() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(30), all_known).await.expect("no folder is left that nobody knows");
+    assert!(folders().await.iter().all(|id| resumables.look(id).is_ok()));
 }
 
 #[tokio::test]
