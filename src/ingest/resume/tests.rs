@@ -40,7 +40,7 @@ async fn an_upload_whose_client_leaves_while_it_is_created_is_known_or_not_there
         blocking(move || Ok(library.resumables()?)).await.unwrap()
     };
     let all_known = async {
-        while resumables.all().len() != folders().await.len() {
+        while folders().await.len() != resumables.all().len() {
             tokio::task::yield_now().await;
         }
     };
