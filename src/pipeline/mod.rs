@@ -20,6 +20,7 @@ mod choose;
 mod codecs;
 mod colour;
 mod complaint;
+mod convert;
 mod cover;
 mod cursor;
 mod decode;

@@ -6,18 +6,16 @@ use std::sync::{Arc, OnceLock};
 
 use gst_video::prelude::*;
 use gst_video::{
-    VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoConverter, VideoConverterConfig,
-    VideoFormat, VideoFrame, VideoFrameRef, VideoInfo, VideoInterlaceMode, VideoTransferFunction,
+    VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoFormat, VideoFrameRef, VideoInfo,
+    VideoInterlaceMode, VideoTransferFunction,
 };
 
 use super::Error;
 use super::colour;
+use super::convert::{Conversions, failed, new_frame};
 use super::deinterlace::{deinterlace, is_interlaced};
 use super::tone::{self, Planes, Tone};
 use crate::media::{Colour, Crop, VideoTrack};
-
-/// Threads that scale an HDR picture; as in the templates.
-const SCALING_THREADS: u32 = 2;
 
 /// What a source's pictures need.
 #[derive(Clone)]
@@ -36,21 +34,11 @@ pub struct Treating {
     tone: Option<Arc<Tone>>,
     /// Size that HDR pictures are scaled to: the curve is for pixels that will be seen.
     scaled: (u32, u32),
-    converter: Option<Converter>,
-}
-
-struct Converter {
-    from: VideoInfo,
-    to: VideoInfo,
-    converter: VideoConverter,
+    conversions: Conversions,
 }
 
 /// A picture to be encoded, and what it looks like.
 pub type Treated = (gst::Buffer, gst::Caps);
-
-fn failed(e: gst::glib::BoolError) -> Error {
-    Error::Failed(format!("a picture cannot be converted: {e}"))
-}
 
 /// Is this picture made of two fields? Then a neighbour helps to make a frame of it.
 pub fn has_fields(sample: &gst::Sample) -> bool {
@@ -68,7 +56,7 @@ impl Treatment {
     /// For pictures of this size.
     pub fn start(&self, scaled: (u32, u32)) -> Treating {
         let tone = self.tone.map(|from| Arc::clone(self.table.get_or_init(|| Arc::new(Tone::new(from)))));
-        Treating { colour: self.colour, crop: self.crop, tone, scaled, converter: None }
+        Treating { colour: self.colour, crop: self.crop, tone, scaled, conversions: Conversions::default() }
     }
 }
 
@@ -98,7 +86,7 @@ impl Treating {
             if !colour::is_plain(&info) {
                 let size = (info.width(), info.height());
                 let plain = like(&info, VideoFormat::I42210le, size, info.colorimetry(), info.par())?;
-                buffer = self.convert(&info, &buffer, None, &plain)?;
+                buffer = self.conversions.convert(&info, &buffer, None, &plain)?;
                 info = plain;
             }
             (info, buffer) = colour::limited(&info, &buffer)?;
@@ -114,7 +102,7 @@ impl Treating {
             None if crop.is_some() => {
                 let size = crop.map_or((info.width(), info.height()), |c| (c.width, c.height));
                 let to = like(&info, info.format(), size, info.colorimetry(), info.par())?;
-                Ok((self.convert(&info, &buffer, crop, &to)?, to.to_caps().map_err(failed)?))
+                Ok((self.conversions.convert(&info, &buffer, crop, &to)?, to.to_caps().map_err(failed)?))
             }
             None => Ok((buffer, caps)),
         }
@@ -129,11 +117,7 @@ impl Treating {
         crop: Option<Crop>,
     ) -> Result<Treated, Error> {
         let square = gst::Fraction::new(1, 1);
-        let source = info.colorimetry();
-        let limited = VideoColorRange::Range16_235;
-        let colour = VideoColorimetry::new(limited, VideoColorMatrix::Bt2020, source.transfer(), source.primaries());
-        let deep = like(info, VideoFormat::I42010le, self.scaled, colour, square)?;
-        let scaled = self.convert(info, buffer, crop, &deep)?;
+        let (source, limited) = (info.colorimetry(), VideoColorRange::Range16_235);
         let sdr = VideoColorimetry::new(
             limited,
             VideoColorMatrix::Bt709,
@@ -141,15 +125,26 @@ impl Treating {
             VideoColorPrimaries::Bt709,
         );
         let to = like(info, VideoFormat::I420, self.scaled, sdr, square)?;
-        let from = VideoFrameRef::from_buffer_ref_readable(scaled.as_ref(), &deep).map_err(failed)?;
         let mut made = new_frame(&to)?;
+        let size = (self.scaled.0 as usize, self.scaled.1 as usize);
         let strides = |strides: &[i32]| [0, 1, 2].map(|plane| strides[plane].unsigned_abs() as usize);
-        let [y, u, v, _] = from.planes_data();
-        let source = Planes { data: [y, u, v], strides: strides(from.plane_stride()) };
         let made_strides = strides(made.plane_stride());
         let [y, u, v, _] = made.planes_data_mut();
         let target = Planes { data: [y, u, v], strides: made_strides };
-        tone.apply(&source, target, (self.scaled.0 as usize, self.scaled.1 as usize))?;
+        if let Some(planes) = self.conversions.planes(info, buffer, crop, self.scaled)? {
+            let (data, strides) =
+                (planes.each_ref().map(|p| p.planes_data()[0]), planes.each_ref().map(|p| p.plane_stride()[0]));
+            tone.apply(&Planes { data, strides: strides.map(|s| s.unsigned_abs() as usize) }, target, size)?;
+        } else {
+            let matrix = VideoColorMatrix::Bt2020;
+            let colour = VideoColorimetry::new(limited, matrix, source.transfer(), source.primaries());
+            let deep = like(info, VideoFormat::I42010le, self.scaled, colour, square)?;
+            let scaled = self.conversions.convert(info, buffer, crop, &deep)?;
+            let from = VideoFrameRef::from_buffer_ref_readable(scaled.as_ref(), &deep).map_err(failed)?;
+            let [y, u, v, _] = from.planes_data();
+            let source = Planes { data: [y, u, v], strides: strides(from.plane_stride()) };
+            tone.apply(&source, target, size)?;
+        }
         Ok((made.into_buffer(), to.to_caps().map_err(failed)?))
     }
 
@@ -161,7 +156,7 @@ impl Treating {
         let colour = VideoColorimetry::new(range, matrix, source.transfer(), source.primaries());
         let with_alpha = like(info, VideoFormat::Bgra, size, colour, info.par())?;
         let opaque = like(info, VideoFormat::Bgrx, size, colour, info.par())?;
-        let mut converted = self.convert(info, buffer, crop, &with_alpha)?;
+        let mut converted = self.conversions.convert(info, buffer, crop, &with_alpha)?;
         if !has_plain_palette(info, buffer) {
             let mut map = converted.make_mut().map_writable().map_err(failed)?;
             for pixel in map.as_mut_slice().chunks_exact_mut(4) {
@@ -172,43 +167,6 @@ impl Treating {
             }
         }
         Ok((converted, opaque.to_caps().map_err(failed)?))
-    }
-
-    fn convert(
-        &mut self,
-        from: &VideoInfo,
-        buffer: &gst::Buffer,
-        crop: Option<Crop>,
-        to: &VideoInfo,
-    ) -> Result<gst::Buffer, Error> {
-        if from == to && crop.is_none() {
-            return Ok(buffer.clone());
-        }
-        let converter = match self.converter.take() {
-            Some(kept) if kept.from == *from && kept.to == *to => kept,
-            _ => Converter::new(from, to, crop)?,
-        };
-        let source = VideoFrameRef::from_buffer_ref_readable(buffer.as_ref(), from).map_err(failed)?;
-        let mut made = new_frame(to)?;
-        converter.converter.frame_ref(&source, &mut made.as_mut_video_frame_ref());
-        self.converter = Some(converter);
-        Ok(made.into_buffer())
-    }
-}
-
-impl Converter {
-    fn new(from: &VideoInfo, to: &VideoInfo, crop: Option<Crop>) -> Result<Self, Error> {
-        let mut config = VideoConverterConfig::new();
-        config.set_threads(SCALING_THREADS);
-        if let Some(crop) = crop {
-            let pixels = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-            config.set_src_x(pixels(crop.left));
-            config.set_src_y(pixels(crop.top));
-            config.set_src_width(Some(pixels(crop.width)));
-            config.set_src_height(Some(pixels(crop.height)));
-        }
-        let converter = VideoConverter::new(from, to, Some(config)).map_err(failed)?;
-        Ok(Self { from: from.clone(), to: to.clone(), converter })
     }
 }
 
@@ -235,9 +193,4 @@ fn like(
 ) -> Result<VideoInfo, Error> {
     let builder = VideoInfo::builder(format, width, height).fps(info.fps()).par(pixel).colorimetry(&colour);
     builder.build().map_err(failed)
-}
-
-fn new_frame(info: &VideoInfo) -> Result<VideoFrame<gst_video::video_frame::Writable>, Error> {
-    let buffer = gst::Buffer::with_size(info.size()).map_err(failed)?;
-    VideoFrame::from_buffer_writable(buffer, info).map_err(|_| Error::Failed("no room for a picture".into()))
 }
