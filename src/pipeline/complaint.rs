@@ -16,8 +16,16 @@ const NAME_OTHERS: [&str; 6] = [
 /// pictures.
 const WTV: [u8; 16] = [0xB7, 0xD8, 0x00, 0x20, 0x37, 0x49, 0xDA, 0x11, 0xA6, 0x4E, 0x00, 0x07, 0xE9, 0x5E, 0xAD, 0x8D];
 
-/// Codes of FLV for codecs of pictures that GStreamer's demuxer does not know.
+/// Codes of FLV for codecs of pictures that GStreamer's demuxer does not know ...
 const FLV_CODES: [(u8, &str); 1] = [(6, "Flash Screen Video 2")];
+/// ... and those of Enhanced RTMP, which have four letters and follow a byte whose highest bit is set.
+const FLV_LETTERS: [(&[u8; 4], &str); 5] = [
+    (b"hvc1", "H.265 (HEVC) in FLV"),
+    (b"av01", "AV1 in FLV"),
+    (b"vp09", "VP9 in FLV"),
+    (b"vp08", "VP8 in FLV"),
+    (b"avc1", "H.264 by Enhanced RTMP in FLV"),
+];
 
 /// A reason.
 pub fn refusal(code: RefusalCode, message: impl Into<String>) -> Refusal {
@@ -56,20 +64,24 @@ pub fn foreign(head: &[u8]) -> Option<Refusal> {
     let what = if head.starts_with(&WTV) {
         "WTV, the container of Windows' recorded TV,"
     } else {
-        let code = flv_code(head)?;
-        FLV_CODES.iter().find(|(known, _)| *known == code)?.1
+        let [code, letters @ ..] = flv_codec(head)?;
+        if code & 0x80 == 0 {
+            FLV_CODES.iter().find(|(known, _)| *known == code & 15)?.1
+        } else {
+            FLV_LETTERS.iter().find(|(known, _)| **known == letters)?.1
+        }
     };
     Some(refusal(RefusalCode::UnsupportedCodec, format!("{what} is not supported: convert the file")))
 }
 
-/// The codec of an FLV file's first picture.
-fn flv_code(head: &[u8]) -> Option<u8> {
+/// The bytes that name the codec of an FLV file's first picture.
+fn flv_codec(head: &[u8]) -> Option<[u8; 5]> {
     let mut rest = head.strip_prefix(b"FLV")?.get(10..)?;
     // A tag has its type, three bytes of length, seven more, a body and its length again.
     loop {
         let (tag, body) = rest.split_at_checked(11)?;
         if tag[0] & 0x1F == 9 {
-            return body.first().map(|byte| byte & 15);
+            return body.first_chunk().copied();
         }
         let length = u32::from_be_bytes([0, tag[1], tag[2], tag[3]]) as usize;
         rest = body.get(length + 4..)?;
@@ -100,17 +112,19 @@ mod tests {
             let length = u8::try_from(body.len()).unwrap();
             [&[kind, 0, 0, length, 0, 0, 0, 0, 0, 0, 0], body, &[0; 4]].concat()
         };
-        let flv = |code: u8| [FLV, &tag(18, b"onMetaData"), &tag(9, &[0x10 | code])].concat();
+        let begun = |body: &[u8]| [FLV, &tag(18, b"onMetaData"), &tag(9, body)].concat();
+        let flv = |code: u8| begun(&[0x10 | code, 0, 0, 0, 0]);
         let said = |head: &[u8]| foreign(head).map(|refusal| refusal.message);
         assert_eq!(said(&flv(6)).unwrap(), "Flash Screen Video 2 is not supported: convert the file");
+        assert_eq!(said(&begun(b"\x90hvc1")).unwrap(), "H.265 (HEVC) in FLV is not supported: convert the file");
         assert!(said(&WTV).unwrap().contains("WTV"));
-        assert_eq!([said(&flv(7)), said(b""), said(&WTV[..15])], [None, None, None]);
+        assert_eq!([said(&flv(7)), said(b""), said(&WTV[..15]), said(&begun(b"\x90xxxx"))], [const { None }; 4]);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_foreign_or_not(noise: Vec<u8>) {
-            let _ = flv_code(&[FLV, &noise].concat());
+            let _ = flv_codec(&[FLV, &noise].concat());
         }
     }
 }
