@@ -23,7 +23,7 @@ pub struct Incoming {
     sink: Sink,
     hash: Hashing,
     unsynced_bytes: u64,
-    flush: Flush,
+    flush: Flush<()>,
     reserve_bytes: u64,
 }
 
@@ -57,7 +57,7 @@ impl Incoming {
         self.sink.write(&bytes).map_err(lost)?;
         self.unsynced_bytes += length;
         if self.unsynced_bytes >= SYNC_BYTES {
-            self.flush.begin(self.sink.file()).map_err(lost)?;
+            self.flush.begin(self.sink.file(), || Ok(())).map_err(lost)?;
             self.unsynced_bytes = 0;
         }
         Ok(())
@@ -71,7 +71,7 @@ impl Incoming {
         let Self { library, entry, sink, hash, mut flush, .. } = self;
         let size_bytes = sink.offset_bytes();
         let lost = |why| library.unwritten(&entry.source(), size_bytes, why);
-        flush.wait().and_then(|()| sink.file().sync_all()).map_err(lost)?;
+        flush.wait().and_then(|_| sink.file().sync_all()).map_err(lost)?;
         let hash = hash.end().map_err(lost)?;
         Ok(Staged { digest: digest_of(hash), library, size_bytes, entry })
     }

@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -49,7 +50,8 @@ pub struct Mark {
 pub struct Resumable {
     library: Library,
     folder: PathBuf,
-    journal: Journal,
+    /// A sync that is under way moves the mark when it has ended.
+    journal: Arc<Mutex<Journal>>,
     mark: Mark,
     going: Option<Going>,
 }
@@ -59,19 +61,11 @@ pub struct Resumable {
 struct Going {
     sink: Sink,
     hash: Hashing,
-    flush: Flush,
-    /// The mark there will be once the sync that is under way has ended.
-    next: Option<Next>,
+    flush: Flush<Mark>,
+    /// Where the mark will be once the sync that is under way has ended.
+    next_bytes: u64,
     /// Some bytes were not written: those that come after them must not take their place.
     has_gap: bool,
-}
-
-/// A mark that is true once what was written before it is synced.
-#[derive(Debug)]
-struct Next {
-    offset_bytes: u64,
-    touched_at_ms: i64,
-    hash: Later,
 }
 
 impl Library {
@@ -146,7 +140,7 @@ impl Library {
         };
         place().map_err(|why| self.unwritten(&folder, about.len() as u64, why))?;
         let (journal, _) = Journal::open(&folder.join(MARK)).map_err(|why| Error::at("read", &folder, why))?;
-        Ok(Resumable { library: self.clone(), folder, journal, mark, going: None })
+        Ok(Resumable::at_rest(self, folder, journal, mark))
     }
 
     /// One that is there, and what was said about it.
@@ -179,7 +173,7 @@ impl Library {
             // Another version's mark among them.
             _ => Error::at("read", &folder, why),
         })?;
-        Ok((Resumable { library: self.clone(), folder, journal, mark, going: None }, about))
+        Ok((Resumable::at_rest(self, folder, journal, mark), about))
     }
 
     /// Removes one by its name, whatever state it is in.
@@ -204,6 +198,10 @@ impl Library {
 }
 
 impl Resumable {
+    fn at_rest(library: &Library, folder: PathBuf, journal: Journal, mark: Mark) -> Self {
+        Self { library: library.clone(), folder, journal: Arc::new(Mutex::new(journal)), mark, going: None }
+    }
+
     /// What is certain.
     #[must_use]
     pub fn mark(&self) -> &Mark {
@@ -232,7 +230,7 @@ impl Resumable {
             self.cut()?;
             let sink = Sink::open(&path, self.mark.offset_bytes, DIRECT_FROM_BYTES)?;
             let hash = Hashing::start(hash_of(&self.mark)?)?;
-            Ok(Going { sink, hash, flush: Flush::default(), next: None, has_gap: false })
+            Ok(Going { sink, hash, flush: Flush::default(), next_bytes: self.mark.offset_bytes, has_gap: false })
         };
         self.going = Some(open().map_err(|why| Error::at("go on with", &path, why))?);
         Ok(())
@@ -280,20 +278,26 @@ impl Resumable {
     #[must_use]
     pub fn unsettled_bytes(&self) -> u64 {
         let Some(going) = &self.going else { return 0 };
-        going.sink.offset_bytes() - going.next.as_ref().map_or(self.mark.offset_bytes, |next| next.offset_bytes)
+        going.sink.offset_bytes() - going.next_bytes
     }
 
-    /// Begins to make certain what was written so far, which goes on while the next bytes are written, and moves the mark
-    /// to where it was called the time before.
+    /// Begins to make certain what was written so far and to move the mark there, which goes on while the next bytes are
+    /// written; waits for what was begun the time before.
     ///
     /// # Errors
     /// As [`Resumable::settle`].
     pub fn hasten(&mut self, now_ms: i64) -> Result<(), Error> {
-        let arrived = self.arrive();
-        let begun = arrived.and_then(|()| {
+        let begun = self.arrive().and_then(|()| {
             let Some(going) = &mut self.going else { return Ok(()) };
-            going.next = Some(going.here(now_ms));
-            going.flush.begin(going.sink.file()).map_err(|why| self.library.unwritten(&self.folder, 0, why))
+            let (offset_bytes, hash) = (going.sink.offset_bytes(), going.hash.so_far());
+            let (journal, mark) = (Arc::clone(&self.journal), self.mark.clone());
+            going.next_bytes = offset_bytes;
+            let begun = going.flush.begin(going.sink.file(), move || {
+                let mark = Mark { offset_bytes, touched_at_ms: now_ms, hash: state_of(hash)?, ..mark };
+                replace(&journal, &mark)?;
+                Ok(mark)
+            });
+            begun.map(drop).map_err(|why| self.library.unwritten(&self.folder, 0, why))
         });
         self.unless_lost(begun)
     }
@@ -304,26 +308,23 @@ impl Resumable {
     /// [`Error::Full`], [`Error::Io`]; then the mark is where it was, and what was written behind it is of no use.
     pub fn settle(&mut self, now_ms: i64) -> Result<(), Error> {
         let settled = self.arrive().and_then(|()| {
-            let Some(going) = &self.going else { return Ok(()) };
-            let here = going.here(now_ms);
-            going.sink.file().sync_data().map_err(|why| self.library.unwritten(&self.path(), 0, why))?;
-            self.pass(here)
+            let Some(going) = &mut self.going else { return Ok(()) };
+            let (offset_bytes, hash) = (going.sink.offset_bytes(), going.hash.so_far());
+            going.next_bytes = offset_bytes;
+            let synced = going.sink.file().sync_data().and_then(|()| state_of(hash));
+            let hash = synced.map_err(|why| self.library.unwritten(&self.path(), 0, why))?;
+            self.put(Mark { offset_bytes, touched_at_ms: now_ms, hash, ..self.mark.clone() })
         });
         self.unless_lost(settled)
     }
 
-    /// Waits for the sync that is under way, and moves the mark to what it made certain.
+    /// Waits for the sync that is under way and the mark that follows it.
     fn arrive(&mut self) -> Result<(), Error> {
         let Some(going) = &mut self.going else { return Ok(()) };
-        let (synced, next) = (going.flush.wait(), going.next.take());
-        synced.map_err(|why| self.library.unwritten(&self.path(), 0, why))?;
-        next.map_or(Ok(()), |next| self.pass(next))
-    }
-
-    /// Moves the mark.
-    fn pass(&mut self, Next { offset_bytes, touched_at_ms, hash }: Next) -> Result<(), Error> {
-        let hash = hash.get().map_err(|why| Error::at("hash", &self.path(), why))?.serialize().to_vec();
-        self.put(Mark { offset_bytes, touched_at_ms, hash, ..self.mark.clone() })
+        let synced = going.flush.wait();
+        let moved = synced.map_err(|why| self.library.unwritten(&self.path(), 0, why))?;
+        self.mark = moved.unwrap_or_else(|| self.mark.clone());
+        Ok(())
     }
 
     /// After a failed sync nobody knows what is on disk (fsync(2)): the next go begins at the mark.
@@ -336,6 +337,8 @@ impl Resumable {
 
     /// Ends a go. Bytes behind the mark are given up.
     pub fn rest(&mut self) {
+        // The mark must not move any more once the next go has cut off what lies behind it.
+        let _ = self.arrive();
         self.going = None;
     }
 
@@ -389,23 +392,31 @@ impl Resumable {
     /// # Errors
     /// [`Error::Io`].
     pub fn remove(&mut self) -> Result<(), Error> {
-        self.going = None;
+        self.rest();
         remove(&self.folder)
     }
 
     fn put(&mut self, mark: Mark) -> Result<(), Error> {
-        let record = encode(&mark);
-        self.journal.replace(&record).map_err(|why| self.library.unwritten(&self.folder, 0, why))?;
+        replace(&self.journal, &mark).map_err(|why| self.library.unwritten(&self.folder, 0, why))?;
         self.mark = mark;
         Ok(())
     }
 }
 
-impl Going {
-    /// The mark of all bytes that were written.
-    fn here(&self, now_ms: i64) -> Next {
-        Next { offset_bytes: self.sink.offset_bytes(), touched_at_ms: now_ms, hash: self.hash.so_far() }
+/// Whoever opens it next must find its mark at rest.
+impl Drop for Resumable {
+    fn drop(&mut self) {
+        self.rest();
     }
+}
+
+fn replace(journal: &Mutex<Journal>, mark: &Mark) -> io::Result<()> {
+    journal.lock().unwrap_or_else(PoisonError::into_inner).replace(&encode(mark))
+}
+
+/// The state of the running hash, once it is there.
+fn state_of(hash: Later) -> io::Result<Vec<u8>> {
+    Ok(hash.get()?.serialize().to_vec())
 }
 
 fn encode(mark: &Mark) -> Vec<u8> {
