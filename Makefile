@@ -62,7 +62,7 @@ corpus mutants: export CORPUS := $(CORPUS)
 corpus:
 	$(needs_corpus)
 	@scripts/packages.sh run build demo test
-	cargo test --locked --test suite corpus:: -- --include-ignored --nocapture --test-threads=1
+	cargo test --release --locked --test suite corpus:: -- --include-ignored --nocapture --test-threads=1
 
 # Needs CORPUS, too. MUTANTS=100..200 makes only some; a mutant is a function of its number.
 mutants:

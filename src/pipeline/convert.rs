@@ -140,3 +140,87 @@ impl Converter {
         Ok(Self { from: from.clone(), to: to.clone(), crop, converter })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gst_video::{VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoTransferFunction};
+
+    use super::*;
+
+    /// Slopes of brightness across and down, and of each chroma along one of them.
+    fn slopes(format: VideoFormat, (width, height): (u32, u32)) -> (VideoInfo, gst::Buffer) {
+        gst::init().unwrap();
+        let info = info(format, (width, height));
+        let mut frame = new_frame(&info).unwrap();
+        let (across, down) = (width / frame.comp_width(1), height / frame.comp_height(1));
+        for plane in 0..3 {
+            let (columns, rows) = (frame.comp_width(plane), frame.comp_height(plane));
+            let stride = usize::try_from(frame.plane_stride()[plane as usize]).unwrap();
+            let data = frame.plane_data_mut(plane).unwrap();
+            for (x, y) in (0..rows).flat_map(|y| (0..columns).map(move |x| (x, y))) {
+                let code = match plane {
+                    0 => 64 + 8 * x + 4 * y,
+                    1 => 512 + 4 * x * across,
+                    _ => 512 - 4 * y * down,
+                };
+                let at = y as usize * stride + 2 * x as usize;
+                data[at..at + 2].copy_from_slice(&u16::try_from(code).unwrap().to_le_bytes());
+            }
+        }
+        (info, frame.into_buffer())
+    }
+
+    fn info(format: VideoFormat, (width, height): (u32, u32)) -> VideoInfo {
+        let colour = VideoColorimetry::new(
+            VideoColorRange::Range16_235,
+            VideoColorMatrix::Bt2020,
+            VideoTransferFunction::Bt202010,
+            VideoColorPrimaries::Bt2020,
+        );
+        VideoInfo::builder(format, width, height).colorimetry(&colour).build().unwrap()
+    }
+
+    fn code(data: &[u8], stride: i32, (x, y): (u32, u32)) -> i32 {
+        let at = y as usize * usize::try_from(stride).unwrap() + 2 * x as usize;
+        u16::from_le_bytes([data[at], data[at + 1]]).into()
+    }
+
+    #[test]
+    fn planes_are_scaled_as_whole_pictures_are() {
+        let crop = Crop { left: 8, top: 4, width: 48, height: 40 };
+        for format in [VideoFormat::I42010le, VideoFormat::I42210le, VideoFormat::Y44410le] {
+            for (crop, size) in [(None, (32, 24)), (Some(crop), (24, 20)), (Some(crop), (48, 40)), (None, (64, 48))] {
+                let (from, buffer) = slopes(format, (64, 48));
+                let mut conversions = Conversions::default();
+                let planes = conversions.planes(&from, &buffer, crop, size).unwrap().unwrap();
+                let to = info(VideoFormat::I42010le, size);
+                let whole = conversions.convert(&from, &buffer, crop, &to).unwrap();
+                let whole = VideoFrameRef::from_buffer_ref_readable(whole.as_ref(), &to).unwrap();
+                // Filters look over edges, and the place of chroma between pixels is half of one.
+                for (plane, most) in [(0, 2), (1, 4), (2, 4)] {
+                    let (alone, at) = (&planes[plane], u32::try_from(plane).unwrap());
+                    assert_eq!((alone.width(), alone.height()), (whole.comp_width(at), whole.comp_height(at)));
+                    for (x, y) in (3..alone.height() - 3).flat_map(|y| (3..alone.width() - 3).map(move |x| (x, y))) {
+                        let made = code(alone.plane_data(0).unwrap(), alone.plane_stride()[0], (x, y));
+                        let expected = code(whole.plane_data(at).unwrap(), whole.plane_stride()[plane], (x, y));
+                        assert!(
+                            (made - expected).abs() <= most,
+                            "{format} {crop:?} to {size:?}, plane {plane} at {x}, {y}: {made}, not {expected}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_has_no_such_planes_is_left_to_the_converter() {
+        let (from, buffer) = slopes(VideoFormat::I42010le, (64, 48));
+        let mut conversions = Conversions::default();
+        let odd = Crop { left: 3, top: 0, width: 48, height: 40 };
+        assert!(conversions.planes(&from, &buffer, Some(odd), (24, 20)).unwrap().is_none());
+        let eight = VideoInfo::builder(VideoFormat::I420, 64, 48).build().unwrap();
+        let buffer = new_frame(&eight).unwrap().into_buffer();
+        assert!(conversions.planes(&eight, &buffer, None, (32, 24)).unwrap().is_none());
+    }
+}

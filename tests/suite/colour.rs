@@ -28,11 +28,15 @@ fn pictures(media: &Path, filter: &str, (width, height): (usize, usize), format:
 
 /// The best rendition as a file.
 fn rendition(server: &TestServer, id: &str, folder: &Path) -> PathBuf {
-    let playlists = server.playlists(id);
-    let best =
-        playlists.iter().find(|p| !p.contains("audio") && !p.contains("/source/")).expect("an encoded rendition");
+    stored(server, id, folder, |encoded| encoded.first().cloned())
+}
+
+/// One of the renditions that are encoded, best first, as a file.
+fn stored(server: &TestServer, id: &str, folder: &Path, choose: impl Fn(&[String]) -> Option<String>) -> PathBuf {
+    let mut playlists = server.playlists(id);
+    playlists.retain(|p| !p.contains("audio") && !p.contains("/source/"));
     let path = folder.join(format!("{id}.mp4"));
-    std::fs::write(&path, server.rendition(best)).unwrap();
+    std::fs::write(&path, server.rendition(&choose(&playlists).expect("an encoded rendition"))).unwrap();
     path
 }
 
@@ -80,6 +84,29 @@ fn interlaced_pictures_become_one_progressive_frame_each_wherever_decoding_began
         assert!(before > 200 && after * 5 < before, "{name}: combs {before} before, {after} after");
         assert_functions(&data, server, &id);
     }
+}
+
+#[test]
+fn what_is_too_fine_for_a_small_rendition_becomes_its_mean_and_no_other_pattern() {
+    let media = tempfile::tempdir().unwrap();
+    let stream = "videotestsrc pattern=checkers-1 num-buffers=30 ! video/x-raw,format=I420,width=640,height=480,framerate=30/1 \
+                  ! x264enc pass=qual quantizer=5 key-int-max=30 ! video/x-h264,profile=high ! h264parse";
+    let source = film(media.path(), "fine.mp4", stream);
+    let data = Data::new();
+    let id = data.ingest(&source);
+    let server = TestServer::over(&data);
+    let made = stored(&server, &id, media.path(), |encoded| encoded.last().cloned());
+    let probed = ffprobe(&std::fs::read(&made).unwrap(), "stream=width,height");
+    assert_eq!(probed["streams"][0]["height"], 144, "{probed}");
+    let spread = |path: &Path, size: (usize, usize)| {
+        let picture = pictures(path, "", size, "gray").remove(0);
+        picture.iter().max().unwrap() - picture.iter().min().unwrap()
+    };
+    let (before, after) = (spread(&source, (640, 480)), spread(&made, (192, 144)));
+    assert!(
+        before > 50 && after < before / 4,
+        "brightness differs by {before} in the source, {after} in the rendition"
+    );
 }
 
 #[test]
