@@ -6,8 +6,7 @@ use super::keys::{Bits, Place, after_code};
 /// bits. A picture between others that all stand still has about twice as much.
 const MOST_UNCODED_BYTES: usize = 8;
 
-/// `vop_coding_type`, ISO/IEC 14496-2 table 6-20.
-const INTRA: u32 = 0;
+/// `vop_coding_type` of a B-VOP, ISO/IEC 14496-2 table 6-20.
 const BETWEEN: u32 = 2;
 
 /// When the picture of a packet that begins like this is shown.
@@ -18,7 +17,6 @@ pub fn place(head: &[u8], length: usize, increment_bits: Option<u32>) -> Place {
     let is_coded = || increment_bits.and_then(|bits| is_coded(plane, bits)).unwrap_or(length > MOST_UNCODED_BYTES);
     match plane.first().map(|byte| u32::from(byte >> 6)) {
         Some(BETWEEN) => Place::Between,
-        Some(INTRA) => Place::InTurn,
         _ if is_coded() => Place::InTurn,
         _ => Place::Nothing,
     }
@@ -79,6 +77,8 @@ mod tests {
         assert_eq!([7, 18].map(|length| plane(0, true, length)), [Place::InTurn; 2]);
         assert_eq!([8, 18, 90].map(|length| plane(1, true, length)), [Place::InTurn; 3]);
         assert_eq!([7, 8, 18].map(|length| plane(1, false, length)), [Place::Nothing; 3]);
+        // Xvid puts one of these where a key frame was packed together with the picture before it.
+        assert_eq!([6, 7].map(|length| plane(0, false, length)), [Place::Nothing; 2]);
         let unread = |length: usize| place(&[0, 0, 1, 0xB6, 0x50], length, None);
         assert_eq!([5, 8, 9].map(unread), [Place::Nothing, Place::Nothing, Place::InTurn]);
         assert_eq!((place(&[0x7F], 1, Some(5)), place(&[0x7F], 90, Some(5))), (Place::Nothing, Place::Unknown));
