@@ -71,10 +71,12 @@ impl Conversions {
             let at = usize::from(plane);
             let stride = source.plane_stride()[at];
             let size = (source.comp_width(plane.into()), source.comp_height(plane.into()));
-            let bytes = usize::try_from(stride).unwrap_or(0) * size.1 as usize;
             let offset = source.plane_offset()[at];
+            let end = usize::try_from(stride).ok().map(|stride| offset + stride * size.1 as usize);
+            // Of a picture that is a part of a larger one, the last row may have nothing behind it.
+            let Some(end) = end.filter(|end| *end <= buffer.size()) else { return Ok(None) };
             let from = grey(size).stride(&[stride]).build().map_err(failed)?;
-            let alone = buffer.copy_region(gst::BufferCopyFlags::MEMORY, offset..offset + bytes).map_err(failed)?;
+            let alone = buffer.copy_region(gst::BufferCopyFlags::MEMORY, offset..end).map_err(failed)?;
             let size = if plane == 0 { (width, height) } else { (width.div_ceil(2), height.div_ceil(2)) };
             let to = grey(size).build().map_err(failed)?;
             let is_there = crop.is_none() && (from.width(), from.height()) == size;

@@ -117,7 +117,7 @@ impl Treating {
         crop: Option<Crop>,
     ) -> Result<Treated, Error> {
         let square = gst::Fraction::new(1, 1);
-        let (source, limited) = (info.colorimetry(), VideoColorRange::Range16_235);
+        let limited = VideoColorRange::Range16_235;
         let sdr = VideoColorimetry::new(
             limited,
             VideoColorMatrix::Bt709,
@@ -136,7 +136,7 @@ impl Treating {
                 (planes.each_ref().map(|p| p.planes_data()[0]), planes.each_ref().map(|p| p.plane_stride()[0]));
             tone.apply(&Planes { data, strides: strides.map(|s| s.unsigned_abs() as usize) }, target, size)?;
         } else {
-            let matrix = VideoColorMatrix::Bt2020;
+            let (source, matrix) = (info.colorimetry(), VideoColorMatrix::Bt2020);
             let colour = VideoColorimetry::new(limited, matrix, source.transfer(), source.primaries());
             let deep = like(info, VideoFormat::I42010le, self.scaled, colour, square)?;
             let scaled = self.conversions.convert(info, buffer, crop, &deep)?;

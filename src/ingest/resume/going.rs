@@ -14,7 +14,7 @@ use crate::ingest::{self, Admission, Wanted};
 use crate::library::Block;
 use crate::media::{Exceeded, Refusal, RefusalCode, UploadId};
 
-/// A sync begins after so many bytes, and the mark follows when the next begins ...
+/// A sync begins after so many bytes, and the mark follows when it has ended ...
 const SETTLE_BYTES: u64 = 64 << 20;
 /// ... or after so long: what comes after the mark is sent again when the server was killed.
 const SETTLE_TIME: Duration = Duration::from_secs(5);
