@@ -49,7 +49,7 @@ pub use recipe::Recipe;
 pub use viewers::Viewer;
 
 use crate::cache::{Cache, Flight, FlightError, Key, Object, Writer};
-use crate::media::{Digest, Generation, Plan, Rendition, RenditionKind};
+use crate::media::{Digest, Generation, Plan, Rendition};
 use crate::worker::Pool;
 use assign::Runs;
 use estimate::Estimates;
@@ -61,6 +61,10 @@ use viewers::{Track, Viewers};
 /// A player may say that it has hours left to play. It counts as no more than so many times its patience, or its order might
 /// wait behind all others for ever.
 const LONGEST_BUFFER: u32 = 4;
+
+/// Segments of the lowest rung made for a viewer who has only asked for a playlist: about two seconds, as the first ones are
+/// short.
+const HINTED_OF_LOWEST: u32 = 2;
 
 /// The encoder. Clones are the same one.
 #[derive(Clone)]
@@ -258,20 +262,39 @@ impl Encoder {
     }
 
     /// A title will probably be played: makes what a player asks for first, of this rendition and its sound, while no
-    /// viewer needs the slot. Nothing, where nothing is to be made that nobody asked for.
+    /// viewer needs the slot. A segment made while it waits looks like a slow network to a player that measures, so the
+    /// lowest rung is what it may try next, and hls.js drops the sound it has where pictures are listed with another: these
+    /// are made, too. Nothing, where nothing is to be made that nobody asked for.
     pub fn hint(&self, work: &Work, rendition: usize) {
         if self.0.config.lookahead_segments == 0 {
             return;
         }
-        let sound = work.plan.renditions.get(rendition).and_then(|r| match &r.kind {
-            RenditionKind::Video(v) => v.audio.as_ref(),
-            RenditionKind::Audio(_) | RenditionKind::Text(_) => None,
-        });
-        let sound = sound.and_then(|name| work.plan.renditions.iter().position(|r| r.name == *name));
-        for rendition in [Some(rendition), sound].into_iter().flatten() {
-            for object in [Object::Init, Object::Segment(0)] {
-                self.ahead(work, rendition, object);
+        let sound = |of: &Rendition| {
+            let name = of.video()?.audio.as_ref()?;
+            work.plan.renditions.iter().position(|r| r.name == *name)
+        };
+        let first = work.plan.renditions.get(rendition).into_iter();
+        let mut hinted = vec![rendition];
+        for sound in first.chain(&work.plan.renditions).filter_map(sound) {
+            if !hinted.contains(&sound) {
+                hinted.push(sound);
             }
+        }
+        let head = |at: usize| [Object::Init, Object::Segment(0)].map(|object| self.ahead(work, at, object));
+        let [_, start] = head(rendition);
+        hinted.iter().skip(1).for_each(|sound| drop(head(*sound)));
+        let encoded = |at: &usize| work.plan.renditions[*at].is_picture_encode();
+        let lowest = (0..work.plan.renditions.len()).rev().find(encoded).filter(|lowest| *lowest != rendition);
+        if let Some(lowest) = lowest {
+            let (encoder, work) = (self.clone(), work.clone());
+            self.spawn(async move {
+                if let Some(start) = start {
+                    let _ = start.ended().await;
+                }
+                for object in [Object::Init].into_iter().chain((0..HINTED_OF_LOWEST).map(Object::Segment)) {
+                    encoder.ahead(&work, lowest, object);
+                }
+            });
         }
     }
 
@@ -400,14 +423,16 @@ impl Encoder {
         self.0.tenants.clear().await;
     }
 
-    fn ahead(&self, work: &Work, rendition: usize, object: Object) {
+    /// Orders what nobody has or makes; its flight.
+    fn ahead(&self, work: &Work, rendition: usize, object: Object) -> Option<Arc<Flight>> {
         let of = work.plan.renditions.get(rendition).filter(|of| match object {
             Object::Init => true,
             Object::Segment(n) | Object::Iframe(n) => n < of.grid.segments(),
         });
-        if let Some(writer) = of.and_then(|of| self.0.rooms.cache.lead_if_absent(&work.key(of, object))) {
-            self.order(work, rendition, object, writer, Lane::Ahead);
-        }
+        let writer = of.and_then(|of| self.0.rooms.cache.lead_if_absent(&work.key(of, object)))?;
+        let flight = Arc::clone(writer.flight());
+        self.order(work, rendition, object, writer, Lane::Ahead);
+        Some(flight)
     }
 
     /// An order nobody waits for yet.

@@ -388,9 +388,13 @@ impl Run {
         let Self { inner, work, .. } = self;
         let mut lost = pin!(interest.lost(self.desk.called()));
         inner.tenants.check(&work.digest, writer.key(), self.is_warm)?;
-        let whose = (self.id, if self.is_warm { tenants::WARM_NICE } else { tenants::NICE });
+        let nice = match work.plan.renditions[self.rendition].is_picture_encode() {
+            _ if self.is_warm => tenants::WARM_NICE,
+            true => tenants::NICE,
+            false => tenants::LIGHT_NICE,
+        };
         let mut tenant = tokio::select! {
-            tenant = inner.tenants.get(whose, &work.digest, &inner.rooms.open, inner.recipe.templates()) => tenant?,
+            tenant = inner.tenants.get((self.id, nice), &work.digest, &inner.rooms.open, inner.recipe.templates()) => tenant?,
             () = &mut lost => return Err(Error::Cancelled),
         };
         let rendition = &work.plan.renditions[self.rendition];

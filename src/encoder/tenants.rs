@@ -22,6 +22,8 @@ const PER_SLOT: usize = 4;
 /// Nice level of encoding for viewers: the threads that serve what is there come first. What is made ahead for them is
 /// made by the same workers: without privileges a level can be raised and never lowered again.
 pub const NICE: i32 = 5;
+/// Nice level of sound and of packets that are passed on: some tens of milliseconds, for which pictures wait that took longer.
+pub const LIGHT_NICE: i32 = 0;
 /// Nice level of warming: a fiftieth of what a viewer's encode gets beside it.
 pub const WARM_NICE: i32 = 19;
 /// A worker that has rested longer than a segment lasts belongs to a viewer who paused, left or went elsewhere: another

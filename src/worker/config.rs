@@ -55,7 +55,7 @@ pub enum Sandbox {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            standby: 2,
+            standby: 4,
             memory_bytes: 3 << 30,
             stall_seconds: 6,
             start_seconds: 60,

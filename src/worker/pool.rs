@@ -22,9 +22,12 @@ const MAX_WORKERS: usize = 64;
 /// Of those, workers that nobody keeps: inspections, trials, and those that were killed and are not gone yet.
 const PASSING: usize = 16;
 
-/// Quiet time after a worker was taken before its successor is warmed up, so that starting one does not take the
-/// processor from the first segment of the other. (A nice level would do the same, but could not be taken back.)
-const REFILL_PAUSE: Duration = Duration::from_millis(400);
+/// Time since the last worker was taken before successors are warmed up, so that starting them does not take the processor
+/// from the first segments of a viewer, whose player asks for several renditions within a second. (A nice level would do the
+/// same, but could not be taken back.)
+const REFILL_PAUSE: Duration = Duration::from_millis(1500);
+/// Where workers are taken all the time, successors are warmed up after this long.
+const REFILL_LATEST: Duration = Duration::from_secs(5);
 
 /// First and longest pause after a worker that did not start, doubling between. Until the next one does the server is not
 /// ready, and no start is dear enough to leave it so for longer.
@@ -405,7 +408,7 @@ async fn keep_standby(pool: Weak<Inner>, refill: Arc<Notify>) {
         if is_enough && lock(&inner.trouble).is_none() {
             drop(inner);
             refill.notified().await;
-            sleep(REFILL_PAUSE).await;
+            let _ = timeout(REFILL_LATEST, quiet(&refill)).await;
             continue;
         }
         match inner.fresh().await {
@@ -431,6 +434,11 @@ async fn keep_standby(pool: Weak<Inner>, refill: Arc<Notify>) {
             }
         }
     }
+}
+
+/// Waits until no worker was taken, nor ended, for a while.
+async fn quiet(refill: &Notify) {
+    while timeout(REFILL_PAUSE, refill.notified()).await.is_ok() {}
 }
 
 async fn bind(mut worker: Worker, binding: &Binding) -> Result<Worker, Error> {

@@ -130,6 +130,25 @@ fn without_look_ahead_a_playlist_makes_nothing() {
     }
 }
 
+/// hls.js measures while the first segments are made, goes to the lowest rung, and throws away the sound of the one before.
+#[test]
+fn what_a_player_may_fall_back_to_is_there_when_it_has_seen_how_fast_the_first_segments_come() {
+    let (data, id) = film();
+    let server = TestServer::over(&data);
+    let playlists = server.playlists(&id);
+    let sounds = playlists.iter().filter(|path| path.contains("/audio-"));
+    let mut expected: Vec<String> = sounds.flat_map(|sound| server.segments(sound)[..2].to_vec()).collect();
+    assert_eq!(expected.len(), 4, "two qualities of sound: {playlists:?}");
+    expected.extend_from_slice(&server.segments(&server.playlist(&id, "144p"))[..3]);
+    until("what is hinted at is made", || {
+        let made = server.metric("matinee_encodes_ended_total{outcome=\"finished\"}");
+        made >= (expected.len() + 2) as f64 && server.metric("matinee_encodes_running") == 0.0
+    });
+    for path in &expected {
+        assert_eq!(server.get(path).header("x-cache"), Some("memory"), "{path}");
+    }
+}
+
 /// Runs that waited for a slot kept their workers, and those that had a slot waited for a worker: for ever.
 #[test]
 fn eight_titles_that_begin_at_once_on_one_slot_all_play() {

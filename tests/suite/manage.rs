@@ -100,7 +100,7 @@ fn a_film_answered_201_survives_a_server_killed_at_once() {
 #[test]
 fn a_server_that_stops_in_order_puts_its_jobs_back() {
     let server = TestServer::start();
-    until("two workers stand by", || server.metric("matinee_workers_standby") == 2.0);
+    until("all of them stand by", || server.metric("matinee_workers_standby") == 4.0);
     for worker in server.workers() {
         // Whoever is given the film gets no answer, so that it is under way when the server stops.
         let _ = kill_process(Pid::from_raw(worker).unwrap(), Signal::STOP);
