@@ -11,7 +11,7 @@ use super::job::{Interest, Outcome};
 use super::schedule::{Ask, Slot, Weight};
 use super::*;
 use crate::cache;
-use crate::media::{Colour, Cut, Grid, Rate, Timescale, Trial, VideoRendition, VideoSource};
+use crate::media::{Colour, Cut, Grid, Rate, RenditionKind, Timescale, Trial, VideoRendition, VideoSource};
 use crate::worker;
 
 /// Longer than anything here takes.

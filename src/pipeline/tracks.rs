@@ -22,6 +22,8 @@ use crate::media::{Join, Packet, Refresh, Refusal, Timescale};
 
 /// A packet that a demuxer says lasts for less than this part of what packets usually last does not say it in earnest.
 const SHORTEST_PART: i64 = 2;
+/// What GStreamer calls a container of SMPTE ST 377-1.
+const MXF: &str = "application/mxf";
 
 /// How long a packet of sound lasts of a stream that says nothing of time, nanoseconds.
 const UNTOLD_SOUND_NS: i64 = 20_000_000;
@@ -86,6 +88,16 @@ impl Timed {
         Self { off, ..self }
     }
 
+    /// The same, where the picture shown first is of the time at which the one decoded first is found.
+    pub(super) fn shown_at_once(mut self) -> Self {
+        if let Some(delay) = &mut self.delay_ns {
+            let delay = std::mem::take(delay);
+            self.packets.iter_mut().for_each(|p| p.pts = p.pts.saturating_sub(delay));
+            self.end = self.end.saturating_sub(delay);
+        }
+        self
+    }
+
     /// When the first presented packet is shown, nanoseconds.
     pub fn start_ns(&self) -> Option<i64> {
         let times = self.packets.iter().filter(|p| p.shown).map(|p| p.pts);
@@ -139,6 +151,8 @@ pub fn all(source: &Path, scan: &Scan, emit: &mut dyn FnMut(Output)) -> Result<A
             None => {
                 let caps = repaired(source, &movie, &found, caps);
                 let timed = from_demuxer(&std::mem::take(&mut found.packets), found, caps).put_right(off);
+                // The demuxer counts edit units in the order of decoding, and sound in that of showing.
+                let timed = if scan.container == MXF { timed.shown_at_once() } else { timed };
                 Timed { joins: scan.joins.clone(), ..timed }
             }
         };

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::sources::{assert_in_order, film, thumbnails};
-use crate::support::{Data, TestServer, ffprobe};
+use crate::support::{Data, TestServer, ffprobe, run};
 
 /// Samples per second that [`sounds`] listens at.
 const RATE: usize = 8000;
@@ -106,6 +106,25 @@ fn times(media: &Path) -> Vec<f64> {
         packets.iter().map(|packet| packet["pts_time"].as_str().unwrap().parse().unwrap()).collect();
     times.sort_by(f64::total_cmp);
     times.iter().map(|at| at - times[0]).collect()
+}
+
+/// MXF tells how pictures are reordered of some codecs only; what is decoded first is of the time of what is shown first.
+#[test]
+fn pictures_of_mxf_that_are_decoded_out_of_order_are_shown_with_their_sound() {
+    let media = tempfile::tempdir().unwrap();
+    for (name, codec) in [("counted.mxf", "-bf 2"), ("told.mxf", "-c:v mpeg2video -bf 2"), ("plain.mxf", "-bf 0")] {
+        let film = flash(media.path(), name, (2, 4), &format!("-c:a pcm_s16le {codec}"));
+        let data = Data::new();
+        let id = data.ingest(&film);
+        let server = TestServer::over(&data);
+        let (shown, heard) = played(&server, &id, media.path());
+        let (flashes, sounds) = (flashes(&thumbnails(&shown), 25.0), sounds(&heard));
+        assert_eq!((flashes.len(), sounds.len()), (1, 1), "{name}: {flashes:?} {sounds:?}");
+        assert!((flashes[0] - 2.0).abs() < 0.001 && (sounds[0] - 2.0).abs() < 0.05, "{name}: {flashes:?} {sounds:?}");
+        let probed = run(data.command(&["probe", "--json", film.to_str().unwrap()])).json().remove(0);
+        let renditions = probed["renditions"].as_array().unwrap();
+        assert!(renditions.iter().all(|r| r["boundaries_s"][0] == 0.0), "{name}: {probed}");
+    }
 }
 
 #[test]
