@@ -8,10 +8,10 @@
 //! The rule not to break: nothing is committed that was not checked against the grid, and bytes that were sent are never
 //! contradicted: a second attempt repeats them or the flight fails.
 //!
-//! Reading order: `recipe`, `schedule` (who may work now, by `estimate`), `viewers` (where they are), `assign` (which run an
-//! order goes to), `run` (what next, of what is on its `desk`), `job` (one object on one worker), `tenants` (workers bound to
-//! sources), `blame` (what they died of), `commit`; `together` for several renditions from one decode, `picture` for posters
-//! and thumbnails.
+//! Reading order: `recipe`, `schedule` (who may work now, by `estimate`), `viewers` (where they are), `assign` (which run
+//! an order goes to), `run` (what next, of what is on its `desk`), `job` (one object on one worker), `tenants` (workers
+//! bound to sources), `blame` (what they died of), `commit`; `hint` (what a player asks for first), `together` for
+//! several renditions from one decode, `picture` for posters and thumbnails.
 //!
 //! Arrow: `encoder` -> `cache`, `worker`, `packager`, `media`.
 
@@ -22,6 +22,7 @@ mod config;
 mod desk;
 mod error;
 mod estimate;
+mod hint;
 mod job;
 mod picture;
 mod recipe;
@@ -61,10 +62,6 @@ use viewers::{Track, Viewers};
 /// A player may say that it has hours left to play. It counts as no more than so many times its patience, or its order might
 /// wait behind all others for ever.
 const LONGEST_BUFFER: u32 = 4;
-
-/// Segments of the lowest rung made for a viewer who has only asked for a playlist: about two seconds, as the first ones are
-/// short.
-const HINTED_OF_LOWEST: u32 = 2;
 
 /// The encoder. Clones are the same one.
 #[derive(Clone)]
@@ -258,43 +255,6 @@ impl Encoder {
         match self.0.schedule.place(ask, weight) {
             Ok(place) => self.place(Placed { order, lane: Lane::Viewer, due, place: Some(place), counted: None }),
             Err(Full { retry_after_seconds }) => order.writer.fail(FlightError::Busy { retry_after_seconds }),
-        }
-    }
-
-    /// A title will probably be played: makes what a player asks for first, of this rendition and its sound, while no
-    /// viewer needs the slot. A segment made while it waits looks like a slow network to a player that measures, so the
-    /// lowest rung is what it may try next, and hls.js drops the sound it has where pictures are listed with another: these
-    /// are made, too. Nothing, where nothing is to be made that nobody asked for.
-    pub fn hint(&self, work: &Work, rendition: usize) {
-        if self.0.config.lookahead_segments == 0 {
-            return;
-        }
-        let sound = |of: &Rendition| {
-            let name = of.video()?.audio.as_ref()?;
-            work.plan.renditions.iter().position(|r| r.name == *name)
-        };
-        let first = work.plan.renditions.get(rendition).into_iter();
-        let mut hinted = vec![rendition];
-        for sound in first.chain(&work.plan.renditions).filter_map(sound) {
-            if !hinted.contains(&sound) {
-                hinted.push(sound);
-            }
-        }
-        let head = |at: usize| [Object::Init, Object::Segment(0)].map(|object| self.ahead(work, at, object));
-        let [_, start] = head(rendition);
-        hinted.iter().skip(1).for_each(|sound| drop(head(*sound)));
-        let encoded = |at: &usize| work.plan.renditions[*at].is_picture_encode();
-        let lowest = (0..work.plan.renditions.len()).rev().find(encoded).filter(|lowest| *lowest != rendition);
-        if let Some(lowest) = lowest {
-            let (encoder, work) = (self.clone(), work.clone());
-            self.spawn(async move {
-                if let Some(start) = start {
-                    let _ = start.ended().await;
-                }
-                for object in [Object::Init].into_iter().chain((0..HINTED_OF_LOWEST).map(Object::Segment)) {
-                    encoder.ahead(&work, lowest, object);
-                }
-            });
         }
     }
 
