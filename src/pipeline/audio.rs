@@ -11,23 +11,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gst::prelude::*;
 
+use super::aac::{Aac, FRAME, PRIMING};
 use super::decode::{Alive, Decoder};
 use super::encode::Encoder;
 use super::lineup::{beginning, lined_up, placed};
 use super::mix::{self, Mix};
 use super::packets::Reader;
-use super::template::{AudioValues, Template};
+use super::template::Template;
 use super::{Error, Finished, Job, Output};
 use crate::media::{AudioRendition, AudioTrack, Packet, Sample, Timescale, Track, gcd};
 
 /// Loudest sample that is taken in earnest; full scale is 1.
 const LOUDEST: f32 = 8.0;
-/// Samples in an AAC-LC frame.
-const FRAME: i64 = 1024;
 /// Frames encoded and dropped before a segment.
 const WARM_UP: i64 = 8;
-/// Packets the encoder emits before the one that stands for its first frame of input.
-const PRIMING: usize = 1;
 /// Packets decoded before the first one that is needed: decoders, too, start from nothing.
 const PREROLL_PACKETS: usize = 8;
 /// A packet that decoding can start at is looked for so far before them. Of AAC in broadcasts there is one every second or so,
@@ -97,24 +94,10 @@ impl Audio {
         };
         let pcm = self.sound(start, (to + 1) * FRAME, audio, &mut alive)?;
         alive()?;
-        let encoder = start_encoder(template, audio, bitrate)?;
-        feed(&encoder, &pcm.samples, audio.rate, audio.channels)?;
-        encoder.end()?;
         let skip = PRIMING + usize::try_from(WARM_UP).unwrap_or(0);
-        let wanted = usize::try_from(to - from).unwrap_or(0);
-        let mut samples = Vec::with_capacity(wanted);
-        let mut packet = 0;
-        while let Some(coded) = encoder.take()? {
-            job.check()?;
-            if packet >= skip && samples.len() < wanted {
-                samples.push(sample(Bytes::from(coded.data)));
-            }
-            packet += 1;
-        }
-        if samples.len() != wanted {
-            return Err(Error::Failed(format!("the encoder made {} frames of {wanted}", samples.len())));
-        }
-        let config = encoder.config().ok_or_else(|| Error::Failed("the encoder gave no configuration".into()))?;
+        let packets = skip..skip + usize::try_from(to - from).unwrap_or(0);
+        let (config, frames) = Aac { template, audio, bitrate }.frames(&pcm.samples, packets, &mut || job.check())?;
+        let samples = frames.into_iter().map(|data| sample(Bytes::from(data))).collect();
         emit(Output::Samples(samples));
         Ok(Finished { config, bridged: u32::try_from(pcm.missing / FRAME).unwrap_or(u32::MAX) })
     }
@@ -139,16 +122,6 @@ impl Audio {
         }
         emit(Output::Samples(samples));
         Ok(Finished { config: config.to_vec(), bridged: 0 })
-    }
-
-    /// The encoder's `AudioSpecificConfig`.
-    pub fn parameters(template: &Template, audio: &AudioRendition, bitrate: u32) -> Result<Vec<u8>, Error> {
-        let encoder = start_encoder(template, audio, bitrate)?;
-        let silence = vec![0.0; (2 * FRAME).unsigned_abs() as usize * audio.channels as usize];
-        feed(&encoder, &silence, audio.rate, audio.channels)?;
-        encoder.end()?;
-        while encoder.take()?.is_some() {}
-        encoder.config().ok_or_else(|| Error::Failed("the encoder gave no configuration".into()))
     }
 
     /// Decoded sound between two sample positions of the rendition. Before the title's zero and where the source has
@@ -353,24 +326,6 @@ pub fn raw_caps(rate: u32, channels: u32) -> gst::Caps {
         builder = builder.field("channel-mask", gst::Bitmask::new(mask));
     }
     builder.build()
-}
-
-fn start_encoder(template: &Template, audio: &AudioRendition, bitrate: u32) -> Result<Encoder, Error> {
-    let values = AudioValues { rate: audio.rate, channels: audio.channels, bitrate };
-    Encoder::start(template.audio(&values)?, &raw_caps(audio.rate, audio.channels))
-}
-
-/// Feeds sound from time zero on, a frame at a time.
-pub fn feed(encoder: &Encoder, samples: &[f32], rate: u32, channels: u32) -> Result<(), Error> {
-    let per_buffer = FRAME.unsigned_abs() as usize * channels as usize;
-    let scale = Timescale::new(rate).ok_or_else(|| Error::Failed("a sample rate of zero".into()))?;
-    for (i, block) in samples.chunks(per_buffer).enumerate() {
-        let mut buffer = gst::Buffer::from_mut_slice(block.iter().flat_map(|s| s.to_le_bytes()).collect::<Vec<u8>>());
-        let ns = scale.convert(FRAME * i64::try_from(i).unwrap_or(0), Timescale::NANOSECONDS);
-        buffer.make_mut().set_pts(gst::ClockTime::from_nseconds(ns.cast_unsigned()));
-        encoder.push(buffer)?;
-    }
-    Ok(())
 }
 
 /// Resamples a whole stretch at once.

@@ -13,6 +13,7 @@
 //!
 //! Arrow: `pipeline` -> `media`.
 
+mod aac;
 mod adpcm;
 mod audio;
 mod blocks;
@@ -191,7 +192,9 @@ impl Session {
             },
             RenditionKind::Audio(a) => match &a.source {
                 AudioSource::Passthrough { config, .. } => Ok(config.clone()),
-                AudioSource::Encode { bitrate } => audio::Audio::parameters(&self.audio_template, a, *bitrate),
+                AudioSource::Encode { bitrate } => {
+                    aac::Aac { template: &self.audio_template, audio: a, bitrate: *bitrate }.config()
+                }
             },
             RenditionKind::Text(t) => Ok(self.text(t)?.whole().into_bytes()),
         }

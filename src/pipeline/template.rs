@@ -64,6 +64,9 @@ pub struct VideoValues {
     pub level: u8,
 }
 
+/// Placeholder of [`AudioValues::search`].
+const SEARCH: &str = "aac_coder";
+
 /// The values of an audio template's placeholders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AudioValues {
@@ -73,6 +76,27 @@ pub struct AudioValues {
     pub channels: u32,
     /// Bits per second.
     pub bitrate: u32,
+    /// How the encoder looks for the quantizers of a frame.
+    pub search: Search,
+}
+
+/// Searches of FFmpeg's AAC encoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Search {
+    /// In a third of the time, with less noise; not always at its rate.
+    Quick,
+    /// At its rate, but for what is extreme.
+    Steady,
+}
+
+impl Search {
+    /// Value of `aac-coder`.
+    fn coder(self) -> &'static str {
+        match self {
+            Self::Quick => "fast",
+            Self::Steady => "twoloop",
+        }
+    }
 }
 
 impl Codec {
@@ -168,12 +192,18 @@ impl Template {
             ("rate", v.rate.to_string()),
             ("channels", v.channels.to_string()),
             ("bitrate", v.bitrate.to_string()),
+            (SEARCH, v.search.coder().to_owned()),
         ])
     }
 
     /// The pipeline with this quality, 1 to 100.
     pub fn picture(&self, quality: u32) -> Result<gst::Pipeline, Error> {
         self.build(&[("quality", quality.to_string())])
+    }
+
+    /// True if what it makes depends on [`AudioValues::search`].
+    pub fn has_searches(&self) -> bool {
+        self.text.contains(&format!("{{{SEARCH}}}"))
     }
 
     fn build(&self, values: &[(&str, String)]) -> Result<gst::Pipeline, Error> {
@@ -207,7 +237,7 @@ mod tests {
                 Codec::H264 => {
                     "scaled_width scaled_height direction colorimetry kilobits vbv_ms vbv_kilobits level level_name"
                 }
-                Codec::Aac => "rate channels bitrate",
+                Codec::Aac => "rate channels bitrate aac_coder",
                 Codec::Jpeg => "quality",
             };
             let code = template.text.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join(" ");

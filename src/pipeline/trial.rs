@@ -4,9 +4,9 @@
 use sha2::{Digest as _, Sha256};
 
 use super::encode::Encoder;
-use super::template::{self, AudioValues, Codec, Template, VideoValues};
+use super::template::{self, AudioValues, Codec, Search, Template, VideoValues};
 use super::upright::Rgb;
-use super::{Error, audio, tone};
+use super::{Error, aac, audio, tone};
 use crate::media::{Colour, Rotation, Trial, h264};
 
 /// Size and number of the test pictures.
@@ -98,13 +98,20 @@ fn video(template: &Template) -> Result<Made, Error> {
 }
 
 fn sound(template: &Template) -> Result<Made, Error> {
-    let values = AudioValues { rate: 48_000, channels: 2, bitrate: 128_000 };
-    let encoder = Encoder::start(template.audio(&values)?, &audio::raw_caps(48_000, 2))?;
     // Two triangle waves: exact in any arithmetic, unlike a sine.
     let wave = |i: usize, period: usize| (i % period).abs_diff(period / 2) as f32 / period as f32 - 0.25;
     let samples: Vec<f32> = (0..SAMPLES).flat_map(|i| [wave(i, 110), wave(i, 147)]).collect();
-    audio::feed(&encoder, &samples, 48_000, 2)?;
-    finish(&encoder, SAMPLES / 1024)
+    let with = |search| {
+        let values = AudioValues { rate: 48_000, channels: 2, bitrate: 128_000, search };
+        let encoder = Encoder::start(template.audio(&values)?, &audio::raw_caps(48_000, 2))?;
+        aac::feed(&encoder, &samples, 48_000, 2)?;
+        finish(&encoder, SAMPLES / 1024)
+    };
+    let (config, mut units) = with(Search::Quick)?;
+    if template.has_searches() {
+        units.extend(with(Search::Steady)?.1);
+    }
+    Ok((config, units))
 }
 
 /// A picture of two gradients, in colour.

@@ -10,7 +10,7 @@ use super::popularity::Ranked;
 use crate::catalog::{self, State, now_ms};
 use crate::encoder::Work;
 use crate::manifest::hls;
-use crate::media::{Generation, Plan, Rendition, RenditionName, TitleId};
+use crate::media::{Generation, Opening, Plan, Rendition, RenditionName, TitleId};
 
 /// Of the titles that came last, this many get their heads.
 const NEWEST: u32 = 100;
@@ -94,18 +94,16 @@ fn film(work: &Work, ranked: Option<&Ranked>, watched: &[(Generation, usize, u32
     let here = watched.iter().filter(|(generation, ..)| *generation == work.generation);
     Film {
         plan: plan.clone(),
-        start: start(plan),
+        opening: opening(plan),
         asked: plan.renditions.iter().map(|rendition| asked(&rendition.name)).collect(),
         watched: here.map(|(_, rendition, segment)| (*rendition, *segment)).collect(),
     }
 }
 
-/// What players start with: pictures, and the sound that goes with them.
-fn start(plan: &Plan) -> Vec<usize> {
-    let Some(first) = hls::start(plan) else { return Vec::new() };
-    let names = [Some(&first.name), first.video().and_then(|video| video.audio.as_ref())];
-    let place = |name: &RenditionName| plan.renditions.iter().position(|rendition| rendition.name == *name);
-    names.into_iter().flatten().filter_map(place).collect()
+/// What players ask for first.
+fn opening(plan: &Plan) -> Opening {
+    let place = |start: &Rendition| plan.renditions.iter().position(|rendition| rendition.name == start.name);
+    hls::start(plan).and_then(place).map(|start| Opening::of(plan, start)).unwrap_or_default()
 }
 
 #[cfg(test)]

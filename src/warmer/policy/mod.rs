@@ -1,7 +1,7 @@
 //! What to make next: a pure function of what there is, what is asked for and what there is room for.
 //!
-//! First the heads: how a title begins, in the rendition players start with, so that a start is a hit. Then, of titles that are
-//! asked for, the renditions that are asked for, to the end. Then the neighbours of what is watched: the rungs a player may
+//! First the heads: how a title begins, in the rendition players start with and, for a moment, in those they try next, so that
+//! a start is a hit. Then, of titles that are asked for, the renditions that are asked for, to the end. Then the neighbours of what is watched: the rungs a player may
 //! switch to. Within each the objects go first that save most: expected viewers times the seconds their encode takes, for
 //! each byte they occupy.
 
@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::cache::Object;
-use crate::media::{Plan, Rendition, RenditionKind};
+use crate::media::{Opening, Plan, Rendition, RenditionKind};
 
 /// Wishes at a time: some minutes of work. What is watched and asked for has changed by then.
 pub const MAX_WISHES: usize = 256;
@@ -22,6 +22,8 @@ const FIRST_VIEWER: f64 = 1.0;
 const LIKELY_SHARE: f64 = 0.15;
 /// Viewers of a rung who are expected on the next one.
 const SWITCHING_SHARE: f64 = 0.2;
+/// Beginning of the renditions that a player may change to after its first segment, seconds.
+const FALLBACK_SECONDS: f64 = 2.0;
 /// Segments beyond a viewer's place that are made of the rungs beside it.
 const NEIGHBOURS: u32 = 2;
 
@@ -30,8 +32,8 @@ const NEIGHBOURS: u32 = 2;
 pub struct Film {
     /// Timeline and ladder.
     pub plan: Arc<Plan>,
-    /// The renditions players start with: pictures and their sound.
-    pub start: Vec<usize>,
+    /// What players ask for first.
+    pub opening: Opening,
     /// Requests for each rendition, decayed; as many as the plan has renditions.
     pub asked: Vec<f64>,
     /// Where somebody plays now: rendition and segment.
@@ -135,13 +137,17 @@ impl Film {
             is_new
         };
         let demand = self.demand();
-        for &rendition in &self.start {
+        let viewers = demand.max(FIRST_VIEWER);
+        let Opening { start, sound, fallbacks } = &self.opening;
+        let start = start.iter().map(|at| (*at, budget.head_seconds, viewers));
+        let next = (sound.iter().chain(fallbacks))
+            .map(|at| (*at, budget.head_seconds.min(FALLBACK_SECONDS), viewers * SWITCHING_SHARE));
+        for (rendition, seconds, viewers) in start.chain(next) {
             let Some(of) = self.plan.renditions.get(rendition) else { continue };
-            let viewers = demand.max(FIRST_VIEWER);
-            if budget.head_seconds > 0.0 {
+            if seconds > 0.0 {
                 add(rendition, Object::Init, Reason::Head, viewers);
             }
-            for n in 0..of.grid.segments().min(before(of, budget.head_seconds)) {
+            for n in 0..of.grid.segments().min(before(of, seconds)) {
                 add(rendition, Object::Segment(n), Reason::Head, viewers);
             }
         }
