@@ -91,7 +91,9 @@ impl Settings {
             self.x264(&mut command, kbits);
             command.arg(folder.join(format!("{at}.mp4")));
         }
-        command.args(["-map", "0:a:0", "-c:a", "aac", "-b:a", "128k"]).arg(folder.join("sound.mp4"));
+        command
+            .args(["-map", "0:a:0", "-c:a", "aac", "-aac_coder", "fast", "-b:a", "128k"])
+            .arg(folder.join("sound.mp4"));
         command
     }
 

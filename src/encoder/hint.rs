@@ -2,12 +2,10 @@
 
 use super::{Encoder, Work};
 use crate::cache::Object;
-use crate::media::Opening;
+use crate::media::{FALLBACK_SEGMENTS, Opening};
 
 /// Fallbacks that are made for a viewer who has only asked for a playlist.
 const FALLBACKS: usize = 2;
-/// Segments of each: about two seconds, as the first ones are short.
-const HINTED_OF_FALLBACK: u32 = 2;
 
 impl Encoder {
     /// A title will probably be played: makes what a player asks for first, of this rendition and its sound, and of what it
@@ -26,7 +24,7 @@ impl Encoder {
                 let _ = start.ended().await;
             }
             for fallback in opening.fallbacks.into_iter().take(FALLBACKS) {
-                for object in [Object::Init].into_iter().chain((0..HINTED_OF_FALLBACK).map(Object::Segment)) {
+                for object in [Object::Init].into_iter().chain((0..FALLBACK_SEGMENTS).map(Object::Segment)) {
                     encoder.ahead(&work, fallback, object);
                 }
             }

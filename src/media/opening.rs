@@ -14,6 +14,9 @@ pub struct Opening {
     pub fallbacks: Vec<usize>,
 }
 
+/// Segments of a fallback that are worth making beforehand: about two seconds, as the first ones are short.
+pub const FALLBACK_SEGMENTS: u32 = 2;
+
 impl Opening {
     /// Of a player that starts with this rendition.
     #[must_use]
@@ -35,5 +38,78 @@ impl Opening {
             (0..plan.renditions.len()).filter(|at| is_fallback(&plan.renditions[*at])).collect();
         fallbacks.sort_by_key(|at| plan.renditions[*at].bandwidth);
         Self { start, sound, fallbacks }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{
+        AudioRendition, AudioSource, Colour, Cut, Grid, Label, Rate, RenditionKind, Timescale, VideoRendition,
+        VideoSource,
+    };
+
+    fn rendition(name: &str, bandwidth: u64, kind: RenditionKind) -> Rendition {
+        let cuts = vec![Cut { frame: 0, at: 0 }, Cut { frame: 25, at: 1000 }];
+        let grid = Grid::new(Timescale::new(1000).unwrap(), cuts).unwrap();
+        Rendition { name: name.parse().unwrap(), grid, codecs: String::new(), bandwidth, average_bandwidth: None, kind }
+    }
+
+    fn pictures(name: &str, bandwidth: u64, audio: Option<&str>, is_passed: bool) -> Rendition {
+        let source = match is_passed {
+            true => VideoSource::Passthrough { avcc: Vec::new(), buffer_ms: 0 },
+            false => VideoSource::Encode { ceiling: bandwidth, level: 31, min_frame_ticks: 0 },
+        };
+        let video = VideoRendition {
+            width: 640,
+            height: 360,
+            rate: Rate::new(25, 1).unwrap(),
+            peak_rate: None,
+            colour: Colour { primaries: 1, transfer: 1, matrix: 1, full_range: false },
+            audio: audio.map(|name| name.parse().unwrap()),
+            source,
+        };
+        rendition(name, bandwidth, RenditionKind::Video(video))
+    }
+
+    fn sound(name: &str, bitrate: u32) -> Rendition {
+        let (language, source) = ("en".to_owned(), AudioSource::Encode { bitrate });
+        let audio = AudioRendition { track: 0, rate: 48_000, channels: 2, language, label: Label::default(), source };
+        rendition(name, bitrate.into(), RenditionKind::Audio(audio))
+    }
+
+    fn opening(renditions: Vec<Rendition>, start: usize) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
+        let Opening { start, sound, fallbacks } = Opening::of(&Plan { renditions, ..Plan::default() }, start);
+        (start, sound, fallbacks)
+    }
+
+    #[test]
+    fn a_player_starts_with_pictures_and_their_sound_and_falls_back_to_less_that_is_encoded() {
+        let ladder = || {
+            let (high, low) = (Some("audio-128k"), Some("audio-64k"));
+            vec![
+                pictures("source", 900_000, high, true),
+                pictures("480p", 800_000, high, false),
+                pictures("360p", 500_000, high, false),
+                pictures("144p", 100_000, low, false),
+                pictures("240p", 200_000, low, false),
+                sound("audio-128k", 128_000),
+                sound("audio-64k", 64_000),
+            ]
+        };
+        assert_eq!(opening(ladder(), 1), (vec![1, 5], vec![6], vec![3, 4, 2]));
+        assert_eq!(opening(ladder(), 0), (vec![0, 5], vec![6], vec![3, 4, 2, 1]));
+        assert_eq!(opening(ladder(), 3), (vec![3, 6], vec![5], vec![]));
+        assert_eq!(opening(ladder(), 7), (vec![], vec![], vec![]));
+    }
+
+    #[test]
+    fn without_sound_or_without_pictures_nothing_else_is_sought() {
+        let silent = vec![pictures("360p", 500_000, None, false), pictures("144p", 500_000, None, false)];
+        assert_eq!(opening(silent, 0), (vec![0], vec![], vec![]), "as much is not less");
+        assert_eq!(
+            opening(vec![sound("audio-128k", 128_000), sound("audio-64k", 64_000)], 0),
+            (vec![0], vec![], vec![])
+        );
     }
 }

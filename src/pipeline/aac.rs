@@ -1,22 +1,19 @@
-//! Raw sound becomes AAC. The quick search that templates may have is the one that makes less noise, but after digital silence it
-//! spends several times its rate for up to half a second. Where a segment becomes too large by that, it is encoded once more
-//! with the steady one: both decide frame by frame, and which windows a frame has does not depend on them, so their segments
-//! join like others.
+//! Raw sound becomes AAC. FFmpeg's quick search makes less noise than its steady one, but a while after digital silence it
+//! spends several times its rate. Where a segment becomes larger by that than its rendition declares, it is encoded once more
+//! with the steady search. Which windows a frame has depends on the sound alone, so segments of either kind join.
 
 use std::ops::Range;
 
 use super::Error;
-use super::audio::raw_caps;
 use super::encode::Encoder;
+use super::mix;
 use super::template::{AudioValues, Search, Template};
-use crate::media::{AudioRendition, Timescale};
+use crate::media::{AAC_OVERHEAD, AudioRendition, Timescale};
 
 /// Samples in an AAC-LC frame.
 pub const FRAME: i64 = 1024;
 /// Packets the encoder emits before the one that stands for its first frame of input.
 pub const PRIMING: usize = 1;
-/// What the quick search makes of a segment may exceed its rate by so much, percent. Renditions declare as much.
-const MOST_PERCENT: u64 = 125;
 
 /// How sound is encoded.
 pub struct Aac<'a> {
@@ -24,21 +21,27 @@ pub struct Aac<'a> {
     pub audio: &'a AudioRendition,
     /// Bits per second.
     pub bitrate: u32,
+    /// What the rendition declares, bits per second.
+    pub bandwidth: u64,
 }
 
+/// An encoder's configuration, and frames it made.
+type Coded = (Vec<u8>, Vec<Vec<u8>>);
+
 impl Aac<'_> {
-    /// The encoder's configuration, and of what it makes of these samples those packets that are wanted.
+    /// What is made of these samples: those packets that are wanted.
     pub fn frames(
         &self,
         samples: &[f32],
         wanted: Range<usize>,
         go_on: &mut dyn FnMut() -> Result<(), Error>,
-    ) -> Result<(Vec<u8>, Vec<Vec<u8>>), Error> {
+    ) -> Result<Coded, Error> {
         let quick = self.searched(Search::Quick, samples, wanted.clone(), go_on)?;
-        if self.template.has_searches() && self.is_too_large(&quick.1) {
-            return self.searched(Search::Steady, samples, wanted, go_on);
+        if !self.template.has_searches() || self.rate(&quick) + AAC_OVERHEAD <= self.bandwidth {
+            return Ok(quick);
         }
-        Ok(quick)
+        let steady = self.searched(Search::Steady, samples, wanted, go_on)?;
+        Ok(if self.rate(&steady) < self.rate(&quick) { steady } else { quick })
     }
 
     /// The encoder's `AudioSpecificConfig`.
@@ -53,7 +56,7 @@ impl Aac<'_> {
         samples: &[f32],
         wanted: Range<usize>,
         go_on: &mut dyn FnMut() -> Result<(), Error>,
-    ) -> Result<(Vec<u8>, Vec<Vec<u8>>), Error> {
+    ) -> Result<Coded, Error> {
         let AudioRendition { rate, channels, .. } = *self.audio;
         let values = AudioValues { rate, channels, bitrate: self.bitrate, search };
         let encoder = Encoder::start(self.template.audio(&values)?, &raw_caps(rate, channels))?;
@@ -75,10 +78,11 @@ impl Aac<'_> {
         Ok((config, frames))
     }
 
-    fn is_too_large(&self, frames: &[Vec<u8>]) -> bool {
+    /// Bits per second.
+    fn rate(&self, (_, frames): &Coded) -> u64 {
         let bytes: usize = frames.iter().map(Vec::len).sum();
         let samples = frames.len() as u64 * FRAME.unsigned_abs();
-        bytes as u64 * 8 * 100 * u64::from(self.audio.rate) > u64::from(self.bitrate) * MOST_PERCENT * samples
+        bytes as u64 * 8 * u64::from(self.audio.rate) / samples.max(1)
     }
 }
 
@@ -93,4 +97,51 @@ pub fn feed(encoder: &Encoder, samples: &[f32], rate: u32, channels: u32) -> Res
         encoder.push(buffer)?;
     }
     Ok(())
+}
+
+/// Caps of interleaved floating-point sound.
+pub fn raw_caps(rate: u32, channels: u32) -> gst::Caps {
+    let int = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    let mut builder = gst::Caps::builder("audio/x-raw")
+        .field("format", "F32LE")
+        .field("layout", "interleaved")
+        .field("rate", int(rate))
+        .field("channels", int(channels));
+    if let Some(mask) = mix::mask(channels) {
+        builder = builder.field("channel-mask", gst::Bitmask::new(mask));
+    }
+    builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::{AudioSource, Label};
+    use crate::pipeline::template;
+
+    #[test]
+    fn what_the_quick_search_makes_too_large_is_left_to_the_steady_one() {
+        gst::init().unwrap();
+        let template = template::named("aac-avenc").unwrap();
+        let source = AudioSource::Encode { bitrate: 64_000 };
+        let (language, label) = ("en".to_owned(), Label::default());
+        let audio = AudioRendition { track: 0, rate: 48_000, channels: 2, language, label, source };
+        let aac = Aac { template: &template, audio: &audio, bitrate: 64_000, bandwidth: 112_400 };
+        let mut state = 1_u32;
+        let mut noise = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / 8_388_608.0 - 1.0
+        };
+        // Two seconds of each.
+        let silent = vec![0.0; 94 * 1024 * 2];
+        let loud: Vec<f32> = (0..94 * 1024 * 2).map(|_| noise() / 2.0).collect();
+        for (before, search) in [(&silent, Search::Steady), (&loud, Search::Quick)] {
+            let samples = [before.clone(), loud.clone()].concat();
+            let with = |search| aac.searched(search, &samples, 9..188, &mut || Ok(())).unwrap();
+            let made = aac.frames(&samples, 9..188, &mut || Ok(())).unwrap();
+            let [quick, steady] = [Search::Quick, Search::Steady].map(|search| aac.rate(&with(search)));
+            assert!(made == with(search), "{search:?}: quick {quick}, steady {steady} bits per second");
+            assert!(aac.rate(&made) + AAC_OVERHEAD <= aac.bandwidth, "{search:?}: quick {quick}, steady {steady}");
+        }
+    }
 }

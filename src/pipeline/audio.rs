@@ -11,11 +11,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gst::prelude::*;
 
-use super::aac::{Aac, FRAME, PRIMING};
+use super::aac::{Aac, FRAME, PRIMING, raw_caps};
 use super::decode::{Alive, Decoder};
 use super::encode::Encoder;
 use super::lineup::{beginning, lined_up, placed};
-use super::mix::{self, Mix};
+use super::mix::Mix;
 use super::packets::Reader;
 use super::template::Template;
 use super::{Error, Finished, Job, Output};
@@ -96,7 +96,11 @@ impl Audio {
         alive()?;
         let skip = PRIMING + usize::try_from(WARM_UP).unwrap_or(0);
         let packets = skip..skip + usize::try_from(to - from).unwrap_or(0);
-        let (config, frames) = Aac { template, audio, bitrate }.frames(&pcm.samples, packets, &mut || job.check())?;
+        let (config, frames) = Aac { template, audio, bitrate, bandwidth: job.rendition.bandwidth }.frames(
+            &pcm.samples,
+            packets,
+            &mut || job.check(),
+        )?;
         let samples = frames.into_iter().map(|data| sample(Bytes::from(data))).collect();
         emit(Output::Samples(samples));
         Ok(Finished { config, bridged: u32::try_from(pcm.missing / FRAME).unwrap_or(u32::MAX) })
@@ -312,20 +316,6 @@ fn bring_to(rate: u32, blocks: &mut [Block], channels: u32) -> Result<(), Error>
         block.samples = output.get(begin..place(frames).min(output.len())).unwrap_or_default().to_vec();
     }
     Ok(())
-}
-
-/// Caps of interleaved floating-point sound.
-pub fn raw_caps(rate: u32, channels: u32) -> gst::Caps {
-    let int = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
-    let mut builder = gst::Caps::builder("audio/x-raw")
-        .field("format", "F32LE")
-        .field("layout", "interleaved")
-        .field("rate", int(rate))
-        .field("channels", int(channels));
-    if let Some(mask) = mix::mask(channels) {
-        builder = builder.field("channel-mask", gst::Bitmask::new(mask));
-    }
-    builder.build()
 }
 
 /// Resamples a whole stretch at once.

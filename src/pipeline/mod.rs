@@ -193,7 +193,8 @@ impl Session {
             RenditionKind::Audio(a) => match &a.source {
                 AudioSource::Passthrough { config, .. } => Ok(config.clone()),
                 AudioSource::Encode { bitrate } => {
-                    aac::Aac { template: &self.audio_template, audio: a, bitrate: *bitrate }.config()
+                    let (template, bandwidth) = (&self.audio_template, rendition.bandwidth);
+                    aac::Aac { template, audio: a, bitrate: *bitrate, bandwidth }.config()
                 }
             },
             RenditionKind::Text(t) => Ok(self.text(t)?.whole().into_bytes()),

@@ -83,7 +83,7 @@ pub struct AudioValues {
 /// Searches of FFmpeg's AAC encoder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Search {
-    /// In a third of the time, with less noise; not always at its rate.
+    /// In a third or a quarter of the time, with less noise; not always at its rate.
     Quick,
     /// At its rate, but for what is extreme.
     Steady,
@@ -203,12 +203,16 @@ impl Template {
 
     /// True if what it makes depends on [`AudioValues::search`].
     pub fn has_searches(&self) -> bool {
-        self.text.contains(&format!("{{{SEARCH}}}"))
+        self.code().contains(&format!("{{{SEARCH}}}"))
+    }
+
+    /// Without comments, in a line.
+    fn code(&self) -> String {
+        self.text.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join(" ")
     }
 
     fn build(&self, values: &[(&str, String)]) -> Result<gst::Pipeline, Error> {
-        let code = self.text.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join(" ");
-        let launch = values.iter().fold(code, |code, (key, value)| code.replace(&format!("{{{key}}}"), value));
+        let launch = values.iter().fold(self.code(), |code, (key, value)| code.replace(&format!("{{{key}}}"), value));
         let element = gst::parse::launch(&launch).map_err(|e| Error::Failed(format!("template {}: {e}", self.name)))?;
         element.downcast().map_err(|_| Error::Failed(format!("template {} is not a pipeline", self.name)))
     }
@@ -240,8 +244,7 @@ mod tests {
                 Codec::Aac => "rate channels bitrate aac_coder",
                 Codec::Jpeg => "quality",
             };
-            let code = template.text.lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>().join(" ");
-            for part in code.split('{').skip(1) {
+            for part in template.code().split('{').skip(1) {
                 let placeholder = part.split('}').next().unwrap();
                 assert!(known.split(' ').any(|k| k == placeholder), "{}: {placeholder}", template.name);
             }

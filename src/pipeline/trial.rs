@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use super::encode::Encoder;
 use super::template::{self, AudioValues, Codec, Search, Template, VideoValues};
 use super::upright::Rgb;
-use super::{Error, aac, audio, tone};
+use super::{Error, aac, tone};
 use crate::media::{Colour, Rotation, Trial, h264};
 
 /// Size and number of the test pictures.
@@ -103,7 +103,7 @@ fn sound(template: &Template) -> Result<Made, Error> {
     let samples: Vec<f32> = (0..SAMPLES).flat_map(|i| [wave(i, 110), wave(i, 147)]).collect();
     let with = |search| {
         let values = AudioValues { rate: 48_000, channels: 2, bitrate: 128_000, search };
-        let encoder = Encoder::start(template.audio(&values)?, &audio::raw_caps(48_000, 2))?;
+        let encoder = Encoder::start(template.audio(&values)?, &aac::raw_caps(48_000, 2))?;
         aac::feed(&encoder, &samples, 48_000, 2)?;
         finish(&encoder, SAMPLES / 1024)
     };

@@ -16,7 +16,7 @@ const AAC_PEAK_OF_FEW: u64 = 160;
 /// Fewer than so many bits per second are few for a channel.
 const FEW: u32 = 64_000;
 /// The container's share, bits per second.
-const AAC_OVERHEAD: u64 = 10_000;
+pub const AAC_OVERHEAD: u64 = 10_000;
 
 /// Audio tracks offered: more than a menu shows, and each costs a grid for every rung.
 pub(super) const MOST_TRACKS: usize = 32;

@@ -11,6 +11,7 @@ mod timeline;
 mod video;
 
 use super::{Grid, GridError, Index, Ladder, Plan, RenditionName};
+pub use audio::AAC_OVERHEAD;
 use audio::Boundaries;
 use timeline::Timeline;
 

@@ -1,16 +1,16 @@
 //! What to make next: a pure function of what there is, what is asked for and what there is room for.
 //!
-//! First the heads: how a title begins, in the rendition players start with and, for a moment, in those they try next, so that
-//! a start is a hit. Then, of titles that are asked for, the renditions that are asked for, to the end. Then the neighbours of what is watched: the rungs a player may
-//! switch to. Within each the objects go first that save most: expected viewers times the seconds their encode takes, for
-//! each byte they occupy.
+//! First the heads: how a title begins, in the rendition players start with, and the first segments of those they try next, so
+//! that a start is a hit. Then, of titles that are asked for, the renditions that are asked for, to the end. Then the
+//! neighbours of what is watched: the rungs a player may switch to. Within each the objects go first that save most: expected
+//! viewers times the seconds their encode takes, for each byte they occupy.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::cache::Object;
-use crate::media::{Opening, Plan, Rendition, RenditionKind};
+use crate::media::{FALLBACK_SEGMENTS, Opening, Plan, Rendition, RenditionKind};
 
 /// Wishes at a time: some minutes of work. What is watched and asked for has changed by then.
 pub const MAX_WISHES: usize = 256;
@@ -20,10 +20,8 @@ const MAX_MISSING: usize = 64;
 const FIRST_VIEWER: f64 = 1.0;
 /// A rendition is likely if this share of the requests for the title's pictures is for it.
 const LIKELY_SHARE: f64 = 0.15;
-/// Viewers of a rung who are expected on the next one.
+/// Viewers of a rendition who are expected on each of those they may change to.
 const SWITCHING_SHARE: f64 = 0.2;
-/// Beginning of the renditions that a player may change to after its first segment, seconds.
-const FALLBACK_SECONDS: f64 = 2.0;
 /// Segments beyond a viewer's place that are made of the rungs beside it.
 const NEIGHBOURS: u32 = 2;
 
@@ -139,16 +137,20 @@ impl Film {
         let demand = self.demand();
         let viewers = demand.max(FIRST_VIEWER);
         let Opening { start, sound, fallbacks } = &self.opening;
-        let start = start.iter().map(|at| (*at, budget.head_seconds, viewers));
-        let next = (sound.iter().chain(fallbacks))
-            .map(|at| (*at, budget.head_seconds.min(FALLBACK_SECONDS), viewers * SWITCHING_SHARE));
-        for (rendition, seconds, viewers) in start.chain(next) {
-            let Some(of) = self.plan.renditions.get(rendition) else { continue };
-            if seconds > 0.0 {
+        for (&rendition, of) in start.iter().filter_map(|at| Some((at, self.plan.renditions.get(*at)?))) {
+            if budget.head_seconds > 0.0 {
                 add(rendition, Object::Init, Reason::Head, viewers);
             }
-            for n in 0..of.grid.segments().min(before(of, seconds)) {
+            for n in 0..of.grid.segments().min(before(of, budget.head_seconds)) {
                 add(rendition, Object::Segment(n), Reason::Head, viewers);
+            }
+        }
+        // The init segment comes with the first.
+        for (&rendition, of) in
+            sound.iter().chain(fallbacks).filter_map(|at| Some((at, self.plan.renditions.get(*at)?)))
+        {
+            for n in 0..before(of, budget.head_seconds).min(of.grid.segments()).min(FALLBACK_SEGMENTS) {
+                add(rendition, Object::Segment(n), Reason::Head, viewers * SWITCHING_SHARE);
             }
         }
         for (rendition, viewers) in self.likely() {

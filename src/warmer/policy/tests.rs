@@ -50,7 +50,9 @@ fn heads_come_first_and_reach_as_far_as_configured() {
     let wishes = all(&[film([0.0, 300.0, 0.0]), film([0.0; 3])], &BUDGET);
     let heads: Vec<&Wish> = wishes.iter().take_while(|wish| wish.reason == Reason::Head).collect();
     let of = |rendition| heads.iter().filter(|wish| wish.rendition == rendition).count();
-    assert_eq!([0, 1, 2].map(of), [0, 2 * (1 + 5), 2 * (1 + 1)], "of what is tried next the beginning alone");
+    assert_eq!([0, 1, 2].map(of), [0, 2 * (1 + 5), 2 * 2], "of what is tried next the beginning alone");
+    let of_new: Vec<usize> = heads.iter().filter(|wish| wish.film == 1).map(|wish| wish.rendition).collect();
+    assert_eq!(of_new, [1, 1, 1, 1, 1, 1, 2, 2], "first what players start with");
     assert_eq!((heads[0].film, heads[0].object), (0, Object::Init), "of heads the popular title's go first");
     assert!(wishes[heads.len()..].iter().all(|wish| wish.film == 0 && wish.reason == Reason::Popular));
 }
