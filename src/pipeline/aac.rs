@@ -132,11 +132,11 @@ mod tests {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 8) as f32 / 8_388_608.0 - 1.0
         };
-        // Two seconds of each.
-        let silent = vec![0.0; 94 * 1024 * 2];
-        let loud: Vec<f32> = (0..94 * 1024 * 2).map(|_| noise() / 2.0).collect();
+        // Two seconds of each, which meet within a frame.
+        let silent = vec![0.0; 96_000 * 2];
+        let loud: Vec<f32> = (0..(188 * 1024 - 96_000) * 2).map(|_| noise() / 2.0).collect();
         for (before, search) in [(&silent, Search::Steady), (&loud, Search::Quick)] {
-            let samples = [before.clone(), loud.clone()].concat();
+            let samples = [before.clone(), loud.clone()].concat()[..188 * 1024 * 2].to_vec();
             let with = |search| aac.searched(search, &samples, 9..188, &mut || Ok(())).unwrap();
             let made = aac.frames(&samples, 9..188, &mut || Ok(())).unwrap();
             let [quick, steady] = [Search::Quick, Search::Steady].map(|search| aac.rate(&with(search)));
