@@ -16,8 +16,9 @@ const SETTINGS: [(&str, &str); 2] = [("MATINEE_CACHE__MEMORY_BYTES", "1MiB"), ("
 /// What playing all of it once more may add: allocators keep what threads have let go of, on a busy machine from more threads.
 /// It is a third of the bytes that are played.
 const GROWTH_KIB: u64 = 12 << 10;
-/// What an hour more of film may add: its plan and playlists, and its index while a worker is given it.
-const LENGTH_KIB: u64 = 12 << 10;
+/// What an hour more of film may add: its plan and playlists, and its index while workers are given it, of which a player's
+/// first requests start five.
+const LENGTH_KIB: u64 = 24 << 10;
 
 /// The same film over and over, packet by packet.
 fn repeated(film: &Path, times: u32) -> PathBuf {
