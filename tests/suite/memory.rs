@@ -16,9 +16,9 @@ const SETTINGS: [(&str, &str); 2] = [("MATINEE_CACHE__MEMORY_BYTES", "1MiB"), ("
 /// What playing all of it once more may add: allocators keep what threads have let go of, on a busy machine from more threads.
 /// It is a third of the bytes that are played.
 const GROWTH_KIB: u64 = 12 << 10;
-/// What an hour more of film may add: its plan and playlists, and its index while workers are given it, of which a player's
-/// first requests start five.
-const LENGTH_KIB: u64 = 24 << 10;
+/// What playing all of it for the first time may add, and what an hour more of film may. In release builds there is a step of 13
+/// to 19 MiB in one of the two places, in about half of the runs. Its cause is not known.
+const STEP_KIB: u64 = 24 << 10;
 
 /// The same film over and over, packet by packet.
 fn repeated(film: &Path, times: u32) -> PathBuf {
@@ -74,7 +74,8 @@ fn a_server_needs_no_more_memory_for_a_long_film_nor_for_playing_all_of_it() {
         play(&server, &picture[100..]);
         resident_kib(&server)
     });
-    assert!(long < short + LENGTH_KIB, "{short} KiB, then {long} KiB for a longer film");
+    assert!(long < short + STEP_KIB, "{short} KiB, then {long} KiB for a longer film");
+    assert!(once < long + STEP_KIB, "{long} KiB, then {once} KiB after playing all of it");
     assert!(
         twice < once + GROWTH_KIB,
         "{long} KiB, {once} KiB after playing all of it, then {twice} KiB after the second time"
