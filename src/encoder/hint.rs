@@ -23,6 +23,10 @@ impl Encoder {
             if let Some(start) = start {
                 let _ = start.ended().await;
             }
+            // A player that stays where it began needs this one first of all, and is the most likely.
+            for at in &opening.start {
+                encoder.ahead(&work, *at, Object::Segment(1));
+            }
             for fallback in opening.fallbacks.into_iter().take(FALLBACKS) {
                 for object in [Object::Init].into_iter().chain((0..FALLBACK_SEGMENTS).map(Object::Segment)) {
                     encoder.ahead(&work, fallback, object);
