@@ -5,7 +5,6 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
@@ -261,10 +260,10 @@ async fn choose(pool: &Pool, config: &encoder::Config) -> Result<Recipe, Error> 
 
 fn encoder_rooms(pool: &Pool, data: &Data, metrics: &Metrics) -> encoder::Rooms {
     let (library, metrics) = (data.library.clone(), metrics.clone());
-    let open = move |digest: &Digest| match library.read_index(digest) {
-        Ok(Some(index)) => Ok(Source { path: library.source_path(digest), index: Bytes::from(index) }),
-        Ok(None) => Err(format!("source {digest} is not in the library")),
-        Err(error) => Err(error.to_string()),
+    let open = move |digest: &Digest| {
+        let source = Source { path: library.source_path(digest), index: library.index_path(digest) };
+        let missing = || format!("source {digest} is not in the library");
+        source.index.exists().then_some(source).ok_or_else(missing)
     };
     let ended = move |ended, seconds| {
         let outcome = match ended {

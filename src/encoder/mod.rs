@@ -37,7 +37,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -57,7 +56,7 @@ use estimate::Estimates;
 use schedule::{Ask, Full, Lane, Limits, Place, Schedule, Weight};
 use tenants::Tenants;
 use together::{Rung, Together, Togethers};
-use viewers::{Track, Viewers};
+use viewers::{Moved, Track, Viewers};
 
 /// A player may say that it has hours left to play. It counts as no more than so many times its patience, or its order might
 /// wait behind all others for ever.
@@ -113,7 +112,7 @@ pub struct Source {
     /// The file.
     pub path: PathBuf,
     /// Its [`crate::media::Index`], `postcard`.
-    pub index: Bytes,
+    pub index: PathBuf,
 }
 
 /// How an encode ended.
@@ -260,13 +259,19 @@ impl Encoder {
 
     /// A viewer asks for a segment, be it cached or not. Called for every segment served; costs a look-up of the viewer, one in
     /// the table of the runs under way, and one in the cache.
-    pub fn seen(&self, generation: &Generation, plan: &Plan, seen: Seen, work: impl FnOnce() -> Work) {
+    pub fn seen(&self, generation: &Generation, plan: &Plan, seen: Seen, work: impl Fn() -> Work) {
         let Some(rendition) = plan.renditions.get(seen.rendition) else { return };
         let place = (seen.rendition, Track::of(&rendition.kind));
-        let plays_on = self.0.viewers.seen(seen.viewer, generation, place, seen.segment, Instant::now());
+        let moved = self.0.viewers.seen(seen.viewer, generation, place, seen.segment, Instant::now());
         self.wake(generation, seen.rendition, seen.segment);
-        if !plays_on || self.0.config.lookahead_segments == 0 {
+        if moved == Moved::Glimpsed || self.0.config.lookahead_segments == 0 {
             return;
+        }
+        // A player that seeks asks for sound when it has the pictures.
+        if moved == Moved::Jumped
+            && let Some(sound) = plan.sound_of(seen.rendition)
+        {
+            self.ahead(&work(), sound, Object::Segment(seen.segment));
         }
         // The next segment of the same rendition is what is looked ahead for anyway.
         let elsewhere = seen.next.filter(|next| *next != (seen.rendition, seen.segment + 1));

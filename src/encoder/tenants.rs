@@ -69,8 +69,8 @@ impl Tenants {
         Self { pool, devices, places, blame }
     }
 
-    /// A worker for this source: the run's own if it is still there, one that its viewer forgot, or a fresh one. The source
-    /// is opened for a fresh one alone and let go at once: its index grows with the length of the film.
+    /// A worker for this source: the run's own if it is still there, one that its viewer forgot, or a fresh one. That reads
+    /// the index itself, which grows with the length of the film: here it would be held once for each worker.
     pub async fn get(
         &self,
         (run, nice): (u64, i32),
@@ -87,9 +87,9 @@ impl Tenants {
         let (open, wanted) = (Arc::clone(open), digest.clone());
         let opened = tokio::task::spawn_blocking(move || open(&wanted)).await;
         let source = opened.map_err(|e| Error::Source(e.to_string()))?.map_err(Error::Source)?;
-        let worker = self.pool.bind(&source.path, &self.devices).await?;
+        let worker = self.pool.bind(&source.path, Some(&source.index), &self.devices).await?;
         worker.set_nice(nice);
-        let open = Request::Open { index: source.index, templates: templates.clone() };
+        let open = Request::Open { templates: templates.clone() };
         match worker.send(&open).await {
             Ok(()) => Ok(Tenant { worker, nice, _place: place }),
             Err(SendError::Gone) => Err(Error::Died(worker.kill().await)),

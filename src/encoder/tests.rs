@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
 use tempfile::TempDir;
 use tokio::task::yield_now;
 use tokio::time::timeout;

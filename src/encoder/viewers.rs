@@ -43,6 +43,17 @@ pub enum Track {
     Text,
 }
 
+/// What a request says of its viewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    /// They play on.
+    On,
+    /// They begin, or seek.
+    Jumped,
+    /// They look for a scene: nothing that follows is worth making.
+    Glimpsed,
+}
+
 /// The viewers.
 #[derive(Default)]
 pub struct Viewers(Mutex<HashMap<u64, Known>>);
@@ -65,7 +76,7 @@ struct Place {
 }
 
 impl Viewers {
-    /// A viewer asks for a segment. True if what follows it is worth making.
+    /// A viewer asks for a segment.
     pub fn seen(
         &self,
         viewer: Viewer,
@@ -73,7 +84,7 @@ impl Viewers {
         (rendition, track): (usize, Track),
         segment: u32,
         now: Instant,
-    ) -> bool {
+    ) -> Moved {
         let mut viewers = lock(&self.0);
         if viewers.len() >= MAX_VIEWERS && !viewers.contains_key(&viewer.key) {
             viewers.retain(|_, known| now.saturating_duration_since(known.seen) < VIEWER_OVER);
@@ -92,7 +103,7 @@ impl Viewers {
         if let Some(place) = known.places.iter_mut().filter(of).find(near) {
             place.glimpsed &= segment <= place.segment;
             (place.rendition, place.segment, place.seen) = (rendition, segment, now);
-            return !place.glimpsed;
+            return if place.glimpsed { Moved::Glimpsed } else { Moved::On };
         }
         if viewer.is_session {
             known.places.retain(|place| place.track != track);
@@ -111,7 +122,7 @@ impl Viewers {
         }
         let generation = generation.clone();
         known.places.push_back(Place { generation, rendition, track, segment, seen: now, glimpsed });
-        !glimpsed
+        if glimpsed { Moved::Glimpsed } else { Moved::Jumped }
     }
 
     /// Segments at which viewers of a rendition are who play on, and came by lately.
@@ -159,8 +170,9 @@ mod tests {
     #[test]
     fn a_session_that_seeks_takes_its_look_ahead_along() {
         let (viewers, now) = (Viewers::default(), Instant::now());
-        assert!(viewers.seen(SESSION, &title(), PICTURES, 5, now));
-        assert!(viewers.seen(SESSION, &title(), PICTURES, 90, now));
+        assert_eq!(viewers.seen(SESSION, &title(), PICTURES, 5, now), Moved::Jumped);
+        assert_eq!(viewers.seen(SESSION, &title(), PICTURES, 6, now), Moved::On);
+        assert_eq!(viewers.seen(SESSION, &title(), PICTURES, 90, now), Moved::Jumped);
         assert_eq!(viewers.places(&title(), 0, LATELY, now), [90]);
     }
 
@@ -177,7 +189,7 @@ mod tests {
     fn two_viewers_behind_one_address_have_a_place_each() {
         let (viewers, now) = (Viewers::default(), Instant::now());
         for segment in [5, 90, 6, 91, 7, 92] {
-            assert!(viewers.seen(ADDRESS, &title(), PICTURES, segment, now));
+            assert_ne!(viewers.seen(ADDRESS, &title(), PICTURES, segment, now), Moved::Glimpsed);
         }
         assert_eq!(viewers.places(&title(), 0, LATELY, now), [7, 92]);
     }
@@ -186,10 +198,12 @@ mod tests {
     fn somebody_who_scrubs_earns_no_look_ahead_until_they_play_on() {
         for viewer in [SESSION, ADDRESS] {
             let (viewers, now) = (Viewers::default(), Instant::now());
-            let worth = [10, 20, 30, 40, 50].map(|segment| viewers.seen(viewer, &title(), PICTURES, segment, now));
-            assert_eq!(worth, [true, true, true, false, false], "{viewer:?}");
-            assert!(!viewers.seen(viewer, &title(), PICTURES, 50, now), "asking again is not playing on");
-            assert!(viewers.seen(viewer, &title(), PICTURES, 51, now));
+            let moved = [10, 20, 30, 40, 50].map(|segment| viewers.seen(viewer, &title(), PICTURES, segment, now));
+            let (jumped, glimpsed) = (Moved::Jumped, Moved::Glimpsed);
+            assert_eq!(moved, [jumped, jumped, jumped, glimpsed, glimpsed], "{viewer:?}");
+            let again = viewers.seen(viewer, &title(), PICTURES, 50, now);
+            assert_eq!(again, Moved::Glimpsed, "asking again is not playing on");
+            assert_eq!(viewers.seen(viewer, &title(), PICTURES, 51, now), Moved::On);
         }
     }
 
@@ -198,7 +212,7 @@ mod tests {
         let viewers = Viewers::default();
         let mut now = Instant::now();
         for segment in [10, 20, 30, 40, 50, 60] {
-            assert!(viewers.seen(SESSION, &title(), PICTURES, segment, now));
+            assert_eq!(viewers.seen(SESSION, &title(), PICTURES, segment, now), Moved::Jumped);
             now += SCRUB_TIME;
         }
     }

@@ -73,7 +73,7 @@ async fn attempt(
     sidecars: &[Sidecar],
     progress: &(dyn Fn(u16) + Send + Sync),
 ) -> Result<Bytes, Fault> {
-    let mut worker = pool.bind(source, &[]).await.map_err(Fault::Worker)?;
+    let mut worker = pool.bind(source, None, &[]).await.map_err(Fault::Worker)?;
     // If it is gone, the next event says why.
     let _ = worker.send(&Request::Inspect { sidecars: sidecars.to_vec() }).await;
     loop {

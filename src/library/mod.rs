@@ -74,12 +74,18 @@ impl Library {
         self.folder(digest).join(SOURCE)
     }
 
+    /// The path of the source's index. It is there if a title that is ready names the digest.
+    #[must_use]
+    pub fn index_path(&self, digest: &Digest) -> PathBuf {
+        self.folder(digest).join(INDEX)
+    }
+
     /// The bytes of the source's index, or `None` if there is no such source or it was not inspected yet.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn read_index(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
-        let path = self.folder(digest).join(INDEX);
+        let path = self.index_path(digest);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -99,7 +105,7 @@ impl Library {
 
     /// Needs the lock file held: until the link is made, a sweep would take what is written for a leftover.
     fn put_index(&self, digest: &Digest, index: &[u8]) -> Result<(), Error> {
-        let target = self.folder(digest).join(INDEX);
+        let target = self.index_path(digest);
         let aside = self.staging.join(staged::entry_name());
         let put = || -> io::Result<()> {
             let mut file = fs::File::create_new(&aside)?;

@@ -22,13 +22,9 @@ impl Opening {
     #[must_use]
     pub fn of(plan: &Plan, start: usize) -> Self {
         let Some(first) = plan.renditions.get(start) else { return Self::default() };
-        let sound_of = |of: &Rendition| {
-            let name = of.video()?.audio.as_ref()?;
-            plan.renditions.iter().position(|r| r.name == *name)
-        };
-        let start: Vec<usize> = [Some(start), sound_of(first)].into_iter().flatten().collect();
+        let start: Vec<usize> = [Some(start), plan.sound_of(start)].into_iter().flatten().collect();
         let mut sound = Vec::new();
-        for other in plan.renditions.iter().filter_map(sound_of) {
+        for other in (0..plan.renditions.len()).filter_map(|at| plan.sound_of(at)) {
             if !start.contains(&other) && !sound.contains(&other) {
                 sound.push(other);
             }

@@ -278,6 +278,13 @@ impl Plan {
         self.renditions.iter().find(|r| r.name == *name)
     }
 
+    /// The place of the sound that goes with the pictures at this place.
+    #[must_use]
+    pub fn sound_of(&self, pictures: usize) -> Option<usize> {
+        let name = self.renditions.get(pictures)?.video()?.audio.as_ref()?;
+        self.renditions.iter().position(|r| r.name == *name)
+    }
+
     /// Video renditions, best first.
     pub fn video(&self) -> impl Iterator<Item = (&Rendition, &VideoRendition)> {
         self.renditions.iter().filter_map(|r| match &r.kind {

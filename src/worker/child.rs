@@ -5,10 +5,11 @@
 //! the order they came. It ends when the server hangs up, with the server's death at the latest.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,7 +19,7 @@ use bytes::Bytes;
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use serde::Serialize;
 
-use super::protocol::{self, Event, PREFIX_BYTES, Request};
+use super::protocol::{self, Binding, Event, PREFIX_BYTES, Request, Unbound};
 use super::{attempts, exit, sandbox, spawn};
 use crate::media::{Index, Refusal, Rendition, Sidecar};
 use crate::pipeline::{self, Output};
@@ -93,12 +94,12 @@ fn attach() -> Result<UnixStream, String> {
 fn serve(link: &UnixStream) -> io::Result<()> {
     let voice = Arc::new(Voice(Mutex::new(link.try_clone()?)));
     voice.say(&Event::Ready)?;
-    let source = loop {
+    let (source, index) = loop {
         match read(link)? {
             None => return Ok(()),
             Some(Request::Trial) => voice.say(&Event::Trialled(pipeline::trial()))?,
-            Some(Request::Bind(binding)) => match sandbox::close(&binding) {
-                Ok(()) => break binding.source,
+            Some(Request::Bind(binding)) => match bind(&binding) {
+                Ok(index) => break (binding.source, index),
                 Err(why) => {
                     voice.say(&Event::Unbound(why))?;
                     return Ok(());
@@ -110,7 +111,7 @@ fn serve(link: &UnixStream) -> io::Result<()> {
     voice.say(&Event::Bound)?;
     let queue = Arc::new(Queue::default());
     let (jobs, speaker) = (queue.clone(), voice.clone());
-    thread::Builder::new().name("jobs".to_owned()).spawn(move || do_jobs(&jobs, &speaker, &source))?;
+    thread::Builder::new().name("jobs".to_owned()).spawn(move || do_jobs(&jobs, &speaker, &source, index))?;
     while let Some(request) = read(link)? {
         match request {
             Request::Trial | Request::Bind(_) => {
@@ -125,6 +126,14 @@ fn serve(link: &UnixStream) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Opens the index and closes the sandbox.
+fn bind(binding: &Binding) -> Result<Option<File>, Unbound> {
+    let open = |path: &PathBuf| File::open(path).map_err(|error| sandbox::cannot_open(path, &error));
+    let index = binding.index.as_ref().map(open).transpose()?;
+    sandbox::close(binding)?;
+    Ok(index)
 }
 
 /// The next request, or `None` if the server hung up between two.
@@ -235,8 +244,8 @@ fn numbers(request: &Request) -> Vec<u64> {
     }
 }
 
-fn do_jobs(queue: &Queue, voice: &Voice, source: &Path) {
-    let mut session = Err("no index was sent".to_owned());
+fn do_jobs(queue: &Queue, voice: &Voice, source: &Path, mut index: Option<File>) {
+    let mut session = Err("it was not opened".to_owned());
     loop {
         let (request, cancels) = queue.pop();
         let unasked = AtomicBool::new(false);
@@ -248,9 +257,9 @@ fn do_jobs(queue: &Queue, voice: &Voice, source: &Path) {
                 voice.must_say(&Event::SelfTested(attempts));
             }
             Request::Inspect { sidecars } => voice.must_say(&Event::Inspected(inspect(source, &sidecars, voice))),
-            Request::Open { index, templates } => {
-                session = postcard::from_bytes::<Index>(&index)
-                    .map_err(|e| format!("the index cannot be read: {e}"))
+            Request::Open { templates } => {
+                let index = index.take().ok_or("it came without an index".to_owned()).and_then(read_index);
+                session = index
                     .and_then(|index| pipeline::Session::open(source, &index, &templates).map_err(|e| e.to_string()));
             }
             Request::Parameters { job, rendition } => {
@@ -281,6 +290,13 @@ fn do_jobs(queue: &Queue, voice: &Voice, source: &Path) {
             Request::Trial | Request::Bind(_) | Request::Cancel { .. } => unreachable!("the reader keeps these"),
         }
     }
+}
+
+fn read_index(mut file: File) -> Result<Index, String> {
+    let mut bytes = Vec::new();
+    let read = file.read_to_end(&mut bytes).map_err(|e| e.to_string());
+    let index = read.and_then(|_| postcard::from_bytes(&bytes).map_err(|e| e.to_string()));
+    index.map_err(|why| format!("the index cannot be read: {why}"))
 }
 
 fn inspect(source: &Path, sidecars: &[Sidecar], voice: &Voice) -> Result<Bytes, Refusal> {

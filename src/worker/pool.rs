@@ -160,14 +160,15 @@ impl Pool {
         (MAX_WORKERS - PASSING).saturating_sub(self.0.config.standby).max(1)
     }
 
-    /// A worker that can read `source` and nothing else, and `devices`. Takes a standby worker if one is ready, else
+    /// A worker that can read `source` and its index, if there is one, and nothing else, and `devices`. Takes a standby worker if one is ready, else
     /// the time of a start.
     ///
     /// # Errors
     /// One that is a [shortage](Error::is_shortage) says nothing of the source.
-    pub async fn bind(&self, source: &Path, devices: &[PathBuf]) -> Result<Worker, Error> {
+    pub async fn bind(&self, source: &Path, index: Option<&Path>, devices: &[PathBuf]) -> Result<Worker, Error> {
         let binding = Binding {
             source: std::path::absolute(source)?,
+            index: index.map(std::path::absolute).transpose()?,
             memory_bytes: self.0.config.memory_bytes,
             sandbox: self.0.config.sandbox,
             devices: devices.to_vec(),
@@ -212,7 +213,7 @@ impl Pool {
         let (source, neighbour) = (folder.path().join("source"), folder.path().join("neighbour"));
         std::fs::write(&source, [])?;
         std::fs::write(&neighbour, [])?;
-        let mut worker = self.bind(&source, &[]).await?;
+        let mut worker = self.bind(&source, None, &[]).await?;
         ask(&worker, &Request::SelfTest { neighbour }).await?;
         let outcome = match worker.next().await.map_err(start)? {
             Event::SelfTested(attempts) => Ok(attempts),

@@ -38,10 +38,8 @@ pub enum Request {
         /// Subtitle files that lay beside it; the sandbox lets the worker read the source alone.
         sidecars: Vec<Sidecar>,
     },
-    /// Take the index of the source, and the templates to encode with. No answer.
+    /// Read the index that came with the binding, and take the templates to encode with. No answer.
     Open {
-        /// A [`crate::media::Index`], `postcard`.
-        index: Bytes,
         /// Templates by name.
         templates: Templates,
     },
@@ -89,6 +87,9 @@ pub enum Request {
 pub struct Binding {
     /// The source file.
     pub source: PathBuf,
+    /// Its [`crate::media::Index`], `postcard`, if it has one yet: opened before the sandbox closes, so it is not one more file
+    /// the worker may open.
+    pub index: Option<PathBuf>,
     /// `RLIMIT_DATA`, bytes: heap, thread stacks and the libraries' own data together.
     pub memory_bytes: u64,
     /// What to do on a kernel that cannot close the sandbox.

@@ -93,7 +93,7 @@ pub fn close(binding: &Binding) -> Result<(), Unbound> {
     File::open(&binding.source).map(drop).map_err(|e| cannot_open(&binding.source, &e))
 }
 
-fn cannot_open(path: &Path, error: &dyn std::error::Error) -> Unbound {
+pub(super) fn cannot_open(path: &Path, error: &dyn std::error::Error) -> Unbound {
     let cause = error.source().map_or_else(|| error.to_string(), ToString::to_string);
     Unbound::Source(format!("cannot open {}: {cause}", path.display()))
 }
@@ -356,6 +356,7 @@ mod tests {
         let second = thread::spawn(move || hold.recv());
         let binding = Binding {
             source: "/dev/null".into(),
+            index: None,
             memory_bytes: 1 << 30,
             sandbox: Sandbox::BestEffort,
             devices: vec![],

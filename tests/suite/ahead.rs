@@ -130,6 +130,21 @@ fn without_look_ahead_a_playlist_makes_nothing() {
     }
 }
 
+/// hls.js asks for sound only when it has the pictures.
+#[test]
+fn the_sound_of_a_place_somebody_seeks_to_is_made_beside_its_pictures() {
+    let (data, id) = film();
+    let server = TestServer::over(&data);
+    let playlists = server.playlists(&id);
+    let sound = playlists.iter().find(|path| path.contains("/audio-64k")).unwrap();
+    for number in [5, 3] {
+        let pictures = &server.segments(&server.playlist(&id, "144p"))[number];
+        assert_eq!(server.get(pictures).header("x-cache"), Some("made"), "{pictures}");
+        let cache = server.get(&server.segments(sound)[number]).header("x-cache").map(str::to_owned);
+        assert!(matches!(cache.as_deref(), Some("shared" | "memory")), "{cache:?}");
+    }
+}
+
 /// hls.js measures while the first segments are made, goes to one of the lowest rungs, and throws away the sound of the one
 /// before.
 #[test]
@@ -137,15 +152,16 @@ fn what_a_player_may_fall_back_to_is_there_when_it_has_seen_how_fast_the_first_s
     let (data, id) = film();
     let server = TestServer::over(&data);
     let playlists = server.playlists(&id);
-    let sounds = playlists.iter().filter(|path| path.contains("/audio-"));
-    let mut expected: Vec<String> = sounds.flat_map(|sound| server.segments(sound)[..2].to_vec()).collect();
-    assert_eq!(expected.len(), 4, "two qualities of sound: {playlists:?}");
-    for rung in ["240p", "144p"] {
-        expected.extend_from_slice(&server.segments(&server.playlist(&id, rung))[..3]);
+    let sounds: Vec<&String> = playlists.iter().filter(|path| path.contains("/audio-")).collect();
+    let [with_start, other] = sounds[..] else { panic!("two qualities of sound: {playlists:?}") };
+    let begun = |playlist: &String, objects: usize| server.segments(playlist)[..objects].to_vec();
+    let mut expected = [begun(with_start, 3), begun(other, 2)].concat();
+    for rung in ["360p", "240p", "144p"] {
+        expected.extend(begun(&server.playlist(&id, rung), 3));
     }
     until("what is hinted at is made", || {
         let made = server.metric("matinee_encodes_ended_total{outcome=\"finished\"}");
-        made >= (expected.len() + 2) as f64 && server.metric("matinee_encodes_running") == 0.0
+        made >= expected.len() as f64 && server.metric("matinee_encodes_running") == 0.0
     });
     for path in &expected {
         assert_eq!(server.get(path).header("x-cache"), Some("memory"), "{path}");

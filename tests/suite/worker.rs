@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use matinee::media::Templates;
+use matinee::media::{Label, Sidecar};
 use matinee::worker::protocol::Request;
 use matinee::worker::{Config, Death, Error, Exit, Pool, Worker, attempts};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
@@ -32,7 +32,7 @@ fn config() -> Config {
 
 async fn bound(pool: &Pool) -> (Worker, NamedTempFile) {
     let source = NamedTempFile::new().unwrap();
-    let worker = pool.bind(source.path(), &[]).await.unwrap();
+    let worker = pool.bind(source.path(), None, &[]).await.unwrap();
     (worker, source)
 }
 
@@ -42,10 +42,6 @@ async fn death(worker: &mut Worker) -> Death {
 
 fn self_test() -> Request {
     Request::SelfTest { neighbour: "/etc/passwd".into() }
-}
-
-fn no_templates() -> Templates {
-    Templates { video: String::new(), audio: String::new(), picture: String::new() }
 }
 
 fn pid(number: i32) -> Pid {
@@ -118,7 +114,7 @@ fn every_attempt_is_possible_outside_of_the_sandbox() {
 #[tokio::test]
 async fn a_source_that_is_not_there_is_named() {
     let pool = Pool::start(config()).unwrap();
-    let Err(Error::Source(why)) = pool.bind(Path::new("/nonexistent/film.mp4"), &[]).await else { panic!() };
+    let Err(Error::Source(why)) = pool.bind(Path::new("/nonexistent/film.mp4"), None, &[]).await else { panic!() };
     assert_eq!(why, "cannot open /nonexistent/film.mp4: No such file or directory (os error 2)");
     pool.close().await;
 }
@@ -161,8 +157,9 @@ async fn a_stopped_worker_is_killed_once_it_has_a_job() {
 async fn a_worker_at_its_memory_limit_ran_out_of_memory() {
     let pool = Pool::start(Config { memory_bytes: 128 << 20, ..config() }).unwrap();
     let (mut worker, _source) = bound(&pool).await;
-    let index = vec![0; 200 << 20].into();
-    worker.send(&Request::Open { index, templates: no_templates() }).await.unwrap();
+    let data = vec![0; 200 << 20].into();
+    let sidecar = Sidecar { codec: String::new(), language: String::new(), label: Label::default(), data };
+    worker.send(&Request::Inspect { sidecars: vec![sidecar] }).await.unwrap();
     let death = death(&mut worker).await;
     assert_eq!(death.exit, Exit::OutOfMemory, "{death}");
     assert!(death.last_words.contains("memory allocation of"), "{death}");
@@ -184,7 +181,7 @@ async fn a_worker_that_is_asked_out_of_order_ends_with_a_status_and_says_why() {
 async fn a_worker_that_talks_nonsense_is_killed_for_it() {
     let program = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/suite/babble.sh"));
     let pool = Pool::start(Config { program: Some(program), ..config() }).unwrap();
-    let Err(Error::Start(death)) = pool.bind(Path::new("/dev/null"), &[]).await else { panic!() };
+    let Err(Error::Start(death)) = pool.bind(Path::new("/dev/null"), None, &[]).await else { panic!() };
     // "HTTP", read as a length.
     let why = "a frame of 1213486160 bytes, where 1 to 268435456 are allowed";
     assert_eq!(death.exit, Exit::Nonsense(why.to_owned()));
@@ -194,7 +191,7 @@ async fn a_worker_that_talks_nonsense_is_killed_for_it() {
 #[tokio::test]
 async fn a_program_that_cannot_be_started_is_an_error_and_not_a_hang() {
     let pool = Pool::start(Config { program: Some("/nonexistent/matinee".into()), ..config() }).unwrap();
-    assert!(matches!(pool.bind(Path::new("/dev/null"), &[]).await, Err(Error::Spawn(_))));
+    assert!(matches!(pool.bind(Path::new("/dev/null"), None, &[]).await, Err(Error::Spawn(_))));
     pool.close().await;
 }
 
@@ -220,7 +217,7 @@ async fn closing_the_pool_ends_workers_that_others_hold_and_starts_no_more() {
     pool.close().await;
     assert_eq!(pool.counts(), (0, 0));
     assert_eq!(death(&mut worker).await.exit, Exit::Dismissed);
-    assert!(matches!(pool.bind(source.path(), &[]).await, Err(Error::Closed)));
+    assert!(matches!(pool.bind(source.path(), None, &[]).await, Err(Error::Closed)));
 }
 
 #[tokio::test]
@@ -230,7 +227,7 @@ async fn a_pool_that_can_start_no_worker_says_why_until_one_starts() {
         let program = folder.path().join("matinee");
         let pool = Pool::start(Config { standby, program: Some(program.clone()), ..config() }).unwrap();
         let source = NamedTempFile::new().unwrap();
-        assert!(matches!(pool.bind(source.path(), &[]).await, Err(Error::Spawn(_))));
+        assert!(matches!(pool.bind(source.path(), None, &[]).await, Err(Error::Spawn(_))));
         let why = pool.trouble().unwrap();
         assert!(why.starts_with("cannot start a worker: "), "{why}");
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_matinee"), program).unwrap();
@@ -274,7 +271,7 @@ async fn a_server_that_holds_a_worker() {
     let folder = PathBuf::from(std::env::var_os(FOLDER_VARIABLE).expect("the near half names a folder"));
     std::fs::write(folder.join("source"), []).unwrap();
     let pool = Pool::start(Config { folder: Some(folder.clone()), ..config() }).unwrap();
-    let worker = pool.bind(&folder.join("source"), &[]).await.unwrap();
+    let worker = pool.bind(&folder.join("source"), None, &[]).await.unwrap();
     println!("worker={}", worker.pid());
     std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
 }
