@@ -137,12 +137,10 @@ fn the_sound_of_a_place_somebody_seeks_to_is_made_beside_its_pictures() {
     let server = TestServer::over(&data);
     let playlists = server.playlists(&id);
     let sound = playlists.iter().find(|path| path.contains("/audio-64k")).unwrap();
-    for number in [5, 3] {
-        let pictures = &server.segments(&server.playlist(&id, "144p"))[number];
-        assert_eq!(server.get(pictures).header("x-cache"), Some("made"), "{pictures}");
-        let cache = server.get(&server.segments(sound)[number]).header("x-cache").map(str::to_owned);
-        assert!(matches!(cache.as_deref(), Some("shared" | "memory")), "{cache:?}");
-    }
+    let pictures = server.segments(&server.playlist(&id, "144p")).pop().unwrap();
+    assert_eq!(server.get(&pictures).header("x-cache"), Some("made"));
+    let sound = server.get(&server.segments(sound).pop().unwrap());
+    assert!(matches!(sound.header("x-cache"), Some("shared" | "memory")), "{:?}", sound.header("x-cache"));
 }
 
 /// hls.js measures while the first segments are made, goes to one of the lowest rungs, and throws away the sound of the one
