@@ -25,8 +25,8 @@ pub(super) const PREFIX_BYTES: usize = 4;
 pub enum Request {
     /// Run every pipeline template once on a test signal; only before [`Request::Bind`]. Answer: [`Event::Trialled`].
     Trial,
-    /// Give up all privileges but reading this one file. Answer: [`Event::Bound`] or [`Event::Unbound`]. Everything
-    /// below needs it.
+    /// Give up all privileges but reading this one file, and its index. Answer: [`Event::Bound`] or [`Event::Unbound`].
+    /// Everything below needs it.
     Bind(Binding),
     /// Try what a bound worker must not be able to do. Answer: [`Event::SelfTested`].
     SelfTest {
