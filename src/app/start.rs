@@ -262,8 +262,11 @@ fn encoder_rooms(pool: &Pool, data: &Data, metrics: &Metrics) -> encoder::Rooms 
     let (library, metrics) = (data.library.clone(), metrics.clone());
     let open = move |digest: &Digest| {
         let source = Source { path: library.source_path(digest), index: library.index_path(digest) };
-        let missing = || format!("source {digest} is not in the library");
-        source.index.exists().then_some(source).ok_or_else(missing)
+        match source.index.try_exists() {
+            Ok(true) => Ok(source),
+            Ok(false) => Err(format!("source {digest} is not in the library")),
+            Err(error) => Err(error.to_string()),
+        }
     };
     let ended = move |ended, seconds| {
         let outcome = match ended {

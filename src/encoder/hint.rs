@@ -23,7 +23,7 @@ impl Encoder {
             if let Some(start) = start {
                 let _ = start.ended().await;
             }
-            // A player that stays where it began needs this one first of all, and is the most likely.
+            // Asked for before the fallbacks: a player that stays where it began needs it first of all.
             for at in &opening.start {
                 encoder.ahead(&work, *at, Object::Segment(1));
             }

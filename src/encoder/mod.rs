@@ -111,7 +111,7 @@ pub type Open = Arc<dyn Fn(&Digest) -> Result<Source, String> + Send + Sync>;
 pub struct Source {
     /// The file.
     pub path: PathBuf,
-    /// Its [`crate::media::Index`], `postcard`.
+    /// The file of its [`crate::media::Index`], `postcard`.
     pub index: PathBuf,
 }
 
@@ -257,8 +257,8 @@ impl Encoder {
         }
     }
 
-    /// A viewer asks for a segment, be it cached or not. Called for every segment served; costs a look-up of the viewer, one in
-    /// the table of the runs under way, and one in the cache.
+    /// A viewer asks for a segment, be it cached or not. Called for every segment served, before it is ordered; costs a look-up
+    /// of the viewer, one in the table of the runs under way, and one in the cache.
     pub fn seen(&self, generation: &Generation, plan: &Plan, seen: Seen, work: impl Fn() -> Work) {
         let Some(rendition) = plan.renditions.get(seen.rendition) else { return };
         let place = (seen.rendition, Track::of(&rendition.kind));
@@ -267,17 +267,29 @@ impl Encoder {
         if moved == Moved::Glimpsed || self.0.config.lookahead_segments == 0 {
             return;
         }
-        // A player that seeks asks for sound when it has the pictures.
-        if moved == Moved::Jumped
-            && let Some(sound) = plan.sound_of(seen.rendition)
-        {
-            self.ahead(&work(), sound, Object::Segment(seen.segment));
+        if moved == Moved::Jumped && place.1 == Track::Video {
+            self.make_sound(generation, plan, seen, work());
         }
         // The next segment of the same rendition is what is looked ahead for anyway.
         let elsewhere = seen.next.filter(|next| *next != (seen.rendition, seen.segment + 1));
         let end = || Some((seen.rendition, self.0.end_of_cached(generation, rendition, seen.segment)?));
         if let Some((rendition, segment)) = elsewhere.or_else(end) {
             self.ahead(&work(), rendition, Object::Segment(segment));
+        }
+    }
+
+    /// A player that begins or seeks asks for sound when it has the pictures: it is made meanwhile, and ordered after those.
+    fn make_sound(
+        &self,
+        generation: &Generation,
+        plan: &Plan,
+        Seen { viewer, rendition, segment, .. }: Seen,
+        work: Work,
+    ) {
+        let heard = self.0.viewers.heard(viewer, generation);
+        if let Some(sound) = heard.or_else(|| plan.sound_of(rendition)) {
+            let encoder = self.clone();
+            self.spawn(async move { drop(encoder.ahead(&work, sound, Object::Segment(segment))) });
         }
     }
 

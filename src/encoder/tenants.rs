@@ -70,7 +70,7 @@ impl Tenants {
     }
 
     /// A worker for this source: the run's own if it is still there, one that its viewer forgot, or a fresh one. That reads
-    /// the index itself, which grows with the length of the film: here it would be held once for each worker.
+    /// the index, which grows with the length of the film: here it would be held once for each worker.
     pub async fn get(
         &self,
         (run, nice): (u64, i32),

@@ -125,6 +125,14 @@ impl Viewers {
         if glimpsed { Moved::Glimpsed } else { Moved::Jumped }
     }
 
+    /// The sound that a viewer last heard of a title.
+    pub fn heard(&self, viewer: Viewer, generation: &Generation) -> Option<usize> {
+        let viewers = lock(&self.0);
+        let sound = |place: &&Place| place.track == Track::Audio && place.generation == *generation;
+        let places = &viewers.get(&viewer.key)?.places;
+        places.iter().filter(sound).max_by_key(|place| place.seen).map(|place| place.rendition)
+    }
+
     /// Segments at which viewers of a rendition are who play on, and came by lately.
     pub fn places(&self, generation: &Generation, rendition: usize, lately: Duration, now: Instant) -> Vec<u32> {
         let viewers = lock(&self.0);
@@ -174,6 +182,24 @@ mod tests {
         assert_eq!(viewers.seen(SESSION, &title(), PICTURES, 6, now), Moved::On);
         assert_eq!(viewers.seen(SESSION, &title(), PICTURES, 90, now), Moved::Jumped);
         assert_eq!(viewers.places(&title(), 0, LATELY, now), [90]);
+    }
+
+    #[test]
+    fn the_sound_that_was_heard_last_is_known_for_each_title() {
+        let (viewers, now) = (Viewers::default(), Instant::now());
+        assert_eq!(viewers.heard(ADDRESS, &title()), None);
+        for (rendition, segment) in [(7, 5), (8, 90), (7, 6)] {
+            viewers.seen(
+                ADDRESS,
+                &title(),
+                (rendition, Track::Audio),
+                segment,
+                now + Duration::from_secs(segment.into()),
+            );
+        }
+        viewers.seen(ADDRESS, &title(), PICTURES, 200, now + Duration::from_secs(200));
+        assert_eq!(viewers.heard(ADDRESS, &title()), Some(8));
+        assert_eq!(viewers.heard(ADDRESS, &"fedcba9876543210".parse().unwrap()), None);
     }
 
     #[test]

@@ -99,6 +99,30 @@ mod tests {
         assert_eq!(opening(ladder(), 7), (vec![], vec![], vec![]));
     }
 
+    /// Sound was made that nobody heard.
+    #[test]
+    fn sound_is_of_the_track_that_is_heard_by_default() {
+        let of = |name: &str, number, is_default| {
+            let mut sound = sound(name, 128_000);
+            let RenditionKind::Audio(audio) = &mut sound.kind else { unreachable!() };
+            (audio.track, audio.label.default) = (number, is_default);
+            sound
+        };
+        let film = |is_default| {
+            let (high, low) = (Some("audio-128k"), Some("audio-64k"));
+            vec![
+                pictures("480p", 800_000, high, false),
+                pictures("144p", 100_000, low, false),
+                of("audio-128k", 0, false),
+                of("audio-64k", 0, false),
+                of("audio-128k-2", 1, is_default),
+                of("audio-64k-2", 1, is_default),
+            ]
+        };
+        assert_eq!(opening(film(true), 0), (vec![0, 4], vec![5], vec![1]));
+        assert_eq!(opening(film(false), 0), (vec![0, 2], vec![3], vec![1]));
+    }
+
     #[test]
     fn without_sound_or_without_pictures_nothing_else_is_sought() {
         let silent = vec![pictures("360p", 500_000, None, false), pictures("144p", 500_000, None, false)];

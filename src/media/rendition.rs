@@ -278,11 +278,24 @@ impl Plan {
         self.renditions.iter().find(|r| r.name == *name)
     }
 
-    /// The place of the sound that goes with the pictures at this place.
+    /// The place of the sound that goes with the pictures at this place, unless the viewer chooses another: of the track that
+    /// is heard by default, in stereo.
     #[must_use]
     pub fn sound_of(&self, pictures: usize) -> Option<usize> {
         let name = self.renditions.get(pictures)?.video()?.audio.as_ref()?;
-        self.renditions.iter().position(|r| r.name == *name)
+        let lead = self.renditions.iter().position(|r| r.name == *name)?;
+        let stereo: Vec<(usize, &AudioRendition)> = (self.renditions.iter().enumerate())
+            .filter_map(|(at, of)| match &of.kind {
+                RenditionKind::Audio(sound) if sound.channels <= 2 => Some((at, sound)),
+                _ => None,
+            })
+            .collect();
+        let of_track = |track| stereo.iter().filter(move |(_, sound)| sound.track == track).map(|(at, _)| *at);
+        let Some((_, default)) = stereo.iter().find(|(_, sound)| sound.label.default) else { return Some(lead) };
+        let (_, leading) = stereo.iter().find(|(at, _)| *at == lead)?;
+        // Every track has the same qualities in the same order.
+        let rank = of_track(leading.track).position(|at| at == lead)?;
+        of_track(default.track).nth(rank).or_else(|| of_track(default.track).last())
     }
 
     /// Video renditions, best first.

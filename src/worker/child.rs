@@ -5,7 +5,6 @@
 //! the order they came. It ends when the server hangs up, with the server's death at the latest.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -128,10 +127,10 @@ fn serve(link: &UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens the index and closes the sandbox.
-fn bind(binding: &Binding) -> Result<Option<File>, Unbound> {
-    let open = |path: &PathBuf| File::open(path).map_err(|error| sandbox::cannot_open(path, &error));
-    let index = binding.index.as_ref().map(open).transpose()?;
+/// Reads the index and closes the sandbox.
+fn bind(binding: &Binding) -> Result<Option<Vec<u8>>, Unbound> {
+    let read = |path: &PathBuf| fs::read(path).map_err(|error| sandbox::cannot_open(path, &error));
+    let index = binding.index.as_ref().map(read).transpose()?;
     sandbox::close(binding)?;
     Ok(index)
 }
@@ -244,8 +243,8 @@ fn numbers(request: &Request) -> Vec<u64> {
     }
 }
 
-fn do_jobs(queue: &Queue, voice: &Voice, source: &Path, mut index: Option<File>) {
-    let mut session = Err("it was not opened".to_owned());
+fn do_jobs(queue: &Queue, voice: &Voice, source: &Path, mut index: Option<Vec<u8>>) {
+    let mut session = Err("no source was opened".to_owned());
     loop {
         let (request, cancels) = queue.pop();
         let unasked = AtomicBool::new(false);
@@ -258,8 +257,11 @@ fn do_jobs(queue: &Queue, voice: &Voice, source: &Path, mut index: Option<File>)
             }
             Request::Inspect { sidecars } => voice.must_say(&Event::Inspected(inspect(source, &sidecars, voice))),
             Request::Open { templates } => {
-                let index = index.take().ok_or("it came without an index".to_owned()).and_then(read_index);
-                session = index
+                let bytes = index.take().ok_or("the worker was bound without an index".to_owned());
+                session = bytes
+                    .and_then(|b| {
+                        postcard::from_bytes::<Index>(&b).map_err(|e| format!("the index cannot be read: {e}"))
+                    })
                     .and_then(|index| pipeline::Session::open(source, &index, &templates).map_err(|e| e.to_string()));
             }
             Request::Parameters { job, rendition } => {
@@ -290,13 +292,6 @@ fn do_jobs(queue: &Queue, voice: &Voice, source: &Path, mut index: Option<File>)
             Request::Trial | Request::Bind(_) | Request::Cancel { .. } => unreachable!("the reader keeps these"),
         }
     }
-}
-
-fn read_index(mut file: File) -> Result<Index, String> {
-    let mut bytes = Vec::new();
-    let read = file.read_to_end(&mut bytes).map_err(|e| e.to_string());
-    let index = read.and_then(|_| postcard::from_bytes(&bytes).map_err(|e| e.to_string()));
-    index.map_err(|why| format!("the index cannot be read: {why}"))
 }
 
 fn inspect(source: &Path, sidecars: &[Sidecar], voice: &Voice) -> Result<Bytes, Refusal> {

@@ -160,8 +160,8 @@ impl Pool {
         (MAX_WORKERS - PASSING).saturating_sub(self.0.config.standby).max(1)
     }
 
-    /// A worker that can read `source`, its index if there is one, and `devices`, and nothing else. Takes a standby worker if
-    /// one is ready, else the time of a start.
+    /// A worker that has read `index`, and can read `source` and `devices` and nothing else. Takes a standby worker if one is
+    /// ready, else the time of a start.
     ///
     /// # Errors
     /// One that is a [shortage](Error::is_shortage) says nothing of the source.

@@ -25,7 +25,7 @@ pub(super) const PREFIX_BYTES: usize = 4;
 pub enum Request {
     /// Run every pipeline template once on a test signal; only before [`Request::Bind`]. Answer: [`Event::Trialled`].
     Trial,
-    /// Give up all privileges but reading this one file, and its index. Answer: [`Event::Bound`] or [`Event::Unbound`].
+    /// Give up all privileges but reading this one file. Answer: [`Event::Bound`] or [`Event::Unbound`].
     /// Everything below needs it.
     Bind(Binding),
     /// Try what a bound worker must not be able to do. Answer: [`Event::SelfTested`].
@@ -38,7 +38,7 @@ pub enum Request {
         /// Subtitle files that lay beside it; the sandbox lets the worker read the source alone.
         sidecars: Vec<Sidecar>,
     },
-    /// Read the index that came with the binding, and take the templates to encode with. No answer.
+    /// Take the templates to encode with, and the index that was read at the binding. No answer.
     Open {
         /// Templates by name.
         templates: Templates,
@@ -87,8 +87,8 @@ pub enum Request {
 pub struct Binding {
     /// The source file.
     pub source: PathBuf,
-    /// Its [`crate::media::Index`], `postcard`, if it has one yet: opened before the sandbox closes, so it is not one more file
-    /// the worker may open.
+    /// Its [`crate::media::Index`], `postcard`, if it has one yet: read before the sandbox closes, so it is not one more file the
+    /// worker may open.
     pub index: Option<PathBuf>,
     /// `RLIMIT_DATA`, bytes: heap, thread stacks and the libraries' own data together.
     pub memory_bytes: u64,

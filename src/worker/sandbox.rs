@@ -1,5 +1,5 @@
-//! What a bound worker may still do: read its libraries and one file, compute, and talk over what is already open. Its index is
-//! open before.
+//! What a bound worker may still do: read its libraries and one file, compute, and talk over what is already open. It has read
+//! its index before.
 //!
 //! Landlock decides about files, TCP and signals, seccomp about system calls, rlimits about amounts. Landlock binds the
 //! calling thread and the threads it starts later, and nothing can bind a thread that exists already. So

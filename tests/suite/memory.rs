@@ -14,7 +14,7 @@ const MINUTES: u32 = 75;
 /// a bound of its own and depends on how busy the disk is.
 const SETTINGS: [(&str, &str); 2] = [("MATINEE_CACHE__MEMORY_BYTES", "1MiB"), ("MATINEE_CACHE__DISK_BYTES", "0")];
 /// What an hour more of film may add, and what playing all of it, once and once more. It is a sixth of the bytes that are played
-/// and little more than the film's index, which no part of the server may hold.
+/// and less than two copies of the film's index: several were held, one for each worker that was started.
 const GROWTH_KIB: u64 = 6 << 10;
 
 /// The same film over and over, packet by packet.

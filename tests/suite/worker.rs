@@ -116,6 +116,12 @@ async fn a_source_that_is_not_there_is_named() {
     let pool = Pool::start(config()).unwrap();
     let Err(Error::Source(why)) = pool.bind(Path::new("/nonexistent/film.mp4"), None, &[]).await else { panic!() };
     assert_eq!(why, "cannot open /nonexistent/film.mp4: No such file or directory (os error 2)");
+    let (film, index) = (NamedTempFile::new().unwrap(), Some(Path::new("/nonexistent/index")));
+    let Err(error) = pool.bind(film.path(), index, &[]).await else { panic!() };
+    assert!(
+        matches!(&error, Error::Source(why) if why.contains("/nonexistent/index")) && !error.is_shortage(),
+        "{error}"
+    );
     pool.close().await;
 }
 
