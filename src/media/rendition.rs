@@ -295,7 +295,7 @@ impl Plan {
         let (_, leading) = stereo.iter().find(|(at, _)| *at == lead)?;
         // Every track has the same qualities in the same order.
         let rank = of_track(leading.track).position(|at| at == lead)?;
-        of_track(default.track).nth(rank).or_else(|| of_track(default.track).last())
+        of_track(default.track).nth(rank).or_else(|| of_track(default.track).next_back())
     }
 
     /// Video renditions, best first.
