@@ -99,13 +99,31 @@ impl Treating {
         match &self.tone {
             Some(tone) => self.mapped(&Arc::clone(tone), &info, &buffer, crop),
             None if info.has_alpha() => self.on_black(&info, &buffer, crop),
-            None if crop.is_some() => {
-                let size = crop.map_or((info.width(), info.height()), |c| (c.width, c.height));
-                let to = like(&info, info.format(), size, info.colorimetry(), info.par())?;
-                Ok((self.conversions.convert(&info, &buffer, crop, &to)?, to.to_caps().map_err(failed)?))
-            }
-            None => Ok((buffer, caps)),
+            None => match (self.scaled_deep(&info, &buffer, crop)?, crop) {
+                (Some(scaled), _) => Ok(scaled),
+                (None, Some(kept)) => {
+                    let to = like(&info, info.format(), (kept.width, kept.height), info.colorimetry(), info.par())?;
+                    Ok((self.conversions.convert(&info, &buffer, crop, &to)?, to.to_caps().map_err(failed)?))
+                }
+                (None, None) => Ok((buffer, caps)),
+            },
         }
+    }
+
+    /// A picture of 10 bits in its new size, which the template would take longer for; `None` if it is none, or has its size.
+    fn scaled_deep(
+        &mut self,
+        info: &VideoInfo,
+        buffer: &gst::Buffer,
+        crop: Option<Crop>,
+    ) -> Result<Option<Treated>, Error> {
+        if crop.is_none() && (info.width(), info.height()) == self.scaled {
+            return Ok(None);
+        }
+        let Some(scaled) = self.conversions.scale_deep(info, buffer, crop, self.scaled)? else { return Ok(None) };
+        let square = gst::Fraction::new(1, 1);
+        let to = like(info, VideoFormat::I42010le, self.scaled, info.colorimetry(), square)?;
+        Ok(Some((scaled, to.to_caps().map_err(failed)?)))
     }
 
     /// Scaled and drawn into BT.709.
@@ -131,7 +149,9 @@ impl Treating {
         let made_strides = strides(made.plane_stride());
         let [y, u, v, _] = made.planes_data_mut();
         let target = Planes { data: [y, u, v], strides: made_strides };
-        if let Some(planes) = self.conversions.planes(info, buffer, crop, self.scaled)? {
+        let has_such = info.colorimetry().matrix() == VideoColorMatrix::Bt2020;
+        let planes = if has_such { self.conversions.planes(info, buffer, crop, self.scaled)? } else { None };
+        if let Some(planes) = planes {
             let (data, strides) =
                 (planes.each_ref().map(|p| p.planes_data()[0]), planes.each_ref().map(|p| p.plane_stride()[0]));
             tone.apply(&Planes { data, strides: strides.map(|s| s.unsigned_abs() as usize) }, target, size)?;

@@ -21,7 +21,7 @@ const SAMPLES: usize = 12 * 1024;
 const STILL_QUALITY: u32 = 80;
 
 /// Changes when something else is done to pictures than before, so that the addresses of what was made stay true.
-const TREATMENT: &[u8] = b"treatment 2";
+const TREATMENT: &[u8] = b"treatment 3";
 
 /// Runs every template once.
 pub fn trial() -> Vec<Trial> {

@@ -1,6 +1,7 @@
 //! From a decoded frame to an upright RGB picture with square pixels, and from there to a JPEG file.
 
 use super::Error;
+use super::convert::catmull_rom;
 use super::encode::Encoder;
 use super::template::Template;
 use crate::media::Rotation;
@@ -35,7 +36,7 @@ fn scale(sample: &gst::Sample, (width, height): (u32, u32)) -> Result<Rgb, Error
     // One thread, and no dithering, whose noise would depend on nothing but would cost bytes.
     config.set_threads(1);
     config.set_dither_method(gst_video::VideoDitherMethod::None);
-    config.set_resampler_method(gst_video::VideoResamplerMethod::Cubic);
+    catmull_rom(&mut config);
     let converter = gst_video::VideoConverter::new(&from, &to, Some(config)).map_err(failed)?;
     let buffer = sample.buffer().ok_or_else(|| Error::Failed("a picture without data".into()))?;
     let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &from).map_err(failed)?;
