@@ -1,5 +1,8 @@
 //! What a player asks for first, made when it asks for a playlist.
 
+use tokio::time::sleep;
+
+use super::run::CHOICE;
 use super::{Encoder, Work};
 use crate::cache::Object;
 use crate::media::{FALLBACK_SEGMENTS, Opening};
@@ -17,20 +20,30 @@ impl Encoder {
         let opening = Opening::of(&work.plan, rendition);
         let head = |at: usize| [Object::Init, Object::Segment(0)].map(|object| self.ahead(work, at, object));
         let [_, start] = head(rendition);
-        opening.start.iter().skip(1).chain(&opening.sound).for_each(|sound| drop(head(*sound)));
+        opening.start.iter().skip(1).for_each(|sound| drop(head(*sound)));
         let (encoder, work) = (self.clone(), work.clone());
         self.spawn(async move {
             if let Some(start) = start {
                 let _ = start.ended().await;
             }
+            let fallbacks: Vec<usize> = opening.fallbacks.into_iter().take(FALLBACKS).collect();
+            let sounds = opening.sound.iter().flat_map(|at| [(*at, Object::Init), (*at, Object::Segment(0))]);
+            for (at, object) in sounds.chain(fallbacks.iter().map(|at| (*at, Object::Init))) {
+                encoder.ahead(&work, at, object);
+            }
+            sleep(CHOICE).await;
+            // Whoever has chosen is looked ahead for.
+            let has_pictures = |at: usize| work.plan.renditions.get(at).is_some_and(|of| of.video().is_some());
+            let chosen = |(of, at, n): (_, usize, u32)| of == work.generation && n == 1 && has_pictures(at);
+            if encoder.watched().into_iter().any(chosen) {
+                return;
+            }
             // Asked for before the fallbacks: a player that stays where it began needs it first of all.
             for at in &opening.start {
                 encoder.ahead(&work, *at, Object::Segment(1));
             }
-            for fallback in opening.fallbacks.into_iter().take(FALLBACKS) {
-                for object in [Object::Init].into_iter().chain((0..FALLBACK_SEGMENTS).map(Object::Segment)) {
-                    encoder.ahead(&work, fallback, object);
-                }
+            for (fallback, segment) in fallbacks.iter().flat_map(|at| (0..FALLBACK_SEGMENTS).map(move |n| (*at, n))) {
+                encoder.ahead(&work, fallback, Object::Segment(segment));
             }
         });
     }

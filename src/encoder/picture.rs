@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::job::{self, ask};
 use super::run::ATTEMPTS;
 use super::schedule::{Ask, Lane, Slot, Weight};
-use super::tenants::Tenant;
+use super::tenants::{Claim, Tenant};
 use super::{Encoder, Ended, Error, Inner, Work, run};
 use crate::cache::{FlightError, Writer};
 use crate::media::Picture;
@@ -120,11 +120,11 @@ async fn turn<'a>(inner: &'a Inner, work: &Work, writer: &Writer) -> Option<(Slo
 
 /// The file; empty if the source holds no such picture.
 async fn attempt(inner: &Inner, work: &Work, picture: &Picture, writer: &Writer, slot: &Slot) -> Result<Bytes, Error> {
-    let whose = (run::number(), NICE);
+    let claim = Claim { run: run::number(), nice: NICE, at: None };
     let made = async {
         inner.tenants.check(&work.digest, writer.key(), false)?;
         let templates = inner.recipe.templates();
-        let mut tenant = inner.tenants.get(whose, &work.digest, &inner.rooms.open, templates).await?;
+        let mut tenant = inner.tenants.get(claim, &work.digest, &inner.rooms.open, templates).await?;
         let made = timeout(LONGEST, one(&mut tenant, picture)).await;
         made.unwrap_or(Err(Error::TooSlow { seconds: LONGEST.as_secs() }))
     };

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use super::desk::{Desk, Pending};
 use super::job::{Interest, Job, Outcome};
 use super::schedule::{Full, Lane, Slot};
-use super::{Encoder, Ended, Error, Inner, Placed, Work, commit, tenants};
+use super::tenants::{self, Claim};
+use super::{Encoder, Ended, Error, Inner, Placed, Work, commit};
 use crate::cache::{FlightError, Object, Writer};
 use crate::media::Rendition;
 
@@ -22,6 +23,10 @@ use crate::media::Rendition;
 pub const ATTEMPTS: u32 = 2;
 /// Orders that may wait for one run; more are given to another.
 const ORDERS: usize = 64;
+/// Time for a player that has the first segment of a film to ask for the second, in whichever rendition: from the decoder that
+/// stands there any of them is made sooner than from a key frame, by a worker that begins. A browser that shows its first
+/// picture on a busy machine takes 0.2 s to ask.
+pub const CHOICE: Duration = Duration::from_millis(250);
 /// A run of warming ends this soon after its last order: its worker is too kind to be a viewer's.
 pub const WARM_IDLE: Duration = Duration::from_secs(2);
 
@@ -61,6 +66,8 @@ pub struct Run {
     next: u32,
     /// The init segment that every segment's parameter sets must agree with, once known.
     init: Option<Bytes>,
+    /// Until then it does not look ahead.
+    choice: Option<tokio::time::Instant>,
 }
 
 /// How waiting for a slot ended.
@@ -198,6 +205,7 @@ impl Run {
             is_warm,
             next,
             init: None,
+            choice: None,
         };
         (Handle { orders: sender, state, is_warm }, run)
     }
@@ -214,7 +222,13 @@ impl Run {
 
     async fn work(&mut self) {
         loop {
-            let job = self.desk.next().or_else(|| self.look_ahead());
+            let mut job = self.desk.next();
+            if job.is_none() {
+                if self.is_ordered_meanwhile().await {
+                    continue;
+                }
+                job = self.look_ahead();
+            }
             self.state.busy.store(job.is_some(), Ordering::Relaxed);
             match job {
                 Some((object, pending)) => self.make(object, pending).await,
@@ -222,6 +236,14 @@ impl Run {
                 None => {}
             }
         }
+    }
+
+    /// Leaves the decoder to whom a player chooses that has the first segment, and by it has seen how fast they come. True if
+    /// something was ordered here meanwhile.
+    async fn is_ordered_meanwhile(&mut self) -> bool {
+        let Some(until) = self.choice.take() else { return false };
+        self.state.busy.store(false, Ordering::Relaxed);
+        timeout_at(until, self.desk.wait()).await.unwrap_or(false)
     }
 
     /// The next segment that nobody has or makes, as far ahead of those who play nearby as configured.
@@ -388,22 +410,25 @@ impl Run {
         let Self { inner, work, .. } = self;
         let mut lost = pin!(interest.lost(self.desk.called()));
         inner.tenants.check(&work.digest, writer.key(), self.is_warm)?;
-        let nice = match work.plan.renditions[self.rendition].is_picture_encode() {
+        let rendition = &work.plan.renditions[self.rendition];
+        let nice = match rendition.is_picture_encode() {
             _ if self.is_warm => tenants::WARM_NICE,
             true => tenants::NICE,
             false => tenants::LIGHT_NICE,
         };
+        let at = segment_of(object).filter(|_| rendition.is_picture_encode());
+        let claim = Claim { run: self.id, nice, at };
         let mut tenant = tokio::select! {
-            tenant = inner.tenants.get((self.id, nice), &work.digest, &inner.rooms.open, inner.recipe.templates()) => tenant?,
+            tenant = inner.tenants.get(claim, &work.digest, &inner.rooms.open, inner.recipe.templates()) => tenant?,
             () = &mut lost => return Err(Error::Cancelled),
         };
-        let rendition = &work.plan.renditions[self.rendition];
         let job = Job { rendition, object, chunk_seconds: inner.config.chunk_seconds };
         let result = job.run(&mut tenant.worker, writer, lost).await;
         inner.tenants.judge(&work.digest, [writer.key()], result.as_ref().map(drop), self.is_warm);
         match &result {
             // Until the run has its next slot others may need the place more.
-            Ok(_) | Err(Error::Cancelled) => inner.tenants.rest(self.id, &work.digest, tenant),
+            Ok(_) => inner.tenants.rest(self.id, &work.digest, at.map(|n| n + 1), tenant),
+            Err(Error::Cancelled) => inner.tenants.rest(self.id, &work.digest, None, tenant),
             // One that failed is not trusted with a retry.
             Err(_) => drop(tenant),
         }
@@ -416,11 +441,20 @@ impl Run {
     fn finish(&mut self, object: Object, mut outcome: Outcome, writer: Writer) {
         outcome.took = outcome.took.filter(|_| !self.is_warm);
         self.learn(object, outcome.took);
-        if let Object::Segment(n) = object {
+        if let Some(n) = segment_of(object) {
             self.next = n + 1;
             self.state.stand(n + 1);
+            let is_first = n == 0 && self.rendition().is_picture_encode();
+            self.choice = is_first.then(|| tokio::time::Instant::now() + CHOICE);
         }
         commit::commit(&self.inner, &self.work, self.rendition, outcome, writer);
+    }
+}
+
+fn segment_of(object: Object) -> Option<u32> {
+    match object {
+        Object::Segment(n) => Some(n),
+        Object::Init | Object::Iframe(_) => None,
     }
 }
 

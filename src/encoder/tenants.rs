@@ -21,7 +21,7 @@ use crate::worker::{Pool, SendError, Worker};
 const PER_SLOT: usize = 4;
 /// Nice level of encoding for viewers: the threads that serve what is there come first. What is made ahead for them is
 /// made by the same workers: without privileges a level can be raised and never lowered again.
-pub const NICE: i32 = 5;
+pub const NICE: i32 = 2;
 /// Nice level of sound and of packets that are passed on: some tens of milliseconds, for which pictures wait that took longer.
 pub const LIGHT_NICE: i32 = 0;
 /// Nice level of warming: a fiftieth of what a viewer's encode gets beside it.
@@ -29,6 +29,15 @@ pub const WARM_NICE: i32 = 19;
 /// A worker that has rested longer than a segment lasts belongs to a viewer who paused, left or went elsewhere: another
 /// run of the same source may have it.
 const FORGOTTEN: Duration = Duration::from_secs(6);
+
+/// Who wants a worker.
+#[derive(Clone, Copy)]
+pub struct Claim {
+    pub run: u64,
+    pub nice: i32,
+    /// The segment whose pictures it will decode, if it will.
+    pub at: Option<u32>,
+}
 
 /// The bound workers.
 pub struct Tenants {
@@ -59,6 +68,8 @@ struct Resting<W> {
     run: u64,
     digest: Digest,
     since: Instant,
+    /// The segment that its decoder stands before.
+    stands: Option<u32>,
     tenant: Tenant<W>,
 }
 
@@ -69,16 +80,18 @@ impl Tenants {
         Self { pool, devices, places, blame }
     }
 
-    /// A worker for this source: the run's own if it is still there, one that its viewer forgot, or a fresh one. That reads
-    /// the index, which grows with the length of the film: here it would be held once for each worker.
+    /// A worker for this source: one that stands where this is, as where a player changes its rendition, the run's own if it is
+    /// still there, one that its viewer forgot, or a fresh one. That reads the index, which grows with the length of the
+    /// film: here it would be held once for each worker.
     pub async fn get(
         &self,
-        (run, nice): (u64, i32),
+        claim: Claim,
         digest: &Digest,
         open: &Open,
         templates: &Templates,
     ) -> Result<Tenant, Error> {
-        if let Some(mut tenant) = self.places.rested(run, digest, nice, Worker::is_alive) {
+        let nice = claim.nice;
+        if let Some(mut tenant) = self.places.rested(claim, digest, Worker::is_alive) {
             tenant.worker.set_nice(nice);
             tenant.nice = nice;
             return Ok(tenant);
@@ -97,9 +110,9 @@ impl Tenants {
         }
     }
 
-    /// A run waits; its worker may be taken from it meanwhile.
-    pub fn rest(&self, run: u64, digest: &Digest, tenant: Tenant) {
-        self.places.rest(run, digest, tenant);
+    /// A run waits; its worker, which stands before this segment, may be taken from it meanwhile.
+    pub fn rest(&self, run: u64, digest: &Digest, stands: Option<u32>, tenant: Tenant) {
+        self.places.rest(run, digest, stands, tenant);
     }
 
     /// A run is over; its worker, if it still rests, ends with it.
@@ -173,23 +186,30 @@ impl<W> Places<W> {
         longest.is_some()
     }
 
-    fn rest(&self, run: u64, digest: &Digest, tenant: Tenant<W>) {
-        let resting = Resting { run, digest: digest.clone(), since: Instant::now(), tenant };
+    fn rest(&self, run: u64, digest: &Digest, stands: Option<u32>, tenant: Tenant<W>) {
+        let resting = Resting { run, digest: digest.clone(), since: Instant::now(), stands, tenant };
         lock(&self.resting).push(resting);
         self.rested.notify_waiters();
     }
 
-    /// The run's own, or one of the same source that was forgotten, or would have to make room for another of the same source,
-    /// and is no kinder than this one shall be.
-    fn rested(&self, run: u64, digest: &Digest, nice: i32, is_alive: impl Fn(&W) -> bool) -> Option<Tenant<W>> {
+    /// One that stands where it is needed, of others only one that is as kind; the run's own; or one of the same source that was
+    /// forgotten, or would have to make room for another of the same source, and is no kinder than this one shall be.
+    fn rested(&self, claim: Claim, digest: &Digest, is_alive: impl Fn(&W) -> bool) -> Option<Tenant<W>> {
         let mut resting = lock(&self.resting);
         // What it died of while it rested is no fault of the next job, and must not cost that one its retry.
         resting.retain(|r| is_alive(&r.tenant.worker));
-        let own = resting.iter().position(|r| r.run == run);
-        let suits = |r: &Resting<W>| r.digest == *digest && r.tenant.nice <= nice;
+        let is_own = |r: &Resting<W>| r.run == claim.run;
+        let is_there = |r: &Resting<W>| claim.at.is_some() && r.stands == claim.at;
+        let suits = |r: &Resting<W>| r.digest == *digest && r.tenant.nice <= claim.nice;
+        let changes = |r: &Resting<W>| suits(r) && is_there(r) && r.tenant.nice == claim.nice;
         let forgotten = |r: &Resting<W>| suits(r) && r.since.elapsed() > FORGOTTEN;
         let is_next_to_go = || self.free.available_permits() == 0 && resting.first().is_some_and(suits);
-        let found = own.or_else(|| resting.iter().position(forgotten)).or_else(|| is_next_to_go().then_some(0))?;
+        let first = |of: &dyn Fn(&Resting<W>) -> bool| resting.iter().position(of);
+        let found = first(&|r| is_own(r) && is_there(r))
+            .or_else(|| first(&changes))
+            .or_else(|| first(&is_own))
+            .or_else(|| first(&forgotten))
+            .or_else(|| is_next_to_go().then_some(0))?;
         Some(resting.remove(found).tenant)
     }
 
@@ -214,7 +234,11 @@ mod tests {
     }
 
     fn rested(places: &Places<u8>, run: u64, source: u8, nice: i32) -> Option<u8> {
-        places.rested(run, &digest(source), nice, |_| true).map(|tenant| tenant.worker)
+        at(places, Claim { run, nice, at: None }, source)
+    }
+
+    fn at(places: &Places<u8>, claim: Claim, source: u8) -> Option<u8> {
+        places.rested(claim, &digest(source), |_| true).map(|tenant| tenant.worker)
     }
 
     /// With many slots the pool refused workers that there was a place for.
@@ -238,8 +262,8 @@ mod tests {
         let places = Places::new(2);
         let (one, two) = (tenant(&places, 1, NICE).await, tenant(&places, 2, NICE).await);
         let rest = async {
-            places.rest(1, &digest(1), one);
-            places.rest(2, &digest(2), two);
+            places.rest(1, &digest(1), None, one);
+            places.rest(2, &digest(2), None, two);
         };
         let all = async { tokio::join!(places.take(), places.take(), rest) };
         let _both = timeout(FORGOTTEN, all).await.expect("both have a place");
@@ -251,7 +275,7 @@ mod tests {
         let places = Places::new(2);
         for run in [1, 2] {
             let worker = tenant(&places, run, NICE).await;
-            places.rest(run.into(), &digest(run), worker);
+            places.rest(run.into(), &digest(run), None, worker);
         }
         let _third = places.take().await;
         assert_eq!((rested(&places, 1, 1, NICE), rested(&places, 2, 2, NICE)), (None, Some(2)));
@@ -263,7 +287,7 @@ mod tests {
         let places = Places::new(2);
         for run in [1, 2] {
             let worker = tenant(&places, run, NICE).await;
-            places.rest(run.into(), &digest(run), worker);
+            places.rest(run.into(), &digest(run), None, worker);
         }
         assert_eq!(rested(&places, 9, 2, NICE), None, "another has rested for longer");
         assert_eq!(rested(&places, 9, 1, NICE), Some(1));
@@ -275,7 +299,7 @@ mod tests {
         let places = Places::new(2);
         for (run, nice) in [(1, WARM_NICE), (2, NICE)] {
             let worker = tenant(&places, run, nice).await;
-            places.rest(run.into(), &digest(7), worker);
+            places.rest(run.into(), &digest(7), None, worker);
         }
         assert_eq!(rested(&places, 9, 7, NICE), None);
         tokio::time::advance(2 * FORGOTTEN).await;
@@ -283,5 +307,22 @@ mod tests {
         assert_eq!(rested(&places, 9, 7, NICE), Some(2));
         assert_eq!(rested(&places, 9, 7, NICE), None, "a worker for warming cannot become a viewer's");
         assert_eq!(rested(&places, 9, 7, WARM_NICE), Some(1));
+    }
+    /// A player that changed its rendition had a worker begin anew, and decode all that lies between there and a key frame.
+    #[tokio::test]
+    async fn whoever_changes_the_rendition_takes_the_decoder_along() {
+        let places = Places::new(5);
+        for (run, nice, stands) in [(1, WARM_NICE, Some(8)), (2, NICE, Some(7)), (3, NICE, Some(8)), (4, NICE, None)] {
+            let worker = tenant(&places, run, nice).await;
+            places.rest(run.into(), &digest(7), stands, worker);
+        }
+        let claim = |run, segment| Claim { run, nice: NICE, at: Some(segment) };
+        assert_eq!(at(&places, claim(9, 8), 8), None, "of another source");
+        assert_eq!(at(&places, claim(9, 5), 7), None, "none stands there");
+        let warming = Claim { run: 9, nice: WARM_NICE, at: Some(7) };
+        assert_eq!(at(&places, warming, 7), None, "a viewer's, and may be again");
+        assert_eq!(at(&places, claim(2, 8), 7), Some(3), "its own stands elsewhere");
+        assert_eq!(at(&places, claim(2, 8), 7), Some(2), "its own is better than none");
+        assert_eq!(at(&places, claim(9, 8), 7), None, "what warms cannot become a viewer's");
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use super::job::{self, Assembly, Outcome, watched};
 use super::schedule::{Ask, Lane, Slot, Weight};
-use super::tenants::{self, Tenant};
+use super::tenants::{self, Claim, Tenant};
 use super::{Encoder, Ended, Error, Work, commit, lock, run};
 use crate::cache::{FlightError, Writer};
 use crate::media::Generation;
@@ -100,16 +100,17 @@ impl Together {
             return;
         }
         let run = self.run();
-        let (whose, templates) = ((run, tenants::WARM_NICE), inner.recipe.templates());
+        let templates = inner.recipe.templates();
+        let claim = Claim { run, nice: tenants::WARM_NICE, at: None };
         let tenant = tokio::select! {
-            tenant = inner.tenants.get(whose, &self.work.digest, &inner.rooms.open, templates) => tenant,
+            tenant = inner.tenants.get(claim, &self.work.digest, &inner.rooms.open, templates) => tenant,
             _ = watched(self.rungs.iter().map(|rung| &rung.writer)) => Err(Error::Cancelled),
             () = slot.wanted.notified() => Err(Error::Cancelled),
         };
         match tenant {
             Ok(mut tenant) => {
                 if self.make(&mut tenant, &slot).await {
-                    inner.tenants.rest(run, &self.work.digest, tenant);
+                    inner.tenants.rest(run, &self.work.digest, None, tenant);
                 }
             }
             Err(error) => {

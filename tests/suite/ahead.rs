@@ -130,6 +130,25 @@ fn without_look_ahead_a_playlist_makes_nothing() {
     }
 }
 
+/// Another worker began at a key frame, while a player that had measured how slow the first segment was waited for the second.
+#[test]
+fn a_player_that_changes_its_rendition_takes_the_decoder_along() {
+    let (data, id) = film();
+    let quiet = [("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0"), ("MATINEE_WARMER__ENABLED", "false")];
+    let server = TestServer::with(&data, &quiet);
+    let rungs = ["360p", "240p", "144p"].map(|rung| server.segments(&server.playlist(&id, rung)));
+    let mixed: Vec<&String> = (1..rungs[0].len()).map(|n| &rungs[n % rungs.len()][n]).collect();
+    let taken: Vec<Vec<u8>> = mixed.iter().map(|path| server.bytes(path)).collect();
+    let bound = || server.metric("matinee_workers") - server.metric("matinee_workers_standby");
+    assert_eq!(bound(), 1.0, "{}", server.log());
+    drop(server);
+    std::fs::remove_dir_all(data.path().join("cache")).unwrap();
+    let server = TestServer::with(&data, &quiet);
+    for (path, taken) in mixed.iter().zip(&taken).rev() {
+        assert!(server.bytes(path) == *taken, "{path} is not what it is after a cold seek");
+    }
+}
+
 /// hls.js asks for sound only when it has the pictures.
 #[test]
 fn the_sound_of_a_place_somebody_seeks_to_is_made_beside_its_pictures() {
