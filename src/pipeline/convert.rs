@@ -179,9 +179,7 @@ impl Converter {
 
 #[cfg(test)]
 mod tests {
-    use gst_video::{
-        VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoTransferFunction,
-    };
+    use gst_video::{VideoColorMatrix, VideoColorPrimaries, VideoColorRange, VideoColorimetry, VideoTransferFunction};
 
     use super::*;
 
