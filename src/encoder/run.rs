@@ -23,9 +23,8 @@ use crate::media::Rendition;
 pub const ATTEMPTS: u32 = 2;
 /// Orders that may wait for one run; more are given to another.
 const ORDERS: usize = 64;
-/// Time for a player that has the first segment of a film to ask for the second, in whichever rendition: from the decoder that
-/// stands there any of them is made sooner than from a key frame, by a worker that begins. A browser that shows its first
-/// picture on a busy machine takes 0.2 s to ask.
+/// Time for a player that has the first segment of a film to ask for the second, in whichever rendition: the decoder that stands
+/// there makes it sooner than a worker that begins at a key frame. A browser on a busy machine takes 0.2 s to ask.
 pub const CHOICE: Duration = Duration::from_millis(250);
 /// A run of warming ends this soon after its last order: its worker is too kind to be a viewer's.
 pub const WARM_IDLE: Duration = Duration::from_secs(2);
@@ -66,7 +65,7 @@ pub struct Run {
     next: u32,
     /// The init segment that every segment's parameter sets must agree with, once known.
     init: Option<Bytes>,
-    /// Until then it does not look ahead.
+    /// It does not look ahead until then, see [`CHOICE`].
     choice: Option<tokio::time::Instant>,
 }
 
@@ -238,8 +237,8 @@ impl Run {
         }
     }
 
-    /// Leaves the decoder to whom a player chooses that has the first segment, and by it has seen how fast they come. True if
-    /// something was ordered here meanwhile.
+    /// After a film's first segment waits for its player to ask for the second, maybe of another rendition, whose run can go on
+    /// with the decoder that rests here. True if something was ordered here meanwhile.
     async fn is_ordered_meanwhile(&mut self) -> bool {
         let Some(until) = self.choice.take() else { return false };
         self.state.busy.store(false, Ordering::Relaxed);

@@ -80,9 +80,9 @@ impl Tenants {
         Self { pool, devices, places, blame }
     }
 
-    /// A worker for this source: one that stands where this is, as where a player changes its rendition, the run's own if it is
-    /// still there, one that its viewer forgot, or a fresh one. That reads the index, which grows with the length of the
-    /// film: here it would be held once for each worker.
+    /// A worker for this source: one that stands before this segment, be it of the rendition that a player comes from; the run's
+    /// own, if it is still there; one that its viewer forgot; or a fresh one. That reads the index, which grows with the length
+    /// of the film: here it would be held once for each worker.
     pub async fn get(
         &self,
         claim: Claim,
@@ -308,6 +308,7 @@ mod tests {
         assert_eq!(rested(&places, 9, 7, NICE), None, "a worker for warming cannot become a viewer's");
         assert_eq!(rested(&places, 9, 7, WARM_NICE), Some(1));
     }
+
     /// A player that changed its rendition had a worker begin anew, and decode all that lies between there and a key frame.
     #[tokio::test]
     async fn whoever_changes_the_rendition_takes_the_decoder_along() {
