@@ -1,6 +1,6 @@
 //! What happens to a decoded picture before a template scales and encodes it: fields become a frame, full range becomes
-//! limited, what the container crops goes, what is transparent turns black, HDR becomes SDR. Most pictures need nothing of
-//! it and pass untouched.
+//! limited, what the container crops goes, what is transparent turns black, HDR becomes SDR, and pictures of 10 bits get their
+//! size. Most pictures need nothing of it and pass untouched.
 
 use std::sync::{Arc, OnceLock};
 
