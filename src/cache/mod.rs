@@ -260,6 +260,15 @@ impl Cache {
         Some(Writer::new(self.clone(), key.clone(), ticket, flight))
     }
 
+    /// Somebody's work on it, if it is being made; nobody counts as a viewer.
+    #[must_use]
+    pub fn in_the_making(&self, key: &Key) -> Option<Arc<Flight>> {
+        match lock(&self.0.slots).by_key.get(key) {
+            Some(Slot { work: Work::Making(flight), .. }) => Some(Arc::clone(flight)),
+            _ => None,
+        }
+    }
+
     /// True if either tier holds it; no I/O, and it does not count as use.
     #[must_use]
     pub fn holds(&self, key: &Key) -> bool {

@@ -20,6 +20,8 @@ impl Encoder {
         let opening = Opening::of(&work.plan, rendition);
         let head = |at: usize| [Object::Init, Object::Segment(0)].map(|object| self.ahead(work, at, object));
         let [_, start] = head(rendition);
+        let first = work.plan.renditions.get(rendition).map(|of| work.key(of, Object::Segment(0)));
+        let start = start.or_else(|| self.0.rooms.cache.in_the_making(&first?));
         opening.start.iter().skip(1).for_each(|sound| drop(head(*sound)));
         let (encoder, work) = (self.clone(), work.clone());
         self.spawn(async move {

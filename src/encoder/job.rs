@@ -150,6 +150,11 @@ impl<'a> Interest<'a> {
         self.flight.unwatched().await;
     }
 
+    /// True if a viewer waits for it, or has.
+    pub fn is_viewers(&self) -> bool {
+        self.lane == Lane::Viewer
+    }
+
     /// A viewer has come: it is theirs, and nobody else's need ends it any more.
     pub fn joined(&mut self) {
         self.lane = Lane::Viewer;

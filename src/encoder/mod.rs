@@ -309,17 +309,28 @@ impl Encoder {
     /// under way.
     #[must_use]
     pub fn warm(&self, work: &Work, rendition: usize, object: Object) -> Warm {
+        self.warm_in(Lane::Warm, work, rendition, object)
+    }
+
+    /// The same for what players ask for first. Whoever comes for it while it is made has what was begun, as it is made like
+    /// look-ahead, which costs viewers of other titles more than warming does.
+    #[must_use]
+    pub fn warm_first(&self, work: &Work, rendition: usize, object: Object) -> Warm {
+        self.warm_in(Lane::Ahead, work, rendition, object)
+    }
+
+    fn warm_in(&self, lane: Lane, work: &Work, rendition: usize, object: Object) -> Warm {
         match self.lead(work, rendition, object) {
             Ok(writer) => {
                 let flight = Arc::clone(writer.flight());
-                self.order(work, rendition, object, writer, Lane::Warm);
+                self.order(work, rendition, object, writer, lane);
                 Warm::Ordered(flight)
             }
             Err(why) => why,
         }
     }
 
-    /// The same for a segment in several renditions, which are made from one decode if they are encodes of the pictures and
+    /// As [`Encoder::warm`], for a segment in several renditions, which are made from one decode if they are encodes of the pictures and
     /// no worker has died of them.
     #[must_use]
     pub fn warm_together(&self, work: &Work, renditions: &[usize], number: u32) -> Vec<Warm> {

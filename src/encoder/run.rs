@@ -26,8 +26,9 @@ const ORDERS: usize = 64;
 /// Time for a player that has the first segment of a film to ask for the second, in whichever rendition: the decoder that stands
 /// there makes it sooner than a worker that begins at a key frame. A browser on a busy machine takes 0.2 s to ask.
 pub const CHOICE: Duration = Duration::from_millis(250);
-/// A run of warming ends this soon after its last order: its worker is too kind to be a viewer's.
-pub const WARM_IDLE: Duration = Duration::from_secs(2);
+/// A run that no viewer has come to ends this soon after its last order: it would keep a worker for nobody. One of warming has
+/// a worker that is too kind to be a viewer's.
+pub const UNASKED_IDLE: Duration = Duration::from_secs(2);
 
 /// A run as the encoder sees it.
 pub struct Handle {
@@ -62,6 +63,8 @@ pub struct Run {
     desk: Desk,
     state: Arc<State>,
     is_warm: bool,
+    /// A viewer has come to it.
+    is_viewers: bool,
     next: u32,
     /// The init segment that every segment's parameter sets must agree with, once known.
     init: Option<Bytes>,
@@ -202,6 +205,7 @@ impl Run {
             desk: Desk::new(orders),
             state: Arc::clone(&state),
             is_warm,
+            is_viewers: false,
             next,
             init: None,
             choice: None,
@@ -255,6 +259,7 @@ impl Run {
         let mut places = self.inner.viewers.places(&self.work.generation, self.rendition, idle, now);
         places.sort_unstable();
         places.dedup();
+        self.is_viewers |= !places.is_empty();
         let (near, segments) = (near(self.next, reach), self.rendition().grid.segments());
         for place in places.into_iter().filter(|place| near.contains(place)) {
             for number in self.next.max(place + 1)..place.saturating_add(reach + 1).min(segments) {
@@ -278,7 +283,7 @@ impl Run {
 
     /// Waits for the next order. False when the idle time is over.
     async fn rest(&mut self) -> bool {
-        let idle = if self.is_warm { WARM_IDLE } else { self.inner.config.idle() };
+        let idle = if self.is_viewers { self.inner.config.idle() } else { UNASKED_IDLE };
         let ordered = tokio::select! {
             ordered = timeout(idle, self.desk.wait()) => ordered,
             () = self.state.moved.notified() => return true,
@@ -314,6 +319,7 @@ impl Run {
         loop {
             let error = match self.attempt(object, &mut writer, &mut interest).await {
                 Ok(outcome) => {
+                    self.is_viewers |= interest.is_viewers();
                     self.finish(object, outcome, writer);
                     return self.inner.ended(Ended::Finished, since);
                 }

@@ -340,6 +340,21 @@ async fn what_a_viewer_joins_while_it_waits_to_be_warmed_becomes_a_viewers_order
     within("its turn", joined.whole()).await.unwrap_err();
 }
 
+/// It was begun anew for whoever came, as what is warmed is made by a worker too kind to be theirs.
+#[tokio::test]
+async fn what_players_ask_for_first_is_made_like_look_ahead() {
+    let bench = Bench::new();
+    let slot = bench.occupy().await;
+    let Warm::Ordered(flight) = bench.encoder.warm_first(&work(1), 0, Object::Segment(0)) else {
+        panic!("it is nowhere")
+    };
+    bench.until_queued(1).await;
+    assert_eq!(bench.encoder.stats().queued, [0, 1, 0]);
+    assert!(matches!(bench.encoder.warm_first(&work(1), 0, Object::Segment(0)), Warm::Elsewhere));
+    drop(slot);
+    assert!(within("its turn", flight.ended()).await.is_err(), "there is no source");
+}
+
 #[tokio::test]
 async fn what_viewers_wait_for_comes_first_and_of_that_what_is_due_first() {
     let bench = Bench::new();

@@ -121,8 +121,8 @@ impl Together {
         }
         drop(slot);
         // The next segment is most often asked for at once, and is the cheaper for a decoder that stands before it.
-        sleep(run::WARM_IDLE).await;
-        inner.tenants.end_rested(run, run::WARM_IDLE);
+        sleep(run::UNASKED_IDLE).await;
+        inner.tenants.end_rested(run, run::UNASKED_IDLE);
     }
 
     /// All that is made together of a recipe counts as one run, so that its worker goes from segment to segment.

@@ -9,7 +9,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::films::{Candidate, takes_slot};
-use super::policy::{self, Budget};
+use super::policy::{self, Budget, Reason};
 use super::{Inner, lock};
 use crate::cache::{FlightError, Key, Object};
 use crate::catalog::now_ms;
@@ -32,6 +32,8 @@ struct Task {
     /// Several, if they are made from one decode.
     renditions: Vec<usize>,
     object: Object,
+    /// It is what players ask for first: one who comes meanwhile goes on with it.
+    is_first: bool,
 }
 
 /// What became of something to make.
@@ -162,14 +164,19 @@ impl Inner {
             let encoded = |at: usize| work.plan.renditions[at].is_picture_encode();
             // What is wished for later of the same pictures comes along.
             let along = |(film, task): &&mut (usize, Task)| {
-                *film == wish.film && task.object == wish.object && task.renditions.iter().all(|at| encoded(*at))
+                !task.is_first
+                    && *film == wish.film
+                    && task.object == wish.object
+                    && task.renditions.iter().all(|at| encoded(*at))
             };
-            let is_segment = matches!(wish.object, Object::Segment(_)) && encoded(wish.rendition);
-            match tasks.iter_mut().find(along).filter(|_| is_segment) {
+            let is_first = wish.reason == Reason::First;
+            let is_shared = !is_first && matches!(wish.object, Object::Segment(_)) && encoded(wish.rendition);
+            match tasks.iter_mut().find(along).filter(|_| is_shared) {
                 Some((_, task)) => task.renditions.push(wish.rendition),
                 None => {
                     let renditions = vec![wish.rendition];
-                    tasks.push_back((wish.film, Task { work: work.clone(), renditions, object: wish.object }));
+                    let task = Task { work: work.clone(), renditions, object: wish.object, is_first };
+                    tasks.push_back((wish.film, task));
                 }
             }
         }
@@ -189,9 +196,14 @@ impl Inner {
     }
 
     /// Makes one object, and rests if even one at a time is more than the share. True if something was made.
-    async fn make(self: Arc<Self>, Task { work, renditions, object }: Task) -> bool {
+    async fn make(self: Arc<Self>, Task { work, renditions, object, is_first }: Task) -> bool {
         let began = Instant::now();
-        let fates = self.ask(&work, &renditions, object).await;
+        let fates = if is_first {
+            let asked = renditions.iter().map(|at| self.rooms.encoder.warm_first(&work, *at, object)).collect();
+            self.fates(&work, &renditions, object, asked).await
+        } else {
+            self.ask(&work, &renditions, object).await
+        };
         let any_made = fates.iter().any(|(_, fate)| *fate == Fate::Made);
         let share = f64::from(self.rooms.encoder.slots()) * self.config.cpu_share;
         if share < 1.0 {
@@ -208,6 +220,11 @@ impl Inner {
                 renditions.iter().map(|at| self.rooms.encoder.warm(work, *at, object)).collect()
             }
         };
+        self.fates(work, renditions, object, asked).await
+    }
+
+    /// What becomes of what was asked for, each of its rendition.
+    async fn fates(&self, work: &Work, renditions: &[usize], object: Object, asked: Vec<Warm>) -> Vec<(usize, Fate)> {
         let mut fates = Vec::new();
         for (rendition, warm) in renditions.iter().zip(asked) {
             let fate = match warm {
@@ -311,7 +328,14 @@ mod tests {
         let seen = Seen { viewer, rendition: 0, segment: 5, next: None };
         inner.rooms.encoder.seen(&work.generation, &work.plan, seen, || work.clone());
         assert!(!inner.is_calm());
-        let task = || VecDeque::from([Task { work: work.clone(), renditions: vec![0], object: Object::Segment(6) }]);
+        let task = || {
+            VecDeque::from([Task {
+                work: work.clone(),
+                renditions: vec![0],
+                object: Object::Segment(6),
+                is_first: false,
+            }])
+        };
         assert!(inner.round(task(), &mut JoinSet::new()).await);
         assert_eq!(inner.given_up.load(Ordering::Relaxed), 0, "it was not tried");
         assert!(!inner.round(task(), &mut JoinSet::new()).await);

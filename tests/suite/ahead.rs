@@ -130,6 +130,20 @@ fn without_look_ahead_a_playlist_makes_nothing() {
     }
 }
 
+/// Their workers were kept for as long as those of viewers who pause.
+#[test]
+fn runs_that_no_viewer_comes_to_end_soon() {
+    let (data, id) = film();
+    let settings = [("MATINEE_ENCODER__IDLE_SECONDS", "3600"), ("MATINEE_WARMER__ENABLED", "false")];
+    let server = TestServer::with(&data, &settings);
+    server.text(&format!("/v/{id}/master.m3u8"));
+    until("what is hinted at is begun", || server.metric("matinee_runs_active") > 0.0);
+    until("nothing is left of it", || server.metric("matinee_runs_active") == 0.0);
+    let path = server.segments(&server.playlist(&id, "144p")).pop().unwrap();
+    assert_eq!(server.get(&path).status, 200);
+    assert!(server.metric("matinee_runs_active") > 0.0, "this viewer may pause");
+}
+
 /// Another worker began at a key frame, while a player that had measured how slow the first segment was waited for the second.
 #[test]
 fn a_player_that_changes_its_rendition_takes_the_decoder_along() {

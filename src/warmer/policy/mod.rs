@@ -1,7 +1,7 @@
 //! What to make next: a pure function of what there is, what is asked for and what there is room for.
 //!
-//! First the heads: how a title begins, in the rendition players start with, and the first segments of those they try next, so
-//! that a start is a hit. Then, of titles that are asked for, the renditions that are asked for, to the end. Then the
+//! First what players ask for first of each title. Then the heads: how a title goes on, in the rendition players start with, and
+//! the first segments of those they try next, so that a start is a hit. Then, of titles that are asked for, the renditions that are asked for, to the end. Then the
 //! neighbours of what is watched: the rungs a player may switch to. Within each the objects go first that save most: expected
 //! viewers times the seconds their encode takes, for each byte they occupy.
 
@@ -22,6 +22,8 @@ const FIRST_VIEWER: f64 = 1.0;
 const LIKELY_SHARE: f64 = 0.15;
 /// Viewers of a rendition who are expected on each of those they may change to.
 const SWITCHING_SHARE: f64 = 0.2;
+/// Segments without which a player does not begin, or stalls at once: about two seconds.
+const FIRST_SEGMENTS: u32 = 2;
 /// Segments beyond a viewer's place that are made of the rungs beside it.
 const NEIGHBOURS: u32 = 2;
 
@@ -50,6 +52,8 @@ pub struct Budget {
 /// Why something is worth making, most worth first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
+    /// It is what players ask for first.
+    First,
     /// It is how a title begins.
     Head,
     /// It is of what is asked for.
@@ -69,7 +73,7 @@ pub struct Wish {
     pub object: Object,
     /// Why.
     pub reason: Reason,
-    /// Expected viewers times seconds saved, for each megabyte.
+    /// Expected viewers times seconds saved, for each megabyte; of what players ask for first the viewers alone.
     pub value: f64,
     /// About how large it will be.
     pub bytes: u64,
@@ -92,7 +96,10 @@ pub fn wishes<Missing: Fn(Object) -> bool>(
                 Object::Init | Object::Iframe(_) => seconds(at, rendition, 0),
             };
             #[expect(clippy::cast_precision_loss, reason = "sizes of segments")]
-            let value = viewers * saved / (bytes.max(1) as f64 / 1e6);
+            let value = match reason {
+                Reason::First => viewers,
+                _ => viewers * saved / (bytes.max(1) as f64 / 1e6),
+            };
             wishes.push(Wish { film: at, rendition, object, reason, value, bytes });
         }
     }
@@ -109,11 +116,13 @@ pub fn wishes<Missing: Fn(Object) -> bool>(
 }
 
 impl Wish {
-    /// First things first; what is worth the same in the order it is played.
+    /// First things first; what is worth the same in the order it is played. Of what players ask for first pictures come before
+    /// sound, which is made while they wait.
     fn compare(&self, other: &Self) -> Ordering {
         let by_value = self.reason.cmp(&other.reason).then(other.value.total_cmp(&self.value));
-        let name = |wish: &Self| (wish.film, wish.object, wish.rendition);
-        by_value.then_with(|| name(self).cmp(&name(other)))
+        let track = |wish: &Self| (wish.film, (wish.reason == Reason::First).then_some(wish.rendition));
+        let place = |wish: &Self| (wish.object, wish.rendition);
+        by_value.then_with(|| (track(self), place(self)).cmp(&(track(other), place(other))))
     }
 }
 
@@ -139,10 +148,11 @@ impl Film {
         let Opening { start, sound, fallbacks } = &self.opening;
         for (&rendition, of) in start.iter().filter_map(|at| Some((at, self.plan.renditions.get(*at)?))) {
             if budget.head_seconds > 0.0 {
-                add(rendition, Object::Init, Reason::Head, viewers);
+                add(rendition, Object::Init, Reason::First, viewers);
             }
             for n in 0..of.grid.segments().min(before(of, budget.head_seconds)) {
-                add(rendition, Object::Segment(n), Reason::Head, viewers);
+                let reason = if n < FIRST_SEGMENTS { Reason::First } else { Reason::Head };
+                add(rendition, Object::Segment(n), reason, viewers);
             }
         }
         // The init segment comes with the first.

@@ -48,13 +48,30 @@ fn all(films: &[Film], budget: &Budget) -> Vec<Wish> {
 #[test]
 fn heads_come_first_and_reach_as_far_as_configured() {
     let wishes = all(&[film([0.0, 300.0, 0.0]), film([0.0; 3])], &BUDGET);
-    let heads: Vec<&Wish> = wishes.iter().take_while(|wish| wish.reason == Reason::Head).collect();
+    let heads: Vec<&Wish> = wishes.iter().take_while(|wish| wish.reason <= Reason::Head).collect();
     let of = |rendition| heads.iter().filter(|wish| wish.rendition == rendition).count();
     assert_eq!([0, 1, 2].map(of), [0, 2 * (1 + 5), 2 * 2], "of what is tried next the beginning alone");
     let of_new: Vec<usize> = heads.iter().filter(|wish| wish.film == 1).map(|wish| wish.rendition).collect();
     assert_eq!(of_new, [1, 1, 1, 1, 1, 1, 2, 2], "first what players start with");
     assert_eq!((heads[0].film, heads[0].object), (0, Object::Init), "of heads the popular title's go first");
     assert!(wishes[heads.len()..].iter().all(|wish| wish.film == 0 && wish.reason == Reason::Popular));
+}
+
+/// Pictures that a player could not show yet were made first, as they save more for a byte.
+#[test]
+fn what_players_ask_for_first_comes_before_all_else_in_the_order_it_is_asked_for() {
+    let film = |asked| {
+        let film = film([0.0, asked, 0.0]);
+        let opening = Opening { start: vec![1, 2], ..film.opening.clone() };
+        Film { opening, ..film }
+    };
+    let dearer_later = |_: usize, _: usize, segment: u32| f64::from(segment + 1);
+    let wishes = wishes(&[film(0.0), film(300.0)], &BUDGET, |_, _| |_| true, dearer_later);
+    let first = wishes.iter().take_while(|wish| wish.reason == Reason::First);
+    let found: Vec<_> = first.map(|wish| (wish.film, wish.rendition, wish.object)).collect();
+    let objects = [Object::Init, Object::Segment(0), Object::Segment(1)];
+    let of = |film, rendition| objects.map(|object| (film, rendition, object));
+    assert_eq!(found, [of(1, 1), of(1, 2), of(0, 1), of(0, 2)].concat());
 }
 
 #[test]
