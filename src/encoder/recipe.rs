@@ -9,7 +9,7 @@ use crate::media::{Digest, Generation, Plan, Templates, Trial};
 
 /// Changes when the shape of segments does, so that nothing cached before, here or by a CDN, is mixed with what is
 /// made after. Transport streams are not kept, but their addresses promise the same bytes for ever, too.
-const SHAPE: &[u8] = b"groups 3, pictures 5, sound 5, cmaf 3, mpegts 2";
+const SHAPE: &[u8] = b"groups 3, pictures 5, sound 5, cmaf 4, mpegts 2";
 
 /// The templates in use, and what they make of the test signal here.
 #[derive(Clone, Debug, PartialEq, Eq)]
