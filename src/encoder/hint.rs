@@ -25,13 +25,21 @@ impl Encoder {
         opening.start.iter().skip(1).for_each(|sound| drop(head(*sound)));
         let (encoder, work) = (self.clone(), work.clone());
         self.spawn(async move {
+            let fallbacks: Vec<usize> = opening.fallbacks.into_iter().take(FALLBACKS).collect();
+            let prepare = || {
+                let sounds = opening.sound.iter().flat_map(|at| [(*at, Object::Init), (*at, Object::Segment(0))]);
+                for (at, object) in sounds.chain(fallbacks.iter().map(|at| (*at, Object::Init))) {
+                    encoder.ahead(&work, at, object);
+                }
+            };
             if let Some(start) = start {
                 let _ = start.ended().await;
-            }
-            let fallbacks: Vec<usize> = opening.fallbacks.into_iter().take(FALLBACKS).collect();
-            let sounds = opening.sound.iter().flat_map(|at| [(*at, Object::Init), (*at, Object::Segment(0))]);
-            for (at, object) in sounds.chain(fallbacks.iter().map(|at| (*at, Object::Init))) {
-                encoder.ahead(&work, at, object);
+                prepare();
+            } else if let Some(better) = opening.better {
+                // A player that finds it there goes up, and soon down again if that takes long.
+                [Object::Init, Object::Segment(1)]
+                    .into_iter()
+                    .for_each(|object| drop(encoder.ahead(&work, better, object)));
             }
             sleep(CHOICE).await;
             // Whoever has chosen is looked ahead for.
@@ -40,6 +48,7 @@ impl Encoder {
             if encoder.watched().into_iter().any(chosen) {
                 return;
             }
+            prepare();
             // Asked for before the fallbacks: a player that stays where it began needs it first of all.
             for at in &opening.start {
                 encoder.ahead(&work, *at, Object::Segment(1));

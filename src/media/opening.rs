@@ -12,6 +12,9 @@ pub struct Opening {
     /// Encodes of less bandwidth, the lowest first. A first segment that was made while the player waited, or that is a few
     /// kilobytes, looks like a slow network to a player that measures.
     pub fallbacks: Vec<usize>,
+    /// The encode of the next higher bandwidth. A player that finds its first segment in memory takes the network for fast, and
+    /// goes there with the second.
+    pub better: Option<usize>,
 }
 
 /// Segments of a fallback that are worth making beforehand: about two seconds, as the first ones are short.
@@ -33,7 +36,10 @@ impl Opening {
         let mut fallbacks: Vec<usize> =
             (0..plan.renditions.len()).filter(|at| is_fallback(&plan.renditions[*at])).collect();
         fallbacks.sort_by_key(|at| plan.renditions[*at].bandwidth);
-        Self { start, sound, fallbacks }
+        let is_better = |of: &Rendition| of.is_picture_encode() && of.bandwidth > first.bandwidth;
+        let better = (0..plan.renditions.len()).filter(|at| is_better(&plan.renditions[*at]));
+        let better = better.min_by_key(|at| plan.renditions[*at].bandwidth);
+        Self { start, sound, fallbacks, better }
     }
 }
 
@@ -75,7 +81,7 @@ mod tests {
     }
 
     fn opening(renditions: Vec<Rendition>, start: usize) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
-        let Opening { start, sound, fallbacks } = Opening::of(&Plan { renditions, ..Plan::default() }, start);
+        let Opening { start, sound, fallbacks, .. } = Opening::of(&Plan { renditions, ..Plan::default() }, start);
         (start, sound, fallbacks)
     }
 
@@ -97,6 +103,18 @@ mod tests {
         assert_eq!(opening(ladder(), 0), (vec![0, 5], vec![6], vec![3, 4, 2, 1]));
         assert_eq!(opening(ladder(), 3), (vec![3, 6], vec![5], vec![]));
         assert_eq!(opening(ladder(), 7), (vec![], vec![], vec![]));
+    }
+
+    #[test]
+    fn a_player_goes_up_to_the_next_better_encode() {
+        let ladder = vec![
+            pictures("source", 3_000_000, None, true),
+            pictures("1080p", 5_000_000, None, false),
+            pictures("720p", 2_800_000, None, false),
+            pictures("480p", 1_400_000, None, false),
+        ];
+        let plan = Plan { renditions: ladder, ..Plan::default() };
+        assert_eq!([0, 1, 2, 3].map(|start| Opening::of(&plan, start).better), [Some(1), None, Some(1), Some(2)]);
     }
 
     /// Sound was made that nobody heard.

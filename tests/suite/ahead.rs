@@ -202,6 +202,24 @@ fn what_a_player_may_fall_back_to_is_there_when_it_has_seen_how_fast_the_first_s
     }
 }
 
+/// It asked for the next better rendition, gave it up when that took too long, and showed the lowest one for a quarter of a minute.
+#[test]
+fn what_a_player_goes_up_to_is_begun_when_it_will_find_the_first_segment_there() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = data.ingest(&Film { size: (1280, 720), ..Film::LONG_GOP }.make(media.path(), "film.mp4"));
+    let server = TestServer::with(&data, &[("MATINEE_ENCODER__IDLE_SECONDS", "1")]);
+    let is_there = |path: &str| server.ask(path).method("HEAD").send().unwrap().header("content-length").is_some();
+    let start = server.segments(&server.playlist(&id, "480p"));
+    let [Some(first), Some(second)] = [start.get(1), start.get(2)] else { panic!("{start:?}") };
+    let better = |path: &str| path.replace("/480p/", "/720p/");
+    server.bytes(first);
+    until("nothing more is made ahead", || server.metric("matinee_runs_active") == 0.0);
+    assert!(!is_there(&better(second)));
+    server.text(&format!("/v/{id}/master.m3u8"));
+    until("the second segment is made", || is_there(&better(second)));
+    assert!(!is_there(&better(first)), "nobody asks for it");
+}
+
 /// Runs that waited for a slot kept their workers, and those that had a slot waited for a worker: for ever.
 #[test]
 fn eight_titles_that_begin_at_once_on_one_slot_all_play() {

@@ -145,7 +145,7 @@ impl Film {
         };
         let demand = self.demand();
         let viewers = demand.max(FIRST_VIEWER);
-        let Opening { start, sound, fallbacks } = &self.opening;
+        let Opening { start, sound, fallbacks, better } = &self.opening;
         for (&rendition, of) in start.iter().filter_map(|at| Some((at, self.plan.renditions.get(*at)?))) {
             if budget.head_seconds > 0.0 {
                 add(rendition, Object::Init, Reason::First, viewers);
@@ -155,7 +155,12 @@ impl Film {
                 add(rendition, Object::Segment(n), reason, viewers);
             }
         }
-        // The init segment comes with the first.
+        // The init segment comes with the first that is made.
+        for (&rendition, of) in better.iter().filter_map(|at| Some((at, self.plan.renditions.get(*at)?))) {
+            for n in 1..before(of, budget.head_seconds).min(of.grid.segments()).min(FIRST_SEGMENTS) {
+                add(rendition, Object::Segment(n), Reason::First, viewers * SWITCHING_SHARE);
+            }
+        }
         for (&rendition, of) in
             sound.iter().chain(fallbacks).filter_map(|at| Some((at, self.plan.renditions.get(*at)?)))
         {
