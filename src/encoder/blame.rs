@@ -11,26 +11,26 @@ use crate::worker::{Config, Quarantine, Quarantined};
 /// Deaths by source and by object.
 pub struct Blame {
     sources: Quarantine<Digest>,
-    /// The same for deaths in warming, which close a source to warming alone: viewers shall not go without a title because
-    /// nobody wanted all of it.
-    warmed: Quarantine<Digest>,
+    /// The same for deaths of what nobody waited for, which close a source to that alone: viewers shall not go without a title
+    /// because of what none of them wanted.
+    unasked: Quarantine<Digest>,
     objects: Quarantine<Key>,
 }
 
 impl Blame {
     pub fn new(config: &Config) -> Self {
-        let [sources, warmed] = [(); 2].map(|()| Quarantine::new(config));
-        Self { sources, warmed, objects: Quarantine::new(config) }
+        let [sources, unasked] = [(); 2].map(|()| Quarantine::new(config));
+        Self { sources, unasked, objects: Quarantine::new(config) }
     }
 
-    /// Whether this object of this source may be worked on, for a viewer or to warm it.
+    /// Whether this object of this source may be worked on, for a viewer or for nobody yet.
     ///
     /// # Errors
     /// [`Quarantined`] while it may not.
-    pub fn check(&self, source: &Digest, object: &Key, is_warm: bool, now: Instant) -> Result<(), Quarantined> {
+    pub fn check(&self, source: &Digest, object: &Key, is_unasked: bool, now: Instant) -> Result<(), Quarantined> {
         self.objects.check(object, now)?;
         self.sources.check(source, now)?;
-        if is_warm { self.warmed.check(source, now) } else { Ok(()) }
+        if is_unasked { self.unasked.check(source, now) } else { Ok(()) }
     }
 
     /// How work on these objects of a source, by one worker at once, has ended.
@@ -39,19 +39,19 @@ impl Blame {
         source: &Digest,
         objects: impl IntoIterator<Item = &'a Key>,
         ended: Result<(), &Error>,
-        (is_warm, now): (bool, Instant),
+        (is_unasked, now): (bool, Instant),
     ) {
         let objects: Vec<&Key> = objects.into_iter().collect();
         match ended {
             Ok(()) => {
                 self.sources.succeeded(source);
-                self.warmed.succeeded(source);
+                self.unasked.succeeded(source);
                 objects.into_iter().for_each(|object| self.objects.succeeded(object));
             }
             Err(Error::Died(death)) if death.exit.is_suspicious() => {
                 // A second death of one object says nothing new of its source.
                 if !objects.iter().any(|object| self.objects.has_killed(object, now)) {
-                    let sources = if is_warm { &mut self.warmed } else { &mut self.sources };
+                    let sources = if is_unasked { &mut self.unasked } else { &mut self.sources };
                     sources.died(source, now);
                 }
                 // Of several it may have been any.

@@ -5,7 +5,7 @@ use tokio::time::sleep;
 use super::run::CHOICE;
 use super::{Encoder, Work};
 use crate::cache::Object;
-use crate::media::{FALLBACK_SEGMENTS, Opening};
+use crate::media::{FIRST_SEGMENTS, Opening};
 
 /// Fallbacks that are made for a viewer who has only asked for a playlist.
 const FALLBACKS: usize = 2;
@@ -37,9 +37,9 @@ impl Encoder {
                 prepare();
             } else if let Some(better) = opening.better {
                 // A player that finds it there goes up, and soon down again if that takes long.
-                [Object::Init, Object::Segment(1)]
-                    .into_iter()
-                    .for_each(|object| drop(encoder.ahead(&work, better, object)));
+                for object in [Object::Init, Object::Segment(1)] {
+                    encoder.ahead(&work, better, object);
+                }
             }
             sleep(CHOICE).await;
             // Whoever has chosen is looked ahead for.
@@ -53,7 +53,7 @@ impl Encoder {
             for at in &opening.start {
                 encoder.ahead(&work, *at, Object::Segment(1));
             }
-            for (fallback, segment) in fallbacks.iter().flat_map(|at| (0..FALLBACK_SEGMENTS).map(move |n| (*at, n))) {
+            for (fallback, segment) in fallbacks.iter().flat_map(|at| (0..FIRST_SEGMENTS).map(move |n| (*at, n))) {
                 encoder.ahead(&work, fallback, Object::Segment(segment));
             }
         });

@@ -1,7 +1,7 @@
 //! Makes what nobody has made yet: init segments and segments, once each, in the order viewers need them.
 //!
-//! What runs without being asked: nothing; the warmer asks. An order attaches to a *run* of its rendition that will reach the segment soon,
-//! or starts one. A run owns one worker, makes what was ordered and then a few segments more (look-ahead), waits a while for
+//! What runs without being asked: nothing; the warmer asks. An order attaches to a *run* of its rendition that will reach the
+//! segment soon, or starts one. A run owns one worker, makes what was ordered and then a few segments more (look-ahead), waits a while for
 //! the viewer to come back for the next, and ends. What an order costs: at best nothing but its place in a run that is on
 //! its way; else a worker (standing by, or from a run that ended) and a decoder from the last key frame on.
 //!
@@ -94,7 +94,7 @@ pub struct Rooms {
     pub cache: Cache,
     /// Finds a source; may block.
     pub open: Open,
-    /// Is told how every encode ended, and how many seconds it took if it was of a segment and not to warm it.
+    /// Is told how every encode ended, and how many seconds it took if it was of a segment and not in the last lane.
     pub ended: Arc<dyn Fn(Ended, Option<f64>) + Send + Sync>,
     /// Is told of every segment that was kept although frames of it were bridged; may not block.
     pub bridged: OnBridged,
@@ -312,8 +312,8 @@ impl Encoder {
         self.warm_in(Lane::Warm, work, rendition, object)
     }
 
-    /// The same for what players ask for first. Whoever comes for it while it is made has what was begun, as it is made like
-    /// look-ahead, which costs viewers of other titles more than warming does.
+    /// As [`Encoder::warm`], for what players ask for first: made like look-ahead, so that whoever comes for it has what was
+    /// begun. Viewers come first, and stop it.
     #[must_use]
     pub fn warm_first(&self, work: &Work, rendition: usize, object: Object) -> Warm {
         self.warm_in(Lane::Ahead, work, rendition, object)
@@ -330,8 +330,8 @@ impl Encoder {
         }
     }
 
-    /// As [`Encoder::warm`], for a segment in several renditions, which are made from one decode if they are encodes of the pictures and
-    /// no worker has died of them.
+    /// As [`Encoder::warm`], for a segment in several renditions, which are made from one decode if they are encodes of the
+    /// pictures and no worker has died of them.
     #[must_use]
     pub fn warm_together(&self, work: &Work, renditions: &[usize], number: u32) -> Vec<Warm> {
         let encoded = |at: &usize| work.plan.renditions.get(*at).is_some_and(Rendition::is_picture_encode);

@@ -257,11 +257,12 @@ impl Run {
         }
         let (idle, now) = (self.inner.config.idle(), tokio::time::Instant::now());
         let mut places = self.inner.viewers.places(&self.work.generation, self.rendition, idle, now);
+        let (near, segments) = (near(self.next, reach), self.rendition().grid.segments());
+        places.retain(|place| near.contains(place));
         places.sort_unstable();
         places.dedup();
         self.is_viewers |= !places.is_empty();
-        let (near, segments) = (near(self.next, reach), self.rendition().grid.segments());
-        for place in places.into_iter().filter(|place| near.contains(place)) {
+        for place in places {
             for number in self.next.max(place + 1)..place.saturating_add(reach + 1).min(segments) {
                 let object = Object::Segment(number);
                 let key = self.work.key(self.rendition(), object);
@@ -317,9 +318,12 @@ impl Run {
         let mut interest = Interest::new(&writer, &slot, lane);
         let mut failures = 0;
         loop {
-            let error = match self.attempt(object, &mut writer, &mut interest).await {
+            let attempt = self.attempt(object, &mut writer, &mut interest).await;
+            self.is_viewers |= interest.is_viewers();
+            let error = match attempt {
                 Ok(outcome) => {
-                    self.is_viewers |= interest.is_viewers();
+                    // Whoever is told that it is there finds the slot free.
+                    drop(slot);
                     self.finish(object, outcome, writer);
                     return self.inner.ended(Ended::Finished, since);
                 }
@@ -414,7 +418,9 @@ impl Run {
     ) -> Result<Outcome, Error> {
         let Self { inner, work, .. } = self;
         let mut lost = pin!(interest.lost(self.desk.called()));
-        inner.tenants.check(&work.digest, writer.key(), self.is_warm)?;
+        // What a worker dies of while nobody waits for it closes the source to nobody who does.
+        let is_unasked = |writer: &Writer| writer.viewers() == 0;
+        inner.tenants.check(&work.digest, writer.key(), is_unasked(writer))?;
         let rendition = &work.plan.renditions[self.rendition];
         let nice = match rendition.is_picture_encode() {
             _ if self.is_warm => tenants::WARM_NICE,
@@ -422,14 +428,15 @@ impl Run {
             false => tenants::LIGHT_NICE,
         };
         let at = segment_of(object).filter(|_| rendition.is_picture_encode());
-        let claim = Claim { run: self.id, nice, at };
+        // Nobody's order takes a decoder along that a viewer may come back to.
+        let claim = Claim { run: self.id, nice, at: at.filter(|_| !is_unasked(writer)) };
         let mut tenant = tokio::select! {
             tenant = inner.tenants.get(claim, &work.digest, &inner.rooms.open, inner.recipe.templates()) => tenant?,
             () = &mut lost => return Err(Error::Cancelled),
         };
         let job = Job { rendition, object, chunk_seconds: inner.config.chunk_seconds };
         let result = job.run(&mut tenant.worker, writer, lost).await;
-        inner.tenants.judge(&work.digest, [writer.key()], result.as_ref().map(drop), self.is_warm);
+        inner.tenants.judge(&work.digest, [writer.key()], result.as_ref().map(drop), is_unasked(writer));
         match &result {
             // Until the run has its next slot others may need the place more.
             Ok(_) => inner.tenants.rest(self.id, &work.digest, at.map(|n| n + 1), tenant),

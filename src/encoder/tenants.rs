@@ -35,7 +35,7 @@ const FORGOTTEN: Duration = Duration::from_secs(6);
 pub struct Claim {
     pub run: u64,
     pub nice: i32,
-    /// The segment whose pictures it will decode, if it will.
+    /// The segment whose pictures it will decode for a viewer, if it will.
     pub at: Option<u32>,
 }
 
@@ -138,9 +138,9 @@ impl Tenants {
         }
     }
 
-    /// Whether a worker may be risked on this object of this source, for a viewer or to warm it.
-    pub fn check(&self, digest: &Digest, object: &Key, is_warm: bool) -> Result<(), Error> {
-        Ok(lock(&self.blame).check(digest, object, is_warm, Instant::now().into_std())?)
+    /// Whether a worker may be risked on this object of this source, for a viewer or for nobody yet.
+    pub fn check(&self, digest: &Digest, object: &Key, is_unasked: bool) -> Result<(), Error> {
+        Ok(lock(&self.blame).check(digest, object, is_unasked, Instant::now().into_std())?)
     }
 
     /// What the end of a job says about its source and its objects: a worker that died of them counts against them, a
@@ -150,9 +150,9 @@ impl Tenants {
         digest: &Digest,
         objects: impl IntoIterator<Item = &'a Key>,
         ended: Result<(), &Error>,
-        is_warm: bool,
+        is_unasked: bool,
     ) {
-        lock(&self.blame).judge(digest, objects, ended, (is_warm, Instant::now().into_std()));
+        lock(&self.blame).judge(digest, objects, ended, (is_unasked, Instant::now().into_std()));
     }
 }
 

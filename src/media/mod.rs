@@ -34,7 +34,7 @@ pub use grid::{Cut, Grid, GridError};
 pub use id::{DeliveryId, Digest, Generation, IdError, JobId, KeyId, RenditionName, TitleId, UploadId, WebhookId};
 pub use index::{Access, AudioTrack, Crop, Index, Join, Packet, Refresh, Shown, Skipped, Track, TrackKind, VideoTrack};
 pub use ladder::{AudioRung, Ladder, LadderError, VideoRung};
-pub use opening::{FALLBACK_SEGMENTS, Opening};
+pub use opening::{FIRST_SEGMENTS, Opening};
 pub use picture::{Picture, Thumbnails, Tile, scale_to_fit};
 pub use plan::{AAC_OVERHEAD, PlanError, decimate, plan};
 pub use policy::Policy;

@@ -17,8 +17,9 @@ pub struct Opening {
     pub better: Option<usize>,
 }
 
-/// Segments of a fallback that are worth making beforehand: about two seconds, as the first ones are short.
-pub const FALLBACK_SEGMENTS: u32 = 2;
+/// Segments of a beginning without which a player does not begin, or stalls at once: about two seconds, as the first ones are
+/// short.
+pub const FIRST_SEGMENTS: u32 = 2;
 
 impl Opening {
     /// Of a player that starts with this rendition.

@@ -32,7 +32,7 @@ const LOWER_PER_SLOT: usize = 64;
 pub enum Lane {
     /// A viewer.
     Viewer,
-    /// Nobody yet, but somebody who watches will.
+    /// Nobody yet, but somebody who watches will, or whoever begins a title.
     Ahead,
     /// Nobody that is known of.
     Warm,

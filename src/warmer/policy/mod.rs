@@ -1,16 +1,17 @@
 //! What to make next: a pure function of what there is, what is asked for and what there is room for.
 //!
 //! First what players ask for first of each title. Then the heads: how a title goes on, in the rendition players start with, and
-//! the first segments of those they try next, so that a start is a hit. Then, of titles that are asked for, the renditions that are asked for, to the end. Then the
-//! neighbours of what is watched: the rungs a player may switch to. Within each the objects go first that save most: expected
-//! viewers times the seconds their encode takes, for each byte they occupy.
+//! the first segments of those they try next, so that a start is a hit. Then, of titles that are asked for, the renditions that
+//! are asked for, to the end. Then the neighbours of what is watched: the rungs a player may switch to. Within each the objects
+//! go first that save most: expected viewers times the seconds their encode takes, for each byte they occupy; of the first of all
+//! those of the title that is expected to be watched most.
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::cache::Object;
-use crate::media::{FALLBACK_SEGMENTS, Opening, Plan, Rendition, RenditionKind};
+use crate::media::{FIRST_SEGMENTS, Opening, Plan, Rendition, RenditionKind};
 
 /// Wishes at a time: some minutes of work. What is watched and asked for has changed by then.
 pub const MAX_WISHES: usize = 256;
@@ -22,8 +23,6 @@ const FIRST_VIEWER: f64 = 1.0;
 const LIKELY_SHARE: f64 = 0.15;
 /// Viewers of a rendition who are expected on each of those they may change to.
 const SWITCHING_SHARE: f64 = 0.2;
-/// Segments without which a player does not begin, or stalls at once: about two seconds.
-const FIRST_SEGMENTS: u32 = 2;
 /// Segments beyond a viewer's place that are made of the rungs beside it.
 const NEIGHBOURS: u32 = 2;
 
@@ -164,7 +163,7 @@ impl Film {
         for (&rendition, of) in
             sound.iter().chain(fallbacks).filter_map(|at| Some((at, self.plan.renditions.get(*at)?)))
         {
-            for n in 0..before(of, budget.head_seconds).min(of.grid.segments()).min(FALLBACK_SEGMENTS) {
+            for n in 0..before(of, budget.head_seconds).min(of.grid.segments()).min(FIRST_SEGMENTS) {
                 add(rendition, Object::Segment(n), Reason::Head, viewers * SWITCHING_SHARE);
             }
         }
