@@ -48,6 +48,7 @@ impl Encoder {
             if encoder.watched().into_iter().any(chosen) {
                 return;
             }
+            // Where that was put off; what is there or ordered stays as it is.
             prepare();
             // Asked for before the fallbacks: a player that stays where it began needs it first of all.
             for at in &opening.start {

@@ -1,9 +1,9 @@
 //! Makes what nobody has made yet: init segments and segments, once each, in the order viewers need them.
 //!
 //! What runs without being asked: nothing; the warmer asks. An order attaches to a *run* of its rendition that will reach the
-//! segment soon, or starts one. A run owns one worker, makes what was ordered and then a few segments more (look-ahead), waits a while for
-//! the viewer to come back for the next, and ends. What an order costs: at best nothing but its place in a run that is on
-//! its way; else a worker (standing by, or from a run that ended) and a decoder from the last key frame on.
+//! segment soon, or starts one. A run owns one worker, makes what was ordered and then a few segments more (look-ahead), waits
+//! a while for the viewer to come back for the next, and ends. What an order costs: at best nothing but its place in a run that
+//! is on its way; else a worker (standing by, or from a run that ended) and a decoder from the last key frame on.
 //!
 //! The rule not to break: nothing is committed that was not checked against the grid, and bytes that were sent are never
 //! contradicted: a second attempt repeats them or the flight fails.
