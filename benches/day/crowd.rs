@@ -1,6 +1,8 @@
 //! Titles and viewers, all out of one seed.
 
-use crate::{HEAD_RUNG, Segment};
+use std::sync::Arc;
+
+use matinee::media::Plan;
 
 const TITLES: u16 = 1000;
 const SESSIONS: usize = 3000;
@@ -9,34 +11,27 @@ const SETTLED: u32 = 4;
 /// Popularity of the title of rank `r` is `1 / r^ZIPF`.
 const ZIPF: f64 = 0.9;
 const DAY_MS: f64 = 86_400_000.0;
+/// The renditions, by their place in a plan: 1080p, 720p, 480p, 360p and two that nobody takes. All players start in one.
+pub const START: usize = 2;
+const WISHED: [usize; 5] = [1, 1, 1, 0, START];
+const TAKEN: u32 = 4;
 
-/// A rung of the ladder: bytes of a segment in life, and what encoding one takes.
-pub struct Rung {
-    pub bytes: u64,
-    pub encode_ms: u64,
-}
-
-/// 360p, 480p, 720p, 1080p, with x264 veryfast on two cores.
-pub const RUNGS: [Rung; 4] = [
-    Rung { bytes: 400_000, encode_ms: 250 },
-    Rung { bytes: 700_000, encode_ms: 400 },
-    Rung { bytes: 1_400_000, encode_ms: 800 },
-    Rung { bytes: 2_500_000, encode_ms: 1600 },
-];
-
-/// A film.
-pub struct Title {
-    pub segments: u32,
+/// A segment of a title in one of its plan's renditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Segment {
+    pub title: u16,
+    pub rendition: usize,
+    pub number: u32,
 }
 
 /// A viewer of one.
 pub struct Session {
     pub start_ms: u64,
+    pub title: u16,
     /// Segments asked for so far.
-    pub asked: u32,
-    title: u16,
-    rung: u8,
-    wished: u8,
+    asked: u32,
+    rendition: usize,
+    wished: usize,
     number: u32,
     left: u32,
     end: u32,
@@ -45,20 +40,15 @@ pub struct Session {
 
 struct Chance(u64);
 
-impl Title {
-    pub fn eager_ms(&self) -> u64 {
-        RUNGS.iter().map(|rung| rung.encode_ms).sum::<u64>() * u64::from(self.segments)
-    }
-}
-
 /// Three to sixty minutes, as many short as long by the logarithm.
-pub fn titles() -> Vec<Title> {
+/// In seconds.
+pub fn titles() -> Vec<u32> {
     let mut chance = Chance(1);
     let minutes = std::iter::repeat_with(move || 3.0 * 20_f64.powf(chance.part()));
-    minutes.take(usize::from(TITLES)).map(|minutes| Title { segments: (minutes * 15.0) as u32 }).collect()
+    minutes.take(usize::from(TITLES)).map(|minutes| (minutes * 60.0) as u32).collect()
 }
 
-pub fn sessions(titles: &[Title]) -> Vec<Session> {
+pub fn sessions(titles: &[Arc<Plan>]) -> Vec<Session> {
     let mut chance = Chance(2);
     let mut sum = 0.0;
     let popular: Vec<f64> = (1..=titles.len())
@@ -72,16 +62,16 @@ pub fn sessions(titles: &[Title]) -> Vec<Session> {
             let at = chance.part() * sum;
             // Neighbours in rank are no neighbours in anything else.
             let title = popular.partition_point(|until| *until < at).min(titles.len() - 1);
-            let end = titles[title].segments;
+            let end = titles[title].renditions[START].grid.segments();
             // Four in ten look for less than a minute; the others stay ten minutes on average.
             let left = if chance.is(0.4) { 1 + chance.below(15) } else { 1 + (-chance.part().ln() * 150.0) as u32 };
             // Most begin at the beginning, the others go on where they once stopped.
             let number = if chance.is(0.85) { 0 } else { chance.below(end) };
             // Twice as busy in the evening as at noon.
             let start_ms = (DAY_MS * chance.part().max(chance.part())) as u64;
-            let wished = [HEAD_RUNG, HEAD_RUNG, HEAD_RUNG, 3, 1][chance.below(5) as usize];
+            let wished = WISHED[chance.below(5) as usize];
             let chance = Chance(chance.next() | 1);
-            Session { start_ms, asked: 0, title: title as u16, rung: HEAD_RUNG, wished, number, left, end, chance }
+            Session { start_ms, asked: 0, title: title as u16, rendition: START, wished, number, left, end, chance }
         })
         .collect()
 }
@@ -93,18 +83,18 @@ impl Session {
         if self.number >= self.end {
             return None;
         }
-        let segment = Segment { title: self.title, rung: self.rung, number: self.number };
+        let segment = Segment { title: self.title, rendition: self.rendition, number: self.number };
         self.asked += 1;
         self.number += 1;
         if self.chance.is(0.002) {
             self.number = self.chance.below(self.end);
         }
         if self.asked == SETTLED {
-            self.rung = self.wished;
+            self.rendition = self.wished;
         }
         // Networks change.
         if self.chance.is(0.005) {
-            self.rung = self.chance.below(RUNGS.len() as u32) as u8;
+            self.rendition = self.chance.below(TAKEN) as usize;
         }
         Some(segment)
     }

@@ -1,206 +1,220 @@
-//! A day of viewers against the real cache, with encodes that only take simulated time: how much of an eager encode was
-//! done, how many requests found their segment, how many waited. Beside it the same day over a plain LRU cache of the same
-//! size without look-ahead.
+//! A day of viewers against the real cache, scheduler, look-ahead and warmer, over workers that only take the time of a
+//! simulated machine: how much of an eager encode was done, how many requests found their segment, how many waited. Beside it
+//! the same day on the same machine over a plain LRU cache, with nothing made ahead.
 //!
-//! Everything is drawn from one seed. Segments have a thousandth of their bytes, and so have the bounds of the cache. What
-//! is simulated is the scheduler (a queue for viewers, one for look-ahead) and the heads, which are made once as if a title
-//! had just come in; the warmer's policy has no part in it.
+//! Time is Tokio's paused clock: it goes on when there is nothing to do, so that a day takes minutes. Everything is drawn from
+//! one seed. Segments have a fiftieth of their bytes, and so have the bounds of the cache (the policy reckons with whole ones,
+//! so that it leaves the last hundredth of the disk free). The titles come one by one before the day begins, as they would.
 
 mod crowd;
-mod stores;
+mod encode;
+mod films;
+mod lru;
+mod machine;
+mod server;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::HashMap;
+use std::env;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use crowd::{RUNGS, Rung, Session, Title};
-use stores::{Got, Store};
+use matinee::media::Plan;
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
-/// Encodes at a time.
-const WORKERS: usize = 4;
-/// Segments made beyond the one that was asked for.
-const AHEAD: u32 = 2;
-/// Segments of a head, and the rung whose heads are made.
-const HEAD_SEGMENTS: u32 = 5;
-const HEAD_RUNG: u8 = 2;
-/// Segments a player asks for at once when it starts; then one each time one has been played.
-const BUFFERED: u32 = 3;
-const SEGMENT_MS: u64 = 4000;
-/// Bounds of the cache as they would be in life, GiB.
-const SIZES_GIB: [u64; 2] = [20, 80];
+use crowd::{Segment, Session};
+use lru::Lru;
+use machine::Machine;
+use server::Server;
 
-/// A segment of a title in a rung.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Segment {
-    title: u16,
-    rung: u8,
-    number: u32,
+/// Bytes in life for one that is kept here.
+const SCALE: u64 = 50;
+/// What a player has loaded and not played at most, seconds: as much as Shaka Player wants by default, and the segment that it
+/// asks for then.
+const BUFFER: f64 = 14.0;
+/// What a network takes for a second of film, seconds.
+const NETWORK: f64 = 0.1;
+/// From one title to the next, and from the last to the day.
+const ARRIVAL: Duration = Duration::from_secs(60);
+/// Machines and caches.
+const RUNS: [(u32, u64); 4] = [(4, 80), (8, 20), (8, 80), (16, 80)];
+
+/// What became of a request.
+pub struct Answer {
+    /// It was there.
+    is_hit: bool,
+    /// From the request to the first byte, and to the last.
+    first_byte: Duration,
+    whole: Duration,
 }
 
-/// What happens at a time.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-enum Event {
-    /// A session asks for its next segment.
-    Ask(usize),
-    /// An encode ends.
-    Made(Segment),
+/// Who answers.
+enum Site {
+    Matinee(Server),
+    Lru(Arc<Lru>),
 }
 
 #[derive(Default)]
 struct Figures {
-    requests: u64,
-    hits: u64,
-    /// Waits beyond a second.
-    long: u64,
-    /// Encoded, milliseconds.
-    work_ms: u64,
+    requests: AtomicU64,
+    hits: AtomicU64,
+    /// First bytes that took more than a second, and last bytes.
+    late: AtomicU64,
+    late_whole: AtomicU64,
+    /// Milliseconds that players stood still.
+    stalled_ms: AtomicU64,
+    stalls: AtomicU64,
+    /// CPU seconds of each segment that anybody asked for, made alone.
+    watched: Mutex<HashMap<Segment, f64>>,
 }
 
-/// The server and its day.
-struct Day<'a> {
-    titles: &'a [Title],
-    sessions: Vec<Session>,
-    store: Store,
-    look_ahead: bool,
-    now_ms: u64,
-    events: BinaryHeap<Reverse<(u64, Event)>>,
-    /// Sessions that wait for each segment that is queued or being made, and since when.
-    making: HashMap<Segment, Vec<u64>>,
-    viewers: VecDeque<Segment>,
-    ahead: VecDeque<Segment>,
-    busy: usize,
-    figures: Figures,
-}
-
-impl Segment {
-    fn rung(self) -> &'static Rung {
-        &RUNGS[usize::from(self.rung)]
-    }
-}
-
-impl Day<'_> {
-    fn run(mut self) -> Figures {
-        if self.look_ahead {
-            self.heads();
-        }
-        for (index, session) in self.sessions.iter().enumerate() {
-            self.events.push(Reverse((session.start_ms, Event::Ask(index))));
-        }
-        while let Some(Reverse((at, event))) = self.events.pop() {
-            self.now_ms = at;
-            self.store.set_time(at);
-            match event {
-                Event::Ask(index) => self.ask(index),
-                Event::Made(segment) => self.made(segment),
-            }
-            self.work();
-        }
-        self.figures
-    }
-
-    /// Made before the day, and part of its work.
-    fn heads(&mut self) {
-        for title in 0..self.titles.len() {
-            for number in 0..HEAD_SEGMENTS {
-                let segment = Segment { title: title as u16, rung: HEAD_RUNG, number };
-                self.store.lead(segment);
-                self.store.keep(segment);
-                self.figures.work_ms += segment.rung().encode_ms;
-            }
+impl Site {
+    async fn add(&self, title: u16, plan: Arc<Plan>) {
+        match self {
+            Self::Matinee(server) => server.add(title, plan).await,
+            Self::Lru(lru) => lru.add(title, plan),
         }
     }
 
-    fn ask(&mut self, index: usize) {
-        let Some(segment) = self.sessions[index].next() else { return };
-        self.figures.requests += 1;
-        if let Some(waiting) = self.making.get_mut(&segment) {
-            waiting.push(self.now_ms);
-            if let Some(place) = self.ahead.iter().position(|queued| *queued == segment) {
-                self.ahead.remove(place);
-                self.viewers.push_back(segment);
-            }
-        } else {
-            match self.store.get(segment) {
-                Got::Whole => self.figures.hits += 1,
-                Got::Lead => {
-                    self.making.insert(segment, vec![self.now_ms]);
-                    self.viewers.push_back(segment);
-                }
-            }
-        }
-        let end = self.titles[usize::from(segment.title)].segments;
-        for number in (segment.number + 1..end).take(AHEAD as usize).take_while(|_| self.look_ahead) {
-            let next = Segment { number, ..segment };
-            if !self.making.contains_key(&next) && self.store.lead(next) {
-                self.making.insert(next, Vec::new());
-                self.ahead.push_back(next);
-            }
-        }
-        let pause = if self.sessions[index].asked < BUFFERED { 100 } else { SEGMENT_MS };
-        self.events.push(Reverse((self.now_ms + pause, Event::Ask(index))));
-    }
-
-    fn made(&mut self, segment: Segment) {
-        self.busy -= 1;
-        self.figures.work_ms += segment.rung().encode_ms;
-        self.store.keep(segment);
-        for since in self.making.remove(&segment).unwrap_or_default() {
-            self.figures.long += u64::from(self.now_ms - since > 1000);
+    fn begin(&self, title: u16) {
+        if let Self::Matinee(server) = self {
+            assert_eq!(server.begin(title), crowd::START, "players start with what they are told to");
         }
     }
 
-    /// Gives workers what is queued, viewers first; look-ahead leaves one worker free for them.
-    fn work(&mut self) {
-        while self.busy < WORKERS {
-            let ahead = if self.busy + 1 < WORKERS { self.ahead.pop_front() } else { None };
-            let Some(segment) = self.viewers.pop_front().or(ahead) else { return };
-            self.busy += 1;
-            self.events.push(Reverse((self.now_ms + segment.rung().encode_ms, Event::Made(segment))));
+    async fn answer(&self, viewer: u64, of: Segment, goes_on: bool) -> Answer {
+        match self {
+            Self::Matinee(server) => server.answer(viewer, of).await,
+            Self::Lru(lru) => lru.answer(of, goes_on).await,
         }
     }
 }
 
-fn day(titles: &[Title], store: Store, look_ahead: bool) -> Figures {
-    let day = Day {
-        titles,
-        sessions: crowd::sessions(titles),
-        store,
-        look_ahead,
-        now_ms: 0,
-        events: BinaryHeap::new(),
-        making: HashMap::new(),
-        viewers: VecDeque::new(),
-        ahead: VecDeque::new(),
-        busy: 0,
-        figures: Figures::default(),
-    };
-    day.run()
+impl Figures {
+    fn add(&self, answer: &Answer) {
+        let is_long = |time: Duration| u64::from(time > Duration::from_secs(1));
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.hits.fetch_add(answer.is_hit.into(), Ordering::Relaxed);
+        self.late.fetch_add(is_long(answer.first_byte), Ordering::Relaxed);
+        self.late_whole.fetch_add(is_long(answer.whole), Ordering::Relaxed);
+    }
+
+    fn stood_still(&self, time: Duration) {
+        self.stalls.fetch_add(1, Ordering::Relaxed);
+        self.stalled_ms.fetch_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// A player from its start to its end.
+async fn play(site: Arc<Site>, viewer: u64, mut session: Session, plan: Arc<Plan>, figures: Arc<Figures>) {
+    site.begin(session.title);
+    sleep(Duration::from_millis(150)).await;
+    // When playing began, and how much was loaded since, seconds.
+    let (mut playing, mut loaded): (Option<Instant>, f64) = (None, 0.0);
+    let mut last: Option<Segment> = None;
+    while let Some(segment) = session.next() {
+        let goes_on = last.is_some_and(|last| (last.rendition, last.number + 1) == (segment.rendition, segment.number));
+        if last.is_some_and(|last| last.number + 1 != segment.number) {
+            // A seek drops what was loaded.
+            (playing, loaded) = (None, 0.0);
+        }
+        last = Some(segment);
+        let answer = site.answer(viewer, segment, goes_on).await;
+        let rendition = &plan.renditions[segment.rendition];
+        figures.add(&answer);
+        figures
+            .watched
+            .lock()
+            .expect("nothing panics with it")
+            .insert(segment, encode::alone(rendition, segment.number, true));
+        let length = films::seconds(rendition, segment.number);
+        sleep(Duration::from_secs_f64(length * NETWORK)).await;
+        let began = playing.get_or_insert_with(Instant::now);
+        let played = began.elapsed().as_secs_f64();
+        if played > loaded {
+            let stood = Duration::from_secs_f64(played - loaded);
+            figures.stood_still(stood);
+            *began += stood;
+        }
+        loaded += length;
+        sleep_until(*began + Duration::from_secs_f64((loaded - BUFFER).max(0.0))).await;
+    }
+}
+
+/// The row of a table.
+async fn day(name: &str, site: Site, machine: Machine, cores: u32, gib: u64) -> String {
+    let (site, figures, real) = (Arc::new(site), Arc::<Figures>::default(), std::time::Instant::now());
+    let (mut plans, mut eager) = (Vec::new(), 0.0);
+    for (title, seconds) in crowd::titles().into_iter().enumerate() {
+        let plan = films::film(seconds);
+        eager += encode::eager(&plan);
+        site.add(u16::try_from(title).expect("few"), Arc::clone(&plan)).await;
+        plans.push(plan);
+        sleep(ARRIVAL).await;
+    }
+    let (midnight, before) = (Instant::now(), machine.spent());
+    let mut players = JoinSet::new();
+    for (viewer, session) in crowd::sessions(&plans).into_iter().enumerate() {
+        let (site, figures) = (Arc::clone(&site), Arc::clone(&figures));
+        let plan = Arc::clone(&plans[usize::from(session.title)]);
+        players.spawn(async move {
+            sleep_until(midnight + Duration::from_millis(session.start_ms)).await;
+            play(site, viewer as u64 + 1, session, plan, figures).await;
+        });
+    }
+    while let Some(played) = players.join_next().await {
+        played.expect("no player panics");
+    }
+    if let Site::Matinee(server) = &*site {
+        server.stop().await;
+    }
+    let get = |of: &AtomicU64| of.load(Ordering::Relaxed);
+    let requests = get(&figures.requests);
+    let part = |of: &AtomicU64| 100.0 * get(of) as f64 / requests as f64;
+    let of_eager = |seconds: f64| 100.0 * seconds / eager;
+    let watched: f64 = figures.watched.lock().expect("nothing panics with it").values().sum();
+    eprintln!(
+        "{requests} requests; of eager, what they are for takes {:.2} %, what was made before the day {:.2} %; replayed in {} s",
+        of_eager(watched),
+        of_eager(before),
+        real.elapsed().as_secs()
+    );
+    format!(
+        "| {name} | {cores} | {gib} | {:.2} % | {:.3} % | {:.2} % | {} ({} s) | {:.2} % |",
+        part(&figures.hits),
+        part(&figures.late),
+        part(&figures.late_whole),
+        get(&figures.stalls),
+        get(&figures.stalled_ms) / 1000,
+        of_eager(machine.spent()),
+    )
 }
 
 fn main() {
     // Tests of all targets run this as well, and want nothing of it.
-    if std::env::args().any(|argument| argument == "--test") {
+    if env::args().any(|argument| argument == "--test") {
         return;
     }
-    let titles = crowd::titles();
-    let eager_ms: u64 = titles.iter().map(Title::eager_ms).sum();
-    let segments: u64 = titles.iter().map(|title| u64::from(title.segments)).sum();
-    println!("{} titles, {} hours of film; {WORKERS} workers", titles.len(), segments * SEGMENT_MS / 3_600_000);
     println!(
-        "| cache | GiB | requests | hits | waits > 1 s | encoded, of eager |\n| --- | --- | --- | --- | --- | --- |"
+        "| cache | cores | GiB | hits | first byte > 1 s | last byte > 1 s | stalls | encoded, of eager |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |"
     );
-    for gib in SIZES_GIB {
-        let bytes = gib << 30;
-        let runs = [("matinee", Store::real(bytes), true), ("plain LRU", Store::lru(bytes), false)];
-        for (name, store, look_ahead) in runs {
-            let figures = day(&titles, store, look_ahead);
-            let part = |of: u64, all: u64| 100.0 * of as f64 / all as f64;
-            println!(
-                "| {name} | {gib} | {} | {:.2} % | {:.3} % | {:.2} % |",
-                figures.requests,
-                part(figures.hits, figures.requests),
-                part(figures.long, figures.requests),
-                part(figures.work_ms, eager_ms),
-            );
+    for (cores, gib) in RUNS {
+        for is_matinee in [true, false] {
+            let runtime = Builder::new_current_thread().enable_all().start_paused(true).build();
+            let row = runtime.expect("a runtime can be made").block_on(async {
+                let (machine, bytes) = (Machine::new(cores), gib << 30);
+                if is_matinee {
+                    let site = Site::Matinee(Server::start(cores, bytes, &machine));
+                    day("matinee", site, machine, cores, gib).await
+                } else {
+                    let site = Site::Lru(Arc::new(Lru::new(bytes, &machine)));
+                    day("plain LRU", site, machine, cores, gib).await
+                }
+            });
+            println!("{row}");
         }
     }
 }

@@ -14,7 +14,7 @@ use super::claim::{Claim, claim};
 use super::{Error, Running, retire, rooms, scrape::Scrape, stale};
 use crate::access::{Grants, Keys, Playback, Secret, Signer};
 use crate::api::Api;
-use crate::cache::Cache;
+use crate::cache::{Cache, Clock};
 use crate::catalog::{Catalog, now_ms};
 use crate::config::{Auth, Config};
 use crate::encoder::{self, Encoder, Recipe, Source};
@@ -103,6 +103,7 @@ fn warmer(config: &Config, data: &Data, encoder: &Encoder) -> Result<Warmer, Err
         cache: data.cache.clone(),
         encoder: encoder.clone(),
         disk_bytes: config.cache.disk_bytes,
+        clock: Clock::System,
     };
     Ok(Warmer::start(&config.warmer, rooms)?)
 }

@@ -21,7 +21,7 @@ const MOST_AHEAD: f64 = 24.0;
 /// A heat, or a moment, which is the heat of what is used then and never before: half-lives since 1970.
 pub(super) type Moment = f64;
 
-/// What time the cache thinks it is.
+/// What time it is.
 #[derive(Clone, Default)]
 pub enum Clock {
     /// The system's.
@@ -35,6 +35,16 @@ pub enum Clock {
 pub(super) struct Heat(AtomicU64);
 
 impl Clock {
+    /// Milliseconds since 1970.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        let milliseconds = match self {
+            Self::System => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis(),
+            Self::Set(milliseconds) => milliseconds.load(Ordering::Relaxed).into(),
+        };
+        i64::try_from(milliseconds).unwrap_or(i64::MAX)
+    }
+
     pub(super) fn now(&self) -> Moment {
         match self {
             Self::System => moment(SystemTime::now()),

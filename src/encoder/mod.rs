@@ -485,7 +485,7 @@ impl Inner {
         (Ask { lane, title: work.generation.clone(), due, cost }, weight)
     }
 
-    fn ended(&self, how: Ended, since: Option<std::time::Instant>) {
+    fn ended(&self, how: Ended, since: Option<Instant>) {
         (self.rooms.ended)(how, since.map(|since| since.elapsed().as_secs_f64()));
     }
 }

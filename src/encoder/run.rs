@@ -4,12 +4,12 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, mpsc};
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::desk::{Desk, Pending};
 use super::job::{Interest, Job, Outcome};
@@ -69,7 +69,7 @@ pub struct Run {
     /// The init segment that every segment's parameter sets must agree with, once known.
     init: Option<Bytes>,
     /// It does not look ahead until then, see [`CHOICE`].
-    choice: Option<tokio::time::Instant>,
+    choice: Option<Instant>,
 }
 
 /// How waiting for a slot ended.
@@ -255,7 +255,7 @@ impl Run {
         if self.is_warm || self.desk.is_held_back || reach == 0 {
             return None;
         }
-        let (idle, now) = (self.inner.config.idle(), tokio::time::Instant::now());
+        let (idle, now) = (self.inner.config.idle(), Instant::now());
         let mut places = self.inner.viewers.places(&self.work.generation, self.rendition, idle, now);
         let (near, segments) = (near(self.next, reach), self.rendition().grid.segments());
         places.retain(|place| near.contains(place));
@@ -372,7 +372,7 @@ impl Run {
             }
             let Some(joined) = writer.abandon_if_unwatched() else { return Turn::Left };
             writer = joined;
-            due = due.min(tokio::time::Instant::now() + object.usual_buffer());
+            due = due.min(Instant::now() + object.usual_buffer());
         }
         if self.is_warm {
             self.hand_over(writer);
@@ -457,7 +457,7 @@ impl Run {
             self.next = n + 1;
             self.state.stand(n + 1);
             let is_first = n == 0 && self.rendition().is_picture_encode();
-            self.choice = is_first.then(|| tokio::time::Instant::now() + CHOICE);
+            self.choice = is_first.then(|| Instant::now() + CHOICE);
         }
         commit::commit(&self.inner, &self.work, self.rendition, outcome, writer);
     }

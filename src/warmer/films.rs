@@ -7,7 +7,7 @@ use super::Inner;
 use super::lock;
 use super::policy::Film;
 use super::popularity::Ranked;
-use crate::catalog::{self, State, now_ms};
+use crate::catalog::{self, State};
 use crate::encoder::Work;
 use crate::manifest::hls;
 use crate::media::{Generation, Opening, Plan, Rendition, RenditionName, TitleId};
@@ -58,7 +58,7 @@ impl Inner {
 
     /// The titles that are worth a look: those asked for most and those that came last. Blocks.
     pub(super) fn candidates(&self) -> Result<Vec<Candidate>, catalog::Error> {
-        let ranking = lock(&self.popularity).ranking(now_ms());
+        let ranking = lock(&self.popularity).ranking(self.rooms.clock.now_ms());
         let newest = self.rooms.catalog.titles(None, NEWEST, Some(State::Ready))?;
         let mut ids: Vec<TitleId> = ranking.iter().take(MOST_ASKED).map(|ranked| ranked.title.clone()).collect();
         for entry in newest.entries {
@@ -111,6 +111,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
+    use crate::catalog::now_ms;
     use crate::media::{AudioRendition, AudioSource, Label, RenditionKind, VideoSource};
     use crate::warmer::policy::tests::rendition;
     use crate::warmer::tests::Bench;

@@ -31,8 +31,8 @@ use tokio::task::JoinHandle;
 pub use config::Config;
 pub use jobs::{Range, RangeError};
 
-use crate::cache::{Cache, Key};
-use crate::catalog::{self, Catalog, now_ms};
+use crate::cache::{Cache, Clock, Key};
+use crate::catalog::{self, Catalog};
 use crate::encoder::Encoder;
 use crate::media::{RenditionName, TitleId};
 use films::Films;
@@ -50,6 +50,8 @@ pub struct Rooms {
     pub encoder: Encoder,
     /// Bytes that the cache may have on disk.
     pub disk_bytes: u64,
+    /// By which what was asked for is forgotten, and which hour it is.
+    pub clock: Clock,
 }
 
 /// The warmer. Clones are the same one.
@@ -97,7 +99,7 @@ impl Warmer {
 
     /// A viewer asked for a segment of it.
     pub fn asked(&self, title: &TitleId, rendition: &RenditionName) {
-        lock(&self.0.popularity).asked(title, rendition, now_ms());
+        lock(&self.0.popularity).asked(title, rendition, self.0.rooms.clock.now_ms());
         self.0.is_news.store(true, Ordering::Relaxed);
     }
 
@@ -125,9 +127,9 @@ impl Warmer {
 
 impl Inner {
     fn new(config: &Config, rooms: Rooms) -> Result<Arc<Self>, catalog::Error> {
-        let noted = rooms.catalog.popularity()?;
+        let (noted, now_ms) = (rooms.catalog.popularity()?, rooms.clock.now_ms());
         Ok(Arc::new(Self {
-            popularity: Mutex::new(Popularity::of(&noted, config.half_life(), now_ms())),
+            popularity: Mutex::new(Popularity::of(&noted, config.half_life(), now_ms)),
             is_news: AtomicBool::new(false),
             config: config.clone(),
             rooms,

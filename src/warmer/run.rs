@@ -12,7 +12,6 @@ use super::films::{Candidate, takes_slot};
 use super::policy::{self, Budget, Reason};
 use super::{Inner, lock};
 use crate::cache::{FlightError, Key, Object};
-use crate::catalog::now_ms;
 use crate::encoder::{Warm, Work};
 
 /// Pause between looks while there is nothing to make, or nothing could be: how late a title is noticed that another
@@ -125,7 +124,7 @@ impl Inner {
 
     /// What is worth making now; nothing outside the hours.
     async fn look(self: &Arc<Self>) -> VecDeque<Task> {
-        let hour = u8::try_from(now_ms() / HOUR_MS % 24).unwrap_or_default();
+        let hour = u8::try_from(self.rooms.clock.now_ms() / HOUR_MS % 24).unwrap_or_default();
         if !self.config.allows(hour) {
             return VecDeque::new();
         }
@@ -283,7 +282,7 @@ impl Inner {
         }
         let inner = self.clone();
         let note = move || {
-            let noted = lock(&inner.popularity).noted(now_ms());
+            let noted = lock(&inner.popularity).noted(inner.rooms.clock.now_ms());
             inner.rooms.catalog.note_popularity(&noted)
         };
         if let Ok(Err(error)) = spawn_blocking(note).await {

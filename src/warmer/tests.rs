@@ -21,7 +21,8 @@ impl Bench {
         let cache = Cache::open(&config, &folder.path().join("cache")).unwrap();
         let catalog = Catalog::open(folder.path()).unwrap();
         let encoder = without_workers(&cache, Arc::new(|_| Err("there is none".to_owned())));
-        let inner = Inner::new(&Config::default(), Rooms { catalog, cache, encoder, disk_bytes }).unwrap();
+        let inner = Inner::new(&Config::default(), Rooms { catalog, cache, encoder, disk_bytes, clock: Clock::System })
+            .unwrap();
         Self { inner, _folder: folder }
     }
 }

@@ -3,6 +3,7 @@
 //! - [`Pool`] keeps a few warm and [binds](Pool::bind) one to a source for its life; [`Worker`] is the hold on it.
 //! - [`protocol`] is what is said over the socket pair between; [`child`] is the far end, `matinee work`.
 //! - [`sandbox`] is what a bound worker is confined to, and [`attempts`] tries to break out of it.
+//! - [`StandIn`] takes the place of processes in a simulation.
 //! - [`Exit`] is how one ended, [`Quarantine`] what follows for that over which they die again and again.
 //!
 //! Runs unasked: one task that keeps `standby` workers warm (it pauses after one was taken), one thread that starts
@@ -30,9 +31,11 @@ pub mod protocol;
 mod quarantine;
 pub mod sandbox;
 mod spawn;
+mod stand_in;
 
 pub use config::{Config, Sandbox};
 pub use exit::{Death, Exit, Outcomes};
 pub use handle::{Events, Requests, SendError, Worker};
 pub use pool::{Error, Pool};
 pub use quarantine::{Quarantine, Quarantined};
+pub use stand_in::{Speaks, StandIn, Tied};

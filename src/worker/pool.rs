@@ -15,6 +15,7 @@ use super::exit::{Death, Exit, Outcomes};
 use super::handle::{SendError, Worker};
 use super::protocol::{Attempt, Binding, Event, Request, Unbound};
 use super::spawn::{Process, Spawner};
+use super::stand_in::StandIn;
 use crate::media::Trial;
 
 /// Processes of one pool at most, however many its callers want: the last line against a fork bomb of our own making.
@@ -41,6 +42,8 @@ pub struct Pool(Arc<Inner>);
 struct Inner {
     config: Config,
     spawner: Spawner,
+    /// What is bound instead of processes.
+    stand_in: Option<StandIn>,
     /// GStreamer's cache of what its plugins can do.
     registry: PathBuf,
     /// Removes the registry if it is nowhere else.
@@ -120,6 +123,18 @@ impl Pool {
     /// # Errors
     /// [`Error::Spawn`] if the folder for GStreamer's registry cannot be made, or no thread started.
     pub fn start(config: Config) -> Result<Self, Error> {
+        Self::with(config, None)
+    }
+
+    /// A pool for simulations: each worker is a task, which needs no file to be there. None stands by.
+    ///
+    /// # Errors
+    /// As for [`Pool::start`].
+    pub fn of_stand_ins(config: Config, stand_in: StandIn) -> Result<Self, Error> {
+        Self::with(Config { standby: 0, ..config }, Some(stand_in))
+    }
+
+    fn with(config: Config, stand_in: Option<StandIn>) -> Result<Self, Error> {
         let (folder, path) = match &config.folder {
             Some(path) => {
                 std::fs::create_dir_all(path)?;
@@ -134,6 +149,7 @@ impl Pool {
         let refill = Arc::new(Notify::new());
         let inner = Arc::new(Inner {
             spawner: Spawner::start()?,
+            stand_in,
             registry: path.join("gstreamer-registry.bin"),
             _folder: folder,
             scanned: tokio::sync::Mutex::new(false),
@@ -269,6 +285,9 @@ impl Inner {
 
     /// Starts a worker and waits until it is ready.
     async fn fresh(&self) -> Result<Worker, Error> {
+        if let Some(stand_in) = &self.stand_in {
+            return Ok(stand_in.worker(&self.spawner, &self.config)?);
+        }
         let mut scanned = self.scanned.lock().await;
         if *scanned {
             drop(scanned);

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, mpsc};
 use std::time::Duration;
 use std::{env, thread};
 
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use super::exit::{Death, Exit};
 use super::sandbox::LIBRARY_VARIABLES;
+use super::stand_in::Tied;
 
 /// Tells a worker which process it belongs to.
 pub(super) const PARENT_VARIABLE: &str = "MATINEE_PARENT";
@@ -82,6 +83,8 @@ pub(super) struct Process {
     pid: Pid,
     /// `None` once reaped, when the number may belong to a stranger.
     child: Mutex<Option<Child>>,
+    /// What is told instead, if it is none.
+    stand_in: Option<Arc<Tied>>,
     /// Why we killed it, if we did.
     fate: OnceLock<Exit>,
     _spawner: Spawner,
@@ -109,7 +112,7 @@ impl Spawner {
                     let stderr = child.stderr.take().ok_or(io::ErrorKind::BrokenPipe)?;
                     let pid = Pid::from_child(&child);
                     let child = Mutex::new(Some(child));
-                    Ok((Process { pid, child, fate: OnceLock::new(), _spawner: order.spawner }, stderr))
+                    Ok((Process { pid, child, stand_in: None, fate: OnceLock::new(), _spawner: order.spawner }, stderr))
                 });
                 // If nobody waits any more, the process dies with the answer.
                 let _ = order.reply.send(started);
@@ -147,6 +150,18 @@ fn command(program: Option<&Path>, registry: &Path, scan: bool, socket: OwnedFd)
 }
 
 impl Process {
+    /// For what stands in for one.
+    pub fn none(tied: Arc<Tied>, spawner: Spawner) -> Self {
+        let stand_in = Some(tied);
+        Self {
+            pid: rustix::process::getpid(),
+            child: Mutex::new(None),
+            stand_in,
+            fate: OnceLock::new(),
+            _spawner: spawner,
+        }
+    }
+
     pub fn pid(&self) -> i32 {
         self.pid.as_raw_nonzero().get()
     }
@@ -158,10 +173,16 @@ impl Process {
             let _ = self.fate.set(exit);
             let _ = kill_process_group(self.pid, Signal::KILL);
         }
+        if let Some(tied) = &self.stand_in {
+            tied.kill();
+        }
     }
 
     /// Sets the nice level of all its threads. Without privileges it can only be raised.
     pub fn set_nice(&self, level: i32) -> io::Result<()> {
+        if let Some(tied) = &self.stand_in {
+            tied.set_nice(level);
+        }
         let child = self.child();
         if child.is_some() { Ok(setpriority_pgrp(Some(self.pid), level)?) } else { Ok(()) }
     }

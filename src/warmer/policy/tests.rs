@@ -83,6 +83,13 @@ fn a_popular_title_is_made_to_the_end_in_the_renditions_that_are_asked_for() {
     assert_eq!((of(0), of(1), of(2)), (31, 31, 0));
 }
 
+/// Of each title that somebody had looked into everything was made, while what is beside those who watch waited.
+#[test]
+fn what_hardly_anybody_asks_for_is_not_made_to_the_end() {
+    let made = |asked| all(&[film([0.0, asked, 0.0])], &Budget { head_seconds: 0.0, ..BUDGET }).len();
+    assert_eq!([29.0, 30.0].map(made), [0, 31]);
+}
+
 #[test]
 fn what_saves_most_for_a_byte_goes_first() {
     let films = [film([0.0, 30.0, 0.0]), film([0.0, 300.0, 0.0])];
