@@ -7,10 +7,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Error;
 use super::schedule::{Lane, Slot};
+use super::{Error, pause};
 use crate::cache::{Flight, Object, Writer};
 use crate::media::{Rendition, RenditionKind};
 use crate::packager::{Chunker, Tally};
@@ -32,6 +33,8 @@ pub struct Job<'a> {
     pub rendition: &'a Rendition,
     pub object: Object,
     pub chunk_seconds: f64,
+    /// Tells what is warmed when to stand still.
+    pub crowded: Option<watch::Receiver<bool>>,
 }
 
 /// What was made and checked; not committed yet.
@@ -181,9 +184,16 @@ impl Job<'_> {
         ask(worker, &request).await?;
         let Object::Segment(number) = self.object else { return self.parameters(worker, job, since).await };
         let mut assembly = Assembly::new(self.rendition, number, self.chunk_seconds)?;
+        let mut crowded = self.crowded.clone();
         loop {
+            let next = async {
+                match &mut crowded {
+                    Some(crowded) => pause::next(worker, crowded).await,
+                    None => worker.next().await,
+                }
+            };
             let event = tokio::select! {
-                event = worker.next() => event?,
+                event = next => event?,
                 () = &mut lost => return Err(stop(worker, vec![job]).await),
             };
             match event {

@@ -24,6 +24,7 @@ mod error;
 mod estimate;
 mod hint;
 mod job;
+mod pause;
 mod picture;
 mod recipe;
 mod run;

@@ -434,7 +434,8 @@ impl Run {
             tenant = inner.tenants.get(claim, &work.digest, &inner.rooms.open, inner.recipe.templates()) => tenant?,
             () = &mut lost => return Err(Error::Cancelled),
         };
-        let job = Job { rendition, object, chunk_seconds: inner.config.chunk_seconds };
+        let crowded = self.is_warm.then(|| inner.schedule.crowded());
+        let job = Job { rendition, object, chunk_seconds: inner.config.chunk_seconds, crowded };
         let result = job.run(&mut tenant.worker, writer, lost).await;
         inner.tenants.judge(&work.digest, [writer.key()], result.as_ref().map(drop), is_unasked(writer));
         match &result {

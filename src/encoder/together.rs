@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use super::job::{self, Assembly, Outcome, watched};
 use super::schedule::{Ask, Lane, Slot, Weight};
 use super::tenants::{self, Claim, Tenant};
-use super::{Encoder, Ended, Error, Work, commit, lock, run};
+use super::{Encoder, Ended, Error, Work, commit, lock, pause, run};
 use crate::cache::{FlightError, Writer};
 use crate::media::Generation;
 use crate::worker::protocol::{Event, Request};
@@ -216,9 +216,10 @@ impl Together {
 
     /// Takes what comes until nothing is at work, or it is to stop; then `batch` has what is at work still.
     async fn hear(&self, tenant: &mut Tenant, slot: &Slot, batch: &mut Batch) -> Result<(), Error> {
+        let mut crowded = self.encoder.0.schedule.crowded();
         while !batch.working.is_empty() {
             let event = tokio::select! {
-                event = tenant.worker.next() => event?,
+                event = pause::next(&mut tenant.worker, &mut crowded) => event?,
                 () = slot.wanted.notified() => return Err(Error::Cancelled),
                 _ = watched(batch.working.iter().map(|one| &one.writer)) => return Err(Error::Cancelled),
             };

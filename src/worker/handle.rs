@@ -145,6 +145,13 @@ impl Worker {
         self.events.set_nice(level);
     }
 
+    /// Stands still until this is dropped. Only while nobody waits for [`Worker::next`].
+    #[must_use]
+    pub fn pause(&self) -> Paused<'_> {
+        self.events.process.pause();
+        Paused(&self.events)
+    }
+
     /// As [`Events::kill`].
     pub async fn kill(self) -> Death {
         self.events.kill().await
@@ -267,6 +274,18 @@ impl Events {
             // Only while the runtime itself is being dropped.
             Err(_) => Death { pid: self.process.pid(), exit: Exit::Dismissed, last_words: String::new() },
         }
+    }
+}
+
+/// A worker that stands still.
+#[derive(Debug)]
+pub struct Paused<'a>(&'a Events);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        // It could not say anything meanwhile.
+        self.0.pending.heard();
+        self.0.process.resume();
     }
 }
 

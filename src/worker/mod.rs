@@ -35,7 +35,7 @@ mod stand_in;
 
 pub use config::{Config, Sandbox};
 pub use exit::{Death, Exit, Outcomes};
-pub use handle::{Events, Requests, SendError, Worker};
+pub use handle::{Events, Paused, Requests, SendError, Worker};
 pub use pool::{Error, Pool};
 pub use quarantine::{Quarantine, Quarantined};
 pub use stand_in::{Speaks, StandIn, Tied};

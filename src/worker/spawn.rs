@@ -178,6 +178,23 @@ impl Process {
         }
     }
 
+    /// Stops all its threads, as long as nothing kills or resumes it.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child();
+        if child.is_some() {
+            let _ = kill_process_group(self.pid, signal);
+        }
+    }
+
     /// Sets the nice level of all its threads. Without privileges it can only be raised.
     pub fn set_nice(&self, level: i32) -> io::Result<()> {
         if let Some(tied) = &self.stand_in {

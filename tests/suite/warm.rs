@@ -283,6 +283,35 @@ fn a_viewer_who_joins_what_is_warmed_has_it_made_by_a_worker_of_their_own() {
     assert!(joined, "none was in the making when it was asked for");
 }
 
+/// A viewer's segment took a quarter longer, as caches and memory were shared with a worker that had next to no processor time.
+#[test]
+fn what_is_warmed_stands_still_while_a_viewer_needs_the_cores() {
+    let (media, data) = (tempfile::tempdir().unwrap(), Data::new());
+    let id = film(&data, media.path());
+    let server = TestServer::with(
+        &data,
+        &[
+            ("MATINEE_ENCODER__LOOKAHEAD_SEGMENTS", "0"),
+            ("MATINEE_ENCODER__WORKERS", "2"),
+            ("MATINEE_WORKER__STANDBY", "0"),
+            ("MATINEE_WORKER__STALL_SECONDS", "60"),
+        ],
+    );
+    let path = server.segments(&server.playlist(&id, "360p")).swap_remove(5);
+    let mut viewer = server.ask(&path).open().unwrap();
+    viewer.some().unwrap();
+    // As long as it stands still the viewer's segment is in the making.
+    let theirs = server.workers();
+    let signal = |signal| theirs.iter().for_each(|of| kill_process(Pid::from_raw(*of).unwrap(), signal).unwrap());
+    signal(Signal::STOP);
+    let name = warm(&server, &id, r#"{"renditions": ["240p", "144p"]}"#).json()["id"].as_str().unwrap().to_owned();
+    let stands_still = |pid: i32| stat(pid).is_some_and(|stat| stat[0] == "T" && stat[16] == "19");
+    until("warming stands still", || server.workers().into_iter().any(stands_still));
+    signal(Signal::CONT);
+    assert_eq!(viewer.rest().unwrap().status, 200);
+    until("the job is done", || job(&server, &name)["state"] == "done");
+}
+
 /// It pushed out other titles, then its own beginning, and was done.
 #[test]
 fn a_job_that_finds_no_room_fails_and_says_what_to_do() {
@@ -327,6 +356,11 @@ fn renditions_whose_worker_died_are_made_one_by_one() {
 
 /// How kind a process is, by proc_pid_stat(5).
 fn nice_level(pid: i32) -> Option<i64> {
+    stat(pid)?[16].parse().ok()
+}
+
+/// What stands behind the name of a process: first its state.
+fn stat(pid: i32) -> Option<Vec<String>> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit(')').next()?.split_whitespace().nth(16)?.parse().ok()
+    Some(stat.rsplit(')').next()?.split_whitespace().map(str::to_owned).collect())
 }

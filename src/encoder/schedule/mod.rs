@@ -8,7 +8,7 @@ mod queue;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use super::lock;
@@ -78,6 +78,7 @@ pub struct Limits {
 pub struct Schedule {
     heavy: Arc<Mutex<Slots>>,
     light: Arc<Mutex<Slots>>,
+    crowded: watch::Receiver<bool>,
     patience: Duration,
 }
 
@@ -89,6 +90,8 @@ struct Slots {
     queue: usize,
     waiting: Queue<oneshot::Sender<Slot>>,
     working: Vec<Working>,
+    /// Viewers and look-ahead need all of them.
+    crowded: watch::Sender<bool>,
     closed: bool,
 }
 
@@ -130,11 +133,14 @@ impl Lane {
 impl Schedule {
     pub fn new(limits: Limits) -> Self {
         let light = limits.heavy * LIGHT_PER_HEAVY;
-        Self {
-            heavy: Slots::new((limits.heavy, CORES_PER_VIEWER), limits.warm, limits.queue),
-            light: Slots::new((light, 1), limits.warm, limits.queue),
-            patience: limits.patience,
-        }
+        let heavy = Slots::new((limits.heavy, CORES_PER_VIEWER), limits.warm, limits.queue);
+        let crowded = lock(&heavy).crowded.subscribe();
+        Self { crowded, heavy, light: Slots::new((light, 1), limits.warm, limits.queue), patience: limits.patience }
+    }
+
+    /// Whether those who watch need all cores for their pictures.
+    pub fn crowded(&self) -> watch::Receiver<bool> {
+        self.crowded.clone()
     }
 
     /// Waits for a slot, if there is a place to wait in. There is no other limit: whoever waits for what is to be made gives
@@ -192,7 +198,8 @@ impl Schedule {
 impl Slots {
     fn new((total, per_viewer): (usize, usize), warm: usize, queue: usize) -> Arc<Mutex<Self>> {
         let waiting = Queue::default();
-        Arc::new(Mutex::new(Self { total, per_viewer, warm, queue, waiting, working: Vec::new(), closed: false }))
+        let (working, crowded) = (Vec::new(), watch::Sender::new(false));
+        Arc::new(Mutex::new(Self { total, per_viewer, warm, queue, waiting, working, crowded, closed: false }))
     }
 
     /// A slot is free, and nobody waits who would come first.
@@ -215,6 +222,12 @@ impl Slots {
     fn load(&self) -> usize {
         let of = |lane| self.working.iter().filter(|working| working.lane == lane).count();
         of(Lane::Viewer) * self.per_viewer + of(Lane::Ahead)
+    }
+
+    /// Tells those who give way.
+    fn tell(&self) {
+        let is_crowded = self.load() >= self.total;
+        self.crowded.send_if_modified(|was| std::mem::replace(was, is_crowded) != is_crowded);
     }
 
     /// A viewer who would wait for longer than a player does is better told so.
@@ -279,6 +292,7 @@ impl Slots {
         if ask.lane == Lane::Viewer {
             self.relieve();
         }
+        self.tell();
         Slot { slots: Arc::clone(slots), wanted }
     }
 }
@@ -331,6 +345,7 @@ impl Slot {
             std::mem::replace(&mut own.told, false)
         });
         slots.relieve();
+        slots.tell();
         // What was told to go stays: somebody else makes room for who waits.
         let waits = if was_told && slots.waiting.len(Lane::Viewer) > 0 { Lane::Viewer } else { Lane::Ahead };
         slots.make_room(waits);
@@ -355,6 +370,7 @@ impl Drop for Slot {
         // A viewer's job that has ended leaves cores to look-ahead that could not begin beside it.
         slots.waiting.retain(|ticket| !ticket.is_closed());
         slots.make_room(Lane::Ahead);
+        slots.tell();
         drop(slots);
         // Whoever waited gave up in this instant: dropping the slot, unlocked, passes it on.
         drop(undelivered);

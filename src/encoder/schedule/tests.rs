@@ -88,6 +88,23 @@ async fn warming_goes_on_beside_a_viewer_who_leaves_look_ahead_no_cores_and_stop
 }
 
 #[tokio::test]
+async fn what_gives_way_is_told_while_those_who_watch_need_all_cores() {
+    let schedule = schedule(2, 4);
+    let crowded = schedule.crowded();
+    let warm = schedule.slot(ask(Lane::Warm), Weight::Heavy).await.unwrap();
+    let ahead = schedule.slot(ask(Lane::Ahead), Weight::Heavy).await.unwrap();
+    assert!(!*crowded.borrow());
+    ahead.promote();
+    assert!(*crowded.borrow(), "one encode for a viewer can use two cores");
+    let _sound = schedule.slot(ask(Lane::Viewer), Weight::Light).await.unwrap();
+    drop(ahead);
+    assert!(!*crowded.borrow(), "sound needs hardly any");
+    let _viewer = schedule.slot(ask(Lane::Viewer), Weight::Heavy).await.unwrap();
+    drop(warm);
+    assert!(*crowded.borrow());
+}
+
+#[tokio::test]
 async fn look_ahead_leaves_a_viewer_the_cores_that_one_encode_can_use() {
     let schedule = schedule(2, 4);
     let ahead = schedule.slot(ask(Lane::Ahead), Weight::Heavy).await.unwrap();
