@@ -2,13 +2,13 @@
 //!
 //! What runs unasked: with `warmer.enabled`, a task that looks now and then what is worth making (`policy`) by what was
 //! asked for (`popularity`), and has the encoder make it in the last lane (what players ask for first in that of
-//! look-ahead), a few segments at a time, while nobody who watches needs the machine; and a task that does the jobs somebody entered by hand (`jobs`), enabled or not. What was asked
-//! for is noted in the catalog about once a minute, if anything was. What a viewer's request costs here: two look-ups under a
-//! lock.
+//! look-ahead), a few segments at a time, while nobody who watches needs the machine; and a task that does the jobs somebody
+//! entered by hand (`jobs`), enabled or not. What was asked for is noted in the catalog about once a minute, if anything
+//! was. What a viewer's request costs here: two look-ups under a lock.
 //!
 //! The rule not to break: the viewer comes first. Everything made here can be given up at any moment, is made by workers
-//! that are kinder than others but for how titles begin, and goes only where the cache has room that nobody uses: what is free, or for a job what
-//! nobody has used for a day.
+//! that are kinder than others but for how titles begin, and goes only where the cache has room that nobody uses: what is
+//! free, or for a job what nobody has used for a day.
 //!
 //! Arrow: `warmer` -> `encoder`, `cache`, `catalog`, `manifest`, `media`.
 

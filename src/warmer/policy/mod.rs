@@ -19,8 +19,8 @@ pub const MAX_WISHES: usize = 256;
 const MAX_MISSING: usize = 64;
 /// What is expected of a title that nobody has asked for yet: somebody will, once.
 const FIRST_VIEWER: f64 = 1.0;
-/// A rendition is made to the end once so many viewers are expected for each of its segments, and not because somebody looked at it
-/// once: in a day of viewers (`benches/day`) that cost 6 % more encodes for no more hits.
+/// A rendition is made to the end once so many viewers are expected for each of its segments, and not because somebody looked
+/// at it once: in a day of viewers (`benches/day`) that cost 6 % more encodes for no more hits.
 const LEAST_VIEWERS: f64 = 1.0;
 /// A rendition is likely if this share of the requests for the title's pictures is for it.
 const LIKELY_SHARE: f64 = 0.15;
