@@ -22,10 +22,10 @@ use crate::machine::Machine;
 const DECODE: f64 = 0.20;
 const ENCODE: [(u32, f64); 6] = [(1080, 0.70), (720, 0.36), (480, 0.19), (360, 0.11), (240, 0.06), (144, 0.05)];
 /// CPU seconds to begin somewhere: a decoder, from the key frame before; and for parameter sets.
-const BEGIN: f64 = 0.5;
+pub const BEGIN: f64 = 0.5;
 const PARAMETERS: f64 = 0.1;
 /// Parts of a segment that are sent as they are made.
-const PARTS: usize = 8;
+pub const PARTS: usize = 8;
 /// A worker says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Bytes of boxes around a segment's samples, and around each: what a segment has is scaled, these are not.
@@ -48,11 +48,6 @@ pub fn cost<'a>(renditions: impl IntoIterator<Item = &'a Rendition>, number: u32
 /// CPU seconds of all segments of all renditions.
 pub fn eager(plan: &Plan) -> f64 {
     (0..plan.renditions[0].grid.segments()).map(|number| cost(&plan.renditions, number)).sum()
-}
-
-/// CPU seconds of a segment of one rendition that somebody asks for: where its decoder stands already, or not.
-pub fn alone(of: &Rendition, number: u32, goes_on: bool) -> f64 {
-    cost([of], number) + if goes_on { 0.0 } else { BEGIN }
 }
 
 pub fn workers(machine: &Machine) -> StandIn {
@@ -93,7 +88,7 @@ impl Worker {
                 Request::Bind(_) => self.line.say(&Event::Bound).await.ok()?,
                 Request::Open { .. } | Request::Cancel { .. } => {}
                 Request::Parameters { job, rendition } => {
-                    self.machine.work(PARAMETERS, self.tied.nice()).await;
+                    self.machine.work(PARAMETERS, self.tied.nice(), self.tied.paused()).await;
                     self.line.say(&Event::Parameters { job, config: config(&rendition) }).await.ok()?;
                 }
                 Request::Segment { job, rendition, number } => {
@@ -133,14 +128,15 @@ impl Worker {
 
     /// Works on while anybody wants it.
     async fn work(&mut self, cost: f64, jobs: &mut Vec<(u64, Rendition)>) -> Result<(), HungUp> {
-        let mut work = pin!(self.machine.work(cost, self.tied.nice()));
+        let mut work = pin!(self.machine.work(cost, self.tied.nice(), self.tied.paused()));
+        let paused = self.tied.paused();
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         heartbeat.reset();
         while !jobs.is_empty() {
             tokio::select! {
                 () = &mut work => return Ok(()),
-                _ = heartbeat.tick() => self.line.say(&Event::Progress(0)).await?,
+                _ = heartbeat.tick(), if !*paused.borrow() => self.line.say(&Event::Progress(0)).await?,
                 heard = self.line.hear() => match heard? {
                     Request::Cancel { job } => {
                         jobs.retain(|(of, _)| *of != job);

@@ -12,9 +12,6 @@ use crate::crowd::Segment;
 use crate::machine::Machine;
 use crate::{Answer, encode, films};
 
-/// A part of its encode after which a segment's first bytes are there.
-const FIRST_PART: f64 = 0.125;
-
 pub struct Lru {
     machine: Machine,
     capacity: u64,
@@ -66,10 +63,12 @@ impl Lru {
     async fn make(self: Arc<Self>, of: Segment, goes_on: bool, told: watch::Sender<(bool, bool)>) {
         let plan = Arc::clone(&self.films.lock().expect("nothing panics with it")[&of.title]);
         let rendition = &plan.renditions[of.rendition];
-        let cost = encode::alone(rendition, of.number, goes_on);
-        self.machine.work(cost * FIRST_PART, 0).await;
+        let (cost, begin) = (encode::cost([rendition], of.number), if goes_on { 0.0 } else { encode::BEGIN });
+        let first = cost / encode::PARTS as f64;
+        let (_runs, runs) = watch::channel(false);
+        self.machine.work(begin + first, 0, runs.clone()).await;
         told.send_replace((true, false));
-        self.machine.work(cost * (1.0 - FIRST_PART), 0).await;
+        self.machine.work(cost - first, 0, runs).await;
         let mut state = self.state.lock().expect("nothing panics with it");
         state.making.remove(&of);
         state.keep(of, films::bytes(rendition, of.number), self.capacity);

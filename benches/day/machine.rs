@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 /// Cores that one task can use.
 const MOST_CORES: f64 = 2.0;
 /// A task with less left is done, CPU seconds.
 const NOTHING: f64 = 1e-6;
+/// One that is paused is looked at again after this long, seconds.
+const A_WHILE: f64 = 60.0;
 
 /// Clones are the same machine.
 #[derive(Clone)]
@@ -31,6 +33,7 @@ struct State {
 struct Task {
     left: f64,
     weight: f64,
+    is_paused: bool,
     /// Cores that it has now.
     cores: f64,
 }
@@ -47,9 +50,10 @@ impl Machine {
         Self { cores: cores.into(), state: Arc::new(Mutex::new(state)), changed: Arc::default() }
     }
 
-    /// Takes so many CPU seconds.
-    pub async fn work(&self, seconds: f64, nice: i32) {
+    /// Takes so many CPU seconds, and more time while it is paused.
+    pub async fn work(&self, seconds: f64, nice: i32, mut paused: watch::Receiver<bool>) {
         let at_work = self.enter(seconds, nice);
+        self.pause(at_work.number, *paused.borrow_and_update());
         loop {
             // Before looking, so that no change is missed.
             let changed = self.changed.notified();
@@ -57,6 +61,7 @@ impl Machine {
             tokio::select! {
                 () = sleep_until(end) => {}
                 () = changed => {}
+                Ok(()) = paused.changed() => self.pause(at_work.number, *paused.borrow()),
             }
         }
     }
@@ -75,10 +80,18 @@ impl Machine {
         let number = state.numbered;
         // About what the kernel's table says (`sched_prio_to_weight`).
         let weight = 1.25_f64.powi(-nice);
-        state.tasks.insert(number, Task { left: seconds, weight, cores: 0.0 });
+        state.tasks.insert(number, Task { left: seconds, weight, is_paused: false, cores: 0.0 });
         state.share(self.cores);
         self.changed.notify_waiters();
         AtWork { machine: self, number }
+    }
+
+    fn pause(&self, number: u64, is_paused: bool) {
+        let mut state = self.state.lock().expect("nothing panics with it");
+        state.pass();
+        state.tasks.get_mut(&number).expect("it is at work").is_paused = is_paused;
+        state.share(self.cores);
+        self.changed.notify_waiters();
     }
 
     /// When it will be done if nothing changes; `None` if it is.
@@ -86,7 +99,8 @@ impl Machine {
         let mut state = self.state.lock().expect("nothing panics with it");
         state.pass();
         let task = &state.tasks[&number];
-        let left = (task.left > NOTHING).then(|| Duration::from_secs_f64(task.left / task.cores))?;
+        let seconds = if task.is_paused { A_WHILE } else { task.left / task.cores };
+        let left = (task.left > NOTHING).then(|| Duration::from_secs_f64(seconds))?;
         // A timer has no finer steps.
         Some(state.at + left.max(Duration::from_millis(1)))
     }
@@ -106,7 +120,8 @@ impl State {
 
     /// Each has its share, but no more than it can use; what that leaves is shared by the others.
     fn share(&mut self, mut cores: f64) {
-        let mut tasks: Vec<&mut Task> = self.tasks.values_mut().collect();
+        let (paused, mut tasks): (Vec<&mut Task>, Vec<_>) = self.tasks.values_mut().partition(|task| task.is_paused);
+        paused.into_iter().for_each(|task| task.cores = 0.0);
         // Those with the greatest share come first: once one of them can use all of its own, so can those behind.
         tasks.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         let mut weights: f64 = tasks.iter().map(|task| task.weight).sum();

@@ -14,10 +14,10 @@ mod machine;
 mod server;
 
 use std::collections::HashMap;
-use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use std::{env, panic, process};
 
 use matinee::media::Plan;
 use tokio::runtime::Builder;
@@ -31,9 +31,8 @@ use server::Server;
 
 /// Bytes in life for one that is kept here.
 const SCALE: u64 = 50;
-/// What a player has loaded and not played at most, seconds: as much as Shaka Player wants by default, and the segment that it
-/// asks for then.
-const BUFFER: f64 = 14.0;
+/// A player asks for more while it has less than this to play, seconds: as Shaka Player does by default.
+const BUFFER: f64 = 10.0;
 /// What a network takes for a second of film, seconds.
 const NETWORK: f64 = 0.1;
 /// From one title to the next, and from the last to the day.
@@ -114,21 +113,25 @@ async fn play(site: Arc<Site>, viewer: u64, mut session: Session, plan: Arc<Plan
     // When playing began, and how much was loaded since, seconds.
     let (mut playing, mut loaded): (Option<Instant>, f64) = (None, 0.0);
     let mut last: Option<Segment> = None;
+    // The last one was made for this player: the peer has its decoder.
+    let mut was_made = false;
     while let Some(segment) = session.next() {
-        let goes_on = last.is_some_and(|last| (last.rendition, last.number + 1) == (segment.rendition, segment.number));
+        let goes_on = was_made
+            && last.is_some_and(|last| (last.rendition, last.number + 1) == (segment.rendition, segment.number));
         if last.is_some_and(|last| last.number + 1 != segment.number) {
             // A seek drops what was loaded.
             (playing, loaded) = (None, 0.0);
         }
         last = Some(segment);
         let answer = site.answer(viewer, segment, goes_on).await;
+        was_made = !answer.is_hit;
         let rendition = &plan.renditions[segment.rendition];
         figures.add(&answer);
         figures
             .watched
             .lock()
             .expect("nothing panics with it")
-            .insert(segment, encode::alone(rendition, segment.number, true));
+            .insert(segment, encode::cost([rendition], segment.number));
         let length = films::seconds(rendition, segment.number);
         sleep(Duration::from_secs_f64(length * NETWORK)).await;
         let began = playing.get_or_insert_with(Instant::now);
@@ -197,6 +200,12 @@ fn main() {
     if env::args().any(|argument| argument == "--test") {
         return;
     }
+    // A worker that panics would be one that died.
+    let print = panic::take_hook();
+    panic::set_hook(Box::new(move |info| {
+        print(info);
+        process::abort();
+    }));
     println!(
         "| cache | cores | GiB | hits | first byte > 1 s | last byte > 1 s | stalls | encoded, of eager |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |"

@@ -19,7 +19,9 @@ use crate::worker::protocol::{Event, Request};
 use crate::worker::{SendError, Worker};
 
 /// A worker that was told to stop has this long to say so; then it is killed.
-const STOP_TIME: Duration = Duration::from_millis(800);
+pub const STOP_TIME: Duration = Duration::from_millis(800);
+/// One that warms gets hardly any processor time from those who may wait for it to stop.
+const KIND_STOP_TIME: Duration = Duration::from_millis(100);
 /// One picture or two frames of sound are encoded for parameter sets. A worker that says it is busy with it for longer is
 /// out of its mind, and nobody's leaving would stop it.
 const PARAMETERS_TIME: Duration = Duration::from_secs(20);
@@ -107,7 +109,7 @@ pub async fn ask(worker: &mut Worker, request: &Request) -> Result<(), Error> {
 
 /// Stops jobs, and waits until the worker is free for others. Says how that ended: [`Error::Cancelled`], and the worker can
 /// be used again.
-pub async fn stop(worker: &mut Worker, mut jobs: Vec<u64>) -> Error {
+pub async fn stop(worker: &mut Worker, mut jobs: Vec<u64>, time: Duration) -> Error {
     let stopped = async {
         for job in &jobs {
             ask(worker, &Request::Cancel { job: *job }).await?;
@@ -121,7 +123,7 @@ pub async fn stop(worker: &mut Worker, mut jobs: Vec<u64>) -> Error {
         }
         Ok(())
     };
-    match tokio::time::timeout(STOP_TIME, stopped).await {
+    match tokio::time::timeout(time, stopped).await {
         Ok(Ok(())) => Error::Cancelled,
         Ok(Err(error)) => error,
         Err(_) => Error::Stuck,
@@ -189,12 +191,16 @@ impl Job<'_> {
             let next = async {
                 match &mut crowded {
                     Some(crowded) => pause::next(worker, crowded).await,
-                    None => worker.next().await,
+                    None => worker.next().await.map(Some),
                 }
             };
             let event = tokio::select! {
                 event = next => event?,
-                () = &mut lost => return Err(stop(worker, vec![job]).await),
+                () = &mut lost => None,
+            };
+            let Some(event) = event else {
+                let time = if crowded.is_some() { KIND_STOP_TIME } else { STOP_TIME };
+                return Err(stop(worker, vec![job], time).await);
             };
             match event {
                 Event::Samples { job: of, samples } if of == job => {

@@ -203,7 +203,7 @@ impl Together {
         }
         matches!(error, Error::Cancelled)
             && !batch.any_failed
-            && matches!(job::stop(&mut tenant.worker, jobs).await, Error::Cancelled)
+            && matches!(job::stop(&mut tenant.worker, jobs, job::STOP_TIME).await, Error::Cancelled)
     }
 
     /// From now on they are made one by one. None of them has failed: they are only given up.
@@ -219,7 +219,7 @@ impl Together {
         let mut crowded = self.encoder.0.schedule.crowded();
         while !batch.working.is_empty() {
             let event = tokio::select! {
-                event = pause::next(&mut tenant.worker, &mut crowded) => event?,
+                event = pause::next(&mut tenant.worker, &mut crowded) => event?.ok_or(Error::Cancelled)?,
                 () = slot.wanted.notified() => return Err(Error::Cancelled),
                 _ = watched(batch.working.iter().map(|one| &one.writer)) => return Err(Error::Cancelled),
             };

@@ -8,8 +8,10 @@ use gst::prelude::*;
 
 use super::Error;
 
-/// An encoder that says nothing for this long has failed.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long an encoder that is waited for is listened to before it is asked what is wrong.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+/// One that says nothing so many times has failed: after twenty seconds, without those for which a signal has stopped the worker.
+const DRAIN_POLLS: u32 = 4000;
 
 /// A running encoder pipeline. Dropping it stops it.
 pub struct Encoder {
@@ -87,9 +89,8 @@ impl Encoder {
     /// The next access unit; waits for it. `None` after the last.
     pub fn take(&self) -> Result<Option<Coded>, Error> {
         let bus = self.pipeline.bus().expect("a pipeline has a bus");
-        let deadline = std::time::Instant::now() + DRAIN_TIMEOUT;
-        while std::time::Instant::now() < deadline {
-            match self.output.recv_timeout(Duration::from_millis(5)) {
+        for _ in 0..DRAIN_POLLS {
+            match self.output.recv_timeout(DRAIN_POLL) {
                 Ok(coded) => return Ok(Some(coded)),
                 Err(_) if self.sink.is_eos() => return Ok(self.try_take()),
                 Err(_) if bus.have_pending() => {

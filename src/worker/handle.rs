@@ -145,11 +145,11 @@ impl Worker {
         self.events.set_nice(level);
     }
 
-    /// Stands still until this is dropped. Only while nobody waits for [`Worker::next`].
+    /// Stands still until this is dropped.
     #[must_use]
     pub fn pause(&self) -> Paused<'_> {
         self.events.process.pause();
-        Paused(&self.events)
+        Paused { events: &self.events, since: Instant::now() }
     }
 
     /// As [`Events::kill`].
@@ -279,13 +279,15 @@ impl Events {
 
 /// A worker that stands still.
 #[derive(Debug)]
-pub struct Paused<'a>(&'a Events);
+pub struct Paused<'a> {
+    events: &'a Events,
+    since: Instant,
+}
 
 impl Drop for Paused<'_> {
     fn drop(&mut self) {
-        // It could not say anything meanwhile.
-        self.0.pending.heard();
-        self.0.process.resume();
+        self.events.pending.stood_still(self.since.elapsed());
+        self.events.process.resume();
     }
 }
 
@@ -330,6 +332,11 @@ impl Pending {
 
     fn heard(&self) {
         self.lock().quiet_since = Instant::now();
+    }
+
+    /// It could not say anything meanwhile.
+    fn stood_still(&self, time: Duration) {
+        self.lock().quiet_since += time;
     }
 
     fn quiet_since(&self) -> Instant {
@@ -407,6 +414,19 @@ mod tests {
         assert_eq!(at(&pending), Instant::now() + SECOND);
         pending.heard();
         assert_eq!(at(&pending), Instant::now() + 5 * SECOND);
+    }
+
+    /// Each pause began its patience anew, and one that hangs was never found.
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_stood_still_has_as_much_patience_left_as_before() {
+        let pending = pending();
+        pending.asked(&Request::SelfTest { neighbour: "/".into() });
+        for _ in 0..2 {
+            tokio::time::advance(2 * SECOND).await;
+            tokio::time::advance(60 * SECOND).await;
+            pending.stood_still(60 * SECOND);
+        }
+        assert_eq!(pending.limit(None), Some((Instant::now() + SECOND, Exit::Stalled(6 * SECOND))));
     }
 
     #[tokio::test(start_paused = true)]

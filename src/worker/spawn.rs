@@ -189,6 +189,9 @@ impl Process {
     }
 
     fn signal(&self, signal: Signal) {
+        if let Some(tied) = &self.stand_in {
+            tied.pause(signal == Signal::STOP);
+        }
         let child = self.child();
         if child.is_some() {
             let _ = kill_process_group(self.pid, signal);

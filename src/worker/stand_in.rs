@@ -25,6 +25,7 @@ pub type Speaks = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Debug, Default)]
 pub struct Tied {
     nice: AtomicI32,
+    paused: watch::Sender<bool>,
     killed: Notify,
 }
 
@@ -51,6 +52,16 @@ impl Tied {
     #[must_use]
     pub fn nice(&self) -> i32 {
         self.nice.load(Ordering::Relaxed)
+    }
+
+    /// True while it is to stand still.
+    #[must_use]
+    pub fn paused(&self) -> watch::Receiver<bool> {
+        self.paused.subscribe()
+    }
+
+    pub(super) fn pause(&self, is_paused: bool) {
+        self.paused.send_replace(is_paused);
     }
 
     pub(super) fn set_nice(&self, level: i32) {

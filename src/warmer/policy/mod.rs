@@ -1,8 +1,8 @@
 //! What to make next: a pure function of what there is, what is asked for and what there is room for.
 //!
 //! First what players ask for first of each title. Then the heads: how a title goes on, in the rendition players start with, and
-//! the first segments of those they try next, so that a start is a hit. Then, of titles that are asked for, the renditions that
-//! are asked for, to the end. Then the neighbours of what is watched: the rungs a player may switch to. Within each the objects
+//! the first segments of those they try next, so that a start is a hit. Then the renditions of which each segment is expected to
+//! have a viewer, to the end. Then the neighbours of what is watched: the rungs a player may switch to. Within each the objects
 //! go first that save most: expected viewers times the seconds their encode takes, for each byte they occupy; of the first of all
 //! those of the title that is expected to be watched most.
 
