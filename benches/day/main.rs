@@ -5,6 +5,8 @@
 //! Time is Tokio's paused clock: it goes on when there is nothing to do, so that a day takes minutes. Everything is drawn from
 //! one seed. Segments have a fiftieth of their bytes, and so have the bounds of the cache (the policy reckons with whole ones,
 //! so that it leaves the last hundredth of the disk free). The titles come one by one before the day begins, as they would.
+//!
+//! `cargo bench --bench day -- 8 80` replays it with eight cores and 80 GiB alone.
 
 mod crowd;
 mod encode;
@@ -37,7 +39,7 @@ const BUFFER: f64 = 10.0;
 const NETWORK: f64 = 0.1;
 /// From one title to the next, and from the last to the day.
 const ARRIVAL: Duration = Duration::from_secs(60);
-/// Machines and caches.
+/// Cores, and GiB of the cache.
 const RUNS: [(u32, u64); 4] = [(4, 80), (8, 20), (8, 80), (16, 80)];
 
 /// What became of a request.
@@ -210,7 +212,9 @@ fn main() {
         "| cache | cores | GiB | hits | first byte > 1 s | last byte > 1 s | stalls | encoded, of eager |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |"
     );
-    for (cores, gib) in RUNS {
+    let numbers: Vec<u32> = env::args().filter_map(|argument| argument.parse().ok()).collect();
+    let asked = numbers.first_chunk::<2>().map(|[cores, gib]| (*cores, u64::from(*gib)));
+    for (cores, gib) in RUNS.into_iter().filter(|_| asked.is_none()).chain(asked) {
         for is_matinee in [true, false] {
             let runtime = Builder::new_current_thread().enable_all().start_paused(true).build();
             let row = runtime.expect("a runtime can be made").block_on(async {
