@@ -41,8 +41,9 @@ mod survey;
 #[cfg(test)]
 mod tests;
 mod writer;
+mod writes;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -60,19 +61,16 @@ pub use key::{Key, Object};
 pub use writer::{Mismatch, Writer};
 
 use crate::media::{Generation, RenditionName};
-use disk::{Disk, Filed};
+use disk::Disk;
 use heat::Heat;
 use load::Load;
 use memory::Memory;
 use ranking::Cost;
 use slots::{Slot, Slots, Work};
+use writes::{Write, Writes};
 
 /// Disk reads at a time. More would hold more whole segments in memory than any disk delivers at once.
 const DISK_READS: usize = 32;
-/// Threads that write files. One waits for the disk's sync while the other fills the next file.
-const DISK_WRITERS: usize = 2;
-/// Bytes that wait to be written. A disk slower than the encoders loses segments beyond this, it does not eat memory.
-const PENDING_WRITE_BYTES: u64 = 64 << 20;
 
 /// Why the cache cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -177,20 +175,6 @@ struct Inner {
     /// Bytes queued or being written.
     pending: watch::Sender<u64>,
     skipped_writes: AtomicU64,
-}
-
-#[derive(Default)]
-struct Writes {
-    queue: VecDeque<Write>,
-    writers: usize,
-}
-
-struct Write {
-    key: Key,
-    ticket: u64,
-    bytes: Bytes,
-    cost: Cost,
-    heat: Arc<Heat>,
 }
 
 /// The next step of a claim.
@@ -446,52 +430,6 @@ impl Cache {
             slots.take(key, ticket);
         }
         met
-    }
-
-    fn queue(&self, write: Write) {
-        let mut writes = lock(&self.0.writes);
-        writes.queue.push_back(write);
-        if writes.writers < DISK_WRITERS {
-            writes.writers += 1;
-            let cache = self.clone();
-            spawn_blocking(move || cache.write_queued());
-        }
-    }
-
-    /// What a writing thread does, until nothing is queued.
-    fn write_queued(&self) {
-        loop {
-            let mut writes = lock(&self.0.writes);
-            let Some(Write { key, ticket, bytes, cost, heat }) = writes.queue.pop_front() else {
-                writes.writers -= 1;
-                return;
-            };
-            drop(writes);
-            let len = bytes.len() as u64;
-            let wanted = || lock(&self.0.slots).is_held(&key, ticket);
-            if wanted() {
-                self.0.disk.write(&Filed { key: &key, bytes: &bytes, cost, heat: &heat }, wanted);
-                lock(&self.0.slots).take(&key, ticket);
-            }
-            drop(bytes);
-            self.0.pending.send_modify(|pending| *pending -= len);
-        }
-    }
-}
-
-impl Inner {
-    /// Counts bytes as waiting to be written, or counts them as skipped.
-    fn admit(&self, len: u64) -> bool {
-        let admitted = self.pending.send_if_modified(|pending| {
-            // One object is always let in, however large.
-            let fits = *pending == 0 || *pending + len <= PENDING_WRITE_BYTES;
-            *pending += if fits { len } else { 0 };
-            fits
-        });
-        if !admitted {
-            self.skipped_writes.fetch_add(1, Ordering::Relaxed);
-        }
-        admitted
     }
 }
 

@@ -1,6 +1,7 @@
 //! Damage, deletion, strangers and disks that refuse: making a segment again, never a wrong byte, never an error.
 
 use super::*;
+use crate::cache::writes::{DISK_WRITERS, PENDING_WRITE_BYTES};
 
 #[tokio::test]
 async fn a_damaged_truncated_or_misplaced_file_is_removed_and_made_again() {
