@@ -90,7 +90,7 @@ struct Slots {
     queue: usize,
     waiting: Queue<oneshot::Sender<Slot>>,
     working: Vec<Working>,
-    /// Viewers and look-ahead need all of them.
+    /// Viewers and look-ahead have all of them.
     crowded: watch::Sender<bool>,
     closed: bool,
 }
@@ -138,7 +138,7 @@ impl Schedule {
         Self { crowded, heavy, light: Slots::new((light, 1), limits.warm, limits.queue), patience: limits.patience }
     }
 
-    /// Whether those who watch need all cores for their pictures.
+    /// Whether viewers and look-ahead have all slots for pictures.
     pub fn crowded(&self) -> watch::Receiver<bool> {
         self.crowded.clone()
     }
